@@ -1,0 +1,83 @@
+# codepath: replication suite for Coded ResNeXt. `make` lists the targets.
+
+PYTHON ?= python3
+# How many seeds.
+SEEDS ?= 1
+# FFCV=0 leaves FFCV out of the installation.
+FFCV ?= 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+CODEPATH := $(BIN)/codepath
+HEADERS := libopencv-dev libturbojpeg0-dev pkg-config
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo figures tables verdict test test-slow lint bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv with the tested versions, and FFCV where it can be built
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed; say which one: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 6 GB, some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export]'
+	@$(MAKE) --no-print-directory ffcv
+	@touch $@
+
+.PHONY: ffcv
+ffcv:
+	@rm -f $(VENV)/ffcv-not-built.txt
+	@if [ "$(FFCV)" = 0 ]; then echo "left out by FFCV=0" >$(VENV)/ffcv-not-built.txt; \
+	elif $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ffcv") is None)'; then :; \
+	else \
+	  if ! { pkg-config --exists opencv4 && pkg-config --exists libturbojpeg; } 2>/dev/null; then \
+	    if [ "$$(id -u)" = 0 ]; then as=; else as='sudo -n'; fi; \
+	    { $$as apt-get update && $$as apt-get install -y --no-install-recommends $(HEADERS); } >$(VENV)/apt.log 2>&1 || true; \
+	  fi; \
+	  if ! { pkg-config --exists opencv4 && pkg-config --exists libturbojpeg; } 2>/dev/null; then \
+	    echo "headers missing; run: sudo apt-get install $(HEADERS)" >$(VENV)/ffcv-not-built.txt; \
+	  elif ! $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ffcv]' >$(VENV)/ffcv-build.log 2>&1; then \
+	    echo "its build failed, see $(VENV)/ffcv-build.log" >$(VENV)/ffcv-not-built.txt; \
+	  fi; \
+	fi
+	@if [ -s $(VENV)/ffcv-not-built.txt ]; then echo "FFCV not installed: $$(cat $(VENV)/ffcv-not-built.txt). The torch loader serves."; fi
+
+demo: $(STAMP) ## train a coded network on digits and draw its figures (no data set needed; minutes)
+	@$(CODEPATH) run table2-digits --scale demo --seeds $(SEEDS)
+	@$(CODEPATH) figures --results $(DEMO)/results --out $(DEMO)
+	@$(CODEPATH) tables --results $(DEMO)/results --out $(DEMO)
+	@$(CODEPATH) verdict --results $(DEMO)/results --out $(DEMO)
+
+figures: $(STAMP) ## redraw paper/figures from results/
+	@$(CODEPATH) figures
+
+tables: $(STAMP) ## rewrite paper/tables from results/
+	@$(CODEPATH) tables
+
+verdict: $(STAMP) ## rewrite paper/claims.md from results/
+	@$(CODEPATH) verdict
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(STAMP) ## run all tests, the slow ones too
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## style, types and architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP) ## run the benchmarks
+	@$(CODEPATH) bench block
+
+clean: ## remove caches and the demo's runs (not .venv, not other runs)
+	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	find codepath benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

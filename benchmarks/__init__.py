@@ -1,0 +1,1 @@
+"""Speed and accuracy against baselines: one script a question, run by `codepath bench NAME`."""

@@ -1,0 +1,309 @@
+"""The command line. Heavy packages are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codepath.runtime import REPO_ROOT, InterruptedRun, UserError
+
+if TYPE_CHECKING:
+    from codepath.config import RunConfig
+    from codepath.rundir import Places
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Coded ResNeXt: train, measure and redraw, from named experiments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+codes = typer.Typer(help="Coding schemes.", no_args_is_help=True)
+app.add_typer(codes, name="codes")
+
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `codepath list`.")]
+Scale = Annotated[
+    str | None, typer.Option(help="demo, cpu or paper; default: the experiment's smallest.")
+]
+Seed = Annotated[int, typer.Option(help="The first seed.")]
+Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
+Runs = Annotated[Path, typer.Option(help="Where run directories live.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override, such as train.epochs=2; recorded as another experiment."),
+]
+Results = Annotated[
+    Path | None,
+    typer.Option(help="Where rows go; default results/, for demo runs RUNS/demo/results."),
+]
+ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows.")]
+Out = Annotated[Path, typer.Option(help="Folder to write into.")]
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the working directory where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _planned(
+    name: str, scale: str | None, seed: int, seeds: int, settings: list[str] | None
+) -> list[RunConfig]:
+    from codepath.experiments import find_experiment
+    from codepath.experiments.registry import override
+
+    experiment = find_experiment(name)
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}, at least 1 needed")
+    return [
+        override(config, settings or [])
+        for number in range(seed, seed + seeds)
+        for config in experiment.runs(scale or experiment.scales[0], number)
+    ]
+
+
+def _places(runs: Path, results: Path | None, scale: str) -> Places:
+    from codepath.rundir import Places
+
+    default = runs / "demo" / "results" if scale == "demo" else REPO_ROOT / "results"
+    return Places(runs, results or default)
+
+
+@app.command("list")
+def list_() -> None:
+    """Experiments and the paper's item that each belongs to."""
+    from codepath.experiments import all_experiments
+
+    for experiment in all_experiments():
+        scales, title = ", ".join(experiment.scales), experiment.description.splitlines()[0]
+        _say(f"{experiment.name:18} {experiment.paper_item:10} {scales:12} {title}")
+
+
+@app.command()
+def show(name: Name, scale: Scale = None) -> None:
+    """What an experiment is, costs and should give, and its runs in full."""
+    from codepath.config import to_dict
+    from codepath.experiments import find_experiment
+
+    experiment = find_experiment(name)
+    _say(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
+    for config in experiment.runs(scale or experiment.scales[0], seed=0):
+        _say(config.run_id)
+        for section, values in to_dict(config).items():
+            if isinstance(values, dict):
+                _say("  " + section + "  " + " ".join(f"{k}={v}" for k, v in values.items()))
+
+
+@app.command()
+def run(
+    name: Name,
+    scale: Scale = None,
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    runs: Runs = Path("runs"),
+    results: Results = None,
+    settings: Settings = None,
+) -> None:
+    """Train and evaluate an experiment; finished work is skipped, interrupted work resumed."""
+    from codepath.rundir import is_done
+
+    for config in _planned(name, scale, seed, seeds, settings):
+        places = _places(runs, results, config.scale)
+        run_dir = places.run_dir(config)
+        if is_done(run_dir, config):
+            from codepath import store
+
+            _say(f"{config.experiment} {config.name}: done already ({_shown(run_dir)})")
+            store.collect(places.results, [run_dir])
+        else:
+            from rich.console import Console
+
+            from codepath import jobs
+
+            jobs.run(config, places, Console())
+
+
+@app.command()
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's directory.")],
+) -> None:
+    """Measure a trained run again; its rows go to RUN/rows (`codepath collect` takes them on)."""
+    from codepath import jobs
+
+    jobs.evaluate_run(run_dir)
+    _say(f"wrote {_shown(run_dir / 'rows')}")
+
+
+@app.command()
+def collect(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    results: ResultsIn = REPO_ROOT / "results",
+) -> None:
+    """Append the rows of run directories to the results; rows already there are left out."""
+    from codepath import store
+
+    absent = [run for run in runs if not (run / "rows").is_dir()]
+    if absent:
+        raise UserError(f"{absent[0]} has no rows: evaluate it first")
+    _say(f"{store.collect(results, runs)} new rows in {_shown(results)}")
+
+
+@app.command()
+def submit(
+    name: Name,
+    scale: Scale = None,
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    runs: Runs = Path("runs"),
+    results: Results = None,
+    settings: Settings = None,
+    cluster: Annotated[
+        str, typer.Option(help="slurm, local or debug (in this process).")
+    ] = "slurm",
+    profile: Annotated[str, typer.Option(help="Section of slurm/profiles.toml.")] = "cpu",
+) -> None:
+    """Submit an experiment's runs through Submitit, one job a run."""
+    configs = _planned(name, scale, seed, seeds, settings)
+    from codepath.launch import submit as submit_
+
+    for job in submit_(configs, _places(runs, results, configs[0].scale), cluster, profile):
+        _say(job)
+
+
+@app.command()
+def figures(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+    """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
+    from codepath.figures import build_figures
+
+    built = build_figures(results, out, on_file=lambda path: _say(f"wrote {_shown(path)}"))
+    for line in built.missing:
+        _say(f"left out: {line}")
+
+
+@app.command()
+def tables(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+    """Rewrite the tables in OUT/tables, as Markdown and LaTeX."""
+    from codepath.figures import write_tables
+
+    for path in write_tables(results, out):
+        _say(f"wrote {_shown(path)}")
+
+
+@app.command()
+def verdict(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+    """Judge the paper's claims by the rows: OUT/claims.md and a summary here."""
+    from codepath.figures import write_claims
+
+    path, judged = write_claims(results, out)
+    for claim in judged:
+        if not claim.verdict.startswith("not run"):
+            _say(f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}")
+    _say(f"wrote {_shown(path)}")
+
+
+@codes.command("design")
+def design(
+    classes: Annotated[int, typer.Option(help="K")],
+    paths: Annotated[int, typer.Option(help="N")],
+    active: Annotated[int, typer.Option(help="Nact, ones per codeword")],
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; default: print.")] = None,
+) -> None:
+    """Design a scheme with large minimum distance and even column sums."""
+    from codepath.codes import design_scheme
+
+    scheme = design_scheme(classes, paths, active, seed)
+    if out is None:
+        _say(scheme.to_csv().rstrip())
+    else:
+        scheme.save(out)
+        _say(f"wrote {_shown(out)}: d = {scheme.min_distance}")
+
+
+@codes.command("show")
+def show_scheme(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Catalogue name or CSV file.")],
+) -> None:
+    """Size, distance and balance of a scheme, beside Johnson's bound."""
+    from codepath.codes import largest_distance, load_scheme
+
+    scheme = load_scheme(name)
+    sums = scheme.column_sums
+    bound = largest_distance(scheme.classes, scheme.paths, scheme.active)
+    _say(
+        f"K = {scheme.classes} classes, N = {scheme.paths} paths, Nact = {scheme.active} "
+        f"(r = {scheme.ratio:g})\n"
+        f"minimum distance {scheme.min_distance} (Johnson's bound: at most {bound}), "
+        f"{scheme.pairs_at_min_distance} pairs at it\n"
+        f"classes per path: {sums.min()} to {sums.max()}"
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed here, what is missing, and what that means."""
+    from codepath.doctor import report
+
+    for line in report():
+        _say(line)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A script of benchmarks/, without .py.")] = "",
+) -> None:
+    """Run a benchmark; further options go to it. Without a name: list them."""
+    import runpy
+
+    from codepath.runtime import unknown_name
+
+    folder = REPO_ROOT / "benchmarks"
+    scripts = {
+        path.stem: path
+        for path in sorted(folder.glob("*.py"))
+        if not path.name.startswith("_") and "__main__" in path.read_text()
+    }
+    if not name:
+        for stem in scripts:
+            _say(stem)
+        return
+    if name not in scripts:
+        raise unknown_name("benchmark", name, scripts)
+    sys.path.insert(0, str(REPO_ROOT))
+    sys.argv = [str(scripts[name]), *context.args]
+    runpy.run_path(str(scripts[name]), run_name="__main__")
+
+
+def main() -> None:
+    """Entry point: known mistakes end in one line and a non-zero exit code."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except (InterruptedRun, KeyboardInterrupt) as error:
+        typer.echo(f"\n{error or 'interrupted'}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(
+            f"error: {error.strerror or error}{where}; "
+            "what was finished is kept, mend this and repeat the command",
+            err=True,
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

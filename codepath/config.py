@@ -1,0 +1,175 @@
+"""The full, frozen description of a run (standard library only).
+
+A run is determined by its `RunConfig` alone: what only changes speed (device, loader
+backend, workers) is not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from codepath.runtime import UserError
+
+SCALES = ("demo", "cpu", "paper")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(f"bad configuration: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network: a timm entry point and its arguments."""
+
+    name: str
+    num_classes: int
+    in_chans: int = 3
+    p_drop: float = 0.0
+    """DropSubNNs: probability that a path's output is zeroed in training."""
+    schemes: tuple[str, ...] = ()
+    """A catalogue name or CSV file per coded stage; empty: the catalogue's choice."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
+        _require(0 <= self.p_drop < 1, f"p_drop is {self.p_drop}, must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how training images are augmented."""
+
+    source: str
+    pad: int = 0
+    """Pixels of black padding on each side before a random crop back to the image's size."""
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The optimisation recipe."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_end: float
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also covers normalisation parameters and biases."""
+    mu: float = 0.0
+    """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
+    exponent: float = 4.0
+    """Exponent of the coding loss (Eq. 5)."""
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
+        _require(self.batch_size >= 2, f"batch_size is {self.batch_size}, batch norm needs 2")
+        _require(self.lr > 0, f"lr is {self.lr}, must be positive")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs",
+        )
+        _require(self.mu >= 0, f"mu is {self.mu}, must not be negative")
+        _require(
+            self.precision in ("float32", "bfloat16"),
+            f"precision is '{self.precision}', must be float32 or bfloat16",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """How a trained network is measured."""
+
+    removal_block: int = 0
+    """Block (from 1) whose paths are removed for Fig 2a; 0: no removal (uncoded network)."""
+    removal_draws: int = 5
+    """Random choices of the removed paths per image and count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run with its evaluation."""
+
+    experiment: str
+    scale: str
+    model_role: str
+    """"coded" or "baseline": the model column of the results."""
+    seed: int
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.scale in SCALES, f"scale is '{self.scale}', must be one of {SCALES}")
+        _require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
+
+    @property
+    def name(self) -> str:
+        """Name of the run within its experiment and scale, also of its directory."""
+        return f"{self.model_role}-s{self.seed}"
+
+    @property
+    def run_id(self) -> str:
+        """Experiment, run and content hash: what rows in results/ are traced by."""
+        return f"{self.experiment}-{self.scale}-{self.name}-{content_hash(self)}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dicts of plain JSON values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def run_config_from_dict(values: dict[str, Any]) -> RunConfig:
+    """The inverse of `to_dict` for a RunConfig; unknown or missing keys raise UserError."""
+    return _from_dict(RunConfig, values, "run")
+
+
+def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    _require(not unknown, f"unknown key {where}.{unknown[0] if unknown else ''}")
+    types = get_type_hints(cls)
+    arguments = {
+        key: _from_dict(types[key], value, f"{where}.{key}")
+        if dataclasses.is_dataclass(types[key])
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise UserError(f"bad configuration: {where}: {error}") from None
+
+
+def content_hash(config: Any) -> str:
+    """Ten hexadecimal digits of SHA-256 over the canonical JSON of a configuration."""
+    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Readable differences of two configurations as dicts: ["train.epochs: 10 -> 15", ...]."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found

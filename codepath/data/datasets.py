@@ -1,0 +1,89 @@
+"""Sources of images, each as one `ImageSet` in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codepath.runtime import unknown_name
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split in memory."""
+
+    images: NDArray[np.uint8]
+    """(n, H, W, C)"""
+    labels: NDArray[np.int64]
+    """(n,), classes counted from 0."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set with its normalisation."""
+
+    dataset: str
+    source: str
+    """Where these pixels come from, in words: it stands beside every number."""
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, of pixels scaled to [0, 1]."""
+    std: tuple[float, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        H, W, C = self.train.images.shape[1:]
+        return C, H, W
+
+
+def _digits() -> ImageSet:
+    """scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, 500 of them held out.
+
+    The split is stratified and fixed: every class keeps its share, in the files' order
+    (of each class, the images whose rank falls on the held-out share).
+    """
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    images = np.round(raw.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = raw.target.astype(np.int64)
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        of_class = np.flatnonzero(labels == label)
+        spread = np.linspace(0, len(of_class) - 1, 50).round().astype(int)
+        held_out[of_class[spread]] = True
+    train = Split(images[~held_out], labels[~held_out])
+    pixels = train.images / 255
+    return ImageSet(
+        dataset="digits",
+        source="scikit-learn digits",
+        train=train,
+        test=Split(images[held_out], labels[held_out]),
+        class_names=tuple(str(name) for name in raw.target_names),
+        mean=(float(pixels.mean()),),
+        std=(float(pixels.std()),),
+    )
+
+
+_SOURCES: dict[str, Callable[[], ImageSet]] = {"digits": _digits}
+
+
+def source_names() -> list[str]:
+    """Names that `load_image_set` knows."""
+    return sorted(_SOURCES)
+
+
+def load_image_set(source: str) -> ImageSet:
+    """The data set of a source; UserError for an unknown name."""
+    if source not in _SOURCES:
+        raise unknown_name("data source", source, _SOURCES)
+    return _SOURCES[source]()

@@ -1,0 +1,56 @@
+"""Random numbers that depend on nothing but what they are for.
+
+Every draw is a hash of (seed, epoch, sample index, draw), so that an image's augmentation is
+the same whatever the batch size, the number of workers, the rank, the backend or a restart.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+class Draw(IntEnum):
+    """What a random number decides; every decision about a sample has its own."""
+
+    ORDER = 0
+    CROP_Y = 1
+    CROP_X = 2
+    FLIP = 3
+    REMOVED_PATHS = 4
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finaliser of SplitMix64 (Steele, Lea and Flood, 2014), a bijection on 64 bits."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def counter_hash(
+    seed: int, epoch: int, indices: NDArray[np.int64], draw: int
+) -> NDArray[np.uint64]:
+    """64 random bits per index; `indices` of any shape, counted from 0."""
+    key = np.zeros(1, dtype=np.uint64)
+    for word in (seed, epoch, draw):
+        key = _mix(_mix(key + np.uint64(_GOLDEN)) + np.uint64(word & _MASK))
+    return _mix(key + indices.astype(np.uint64) * np.uint64(_GOLDEN))
+
+
+def integers(
+    below: int, seed: int, epoch: int, indices: NDArray[np.int64], draw: int
+) -> NDArray[np.int64]:
+    """Uniform integers in [0, below), one per index; bias under below / 2^32."""
+    bits = counter_hash(seed, epoch, indices, draw) >> np.uint64(32)
+    return ((bits * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+
+
+def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the samples in an epoch."""
+    keys = counter_hash(seed, epoch, np.arange(size), Draw.ORDER)
+    return np.argsort(keys, kind="stable")

@@ -1,0 +1,100 @@
+"""Binary classifiers by masking: keep one class's paths and read its logit (Fig 2b, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from codepath.data import Loader, Normalize
+from codepath.evaluate.predict import evaluation_batches
+from codepath.models import CodedResNeXt
+from codepath.store import Measurement
+
+HISTOGRAM_BINS = 40
+
+
+class BinaryScores(NamedTuple):
+    """Outputs of all K binary classifiers."""
+
+    scores: NDArray[np.float32]
+    """(n, K): entry k is the logit of class k when only its paths act."""
+    labels: NDArray[np.int64]
+    """(n,)"""
+
+
+@torch.inference_mode()
+def binary_scores(
+    model: CodedResNeXt, loader: Loader, normalize: Normalize, device: torch.device
+) -> BinaryScores:
+    """Score every image with all K classifiers; the uncoded start is computed once."""
+    first = min(model.coded_blocks)
+    scores, labels = [], []
+    for images, label, _ in evaluation_batches(loader, normalize, device):
+        features = model.forward_until(images, first)
+        columns = [
+            model.forward_coded(features, keep=k, first_block=first).logits[:, k]
+            for k in range(model.num_classes)
+        ]
+        scores.append(torch.stack(columns, 1).float().cpu())
+        labels.append(label.cpu())
+    return BinaryScores(torch.cat(scores).numpy(), torch.cat(labels).numpy())
+
+
+def best_f1_threshold(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
+    """The smallest threshold with the highest F1, deciding "positive" for score >= threshold."""
+    precision, recall, thresholds = precision_recall_curve(positive, scores)
+    precision, recall = precision[:-1], recall[:-1]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return float(thresholds[int(np.argmax(f1))])
+
+
+def measure_binary(
+    train: BinaryScores, test: BinaryScores, class_names: Sequence[str]
+) -> Iterator[Measurement]:
+    """Per class: threshold (highest F1 on training images), precision, recall, F1 and average
+    precision on test images against all negatives, their prevalence, and histograms of the
+    logit (counts per bin; x is the bin's left edge).
+    """
+    for k, name in enumerate(class_names):
+        threshold = best_f1_threshold(train.scores[:, k], train.labels == k)
+        score, positive = test.scores[:, k], test.labels == k
+        decided = score >= threshold
+        hits = int((decided & positive).sum())
+        precision = hits / max(int(decided.sum()), 1)
+        recall = hits / max(int(positive.sum()), 1)
+        values = {
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+            "average_precision": float(average_precision_score(positive, score)),
+            "prevalence": float(positive.mean()),
+        }
+        for metric, value in values.items():
+            yield Measurement(
+                kind="binary", metric=metric, value=value, n=len(score), class_name=name
+            )
+        yield Measurement(
+            kind="binary",
+            metric="threshold",
+            value=threshold,
+            n=len(train.labels),
+            split="train",
+            class_name=name,
+        )
+        edges = np.histogram_bin_edges(score, HISTOGRAM_BINS)
+        for metric, group in (("positive", score[positive]), ("negative", score[~positive])):
+            counts, _ = np.histogram(group, edges)
+            for left, count in zip(edges, counts, strict=False):
+                yield Measurement(
+                    kind="histograms",
+                    metric=metric,
+                    value=float(count),
+                    n=len(score),
+                    class_name=name,
+                    x=float(left),
+                )

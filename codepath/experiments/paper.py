@@ -1,0 +1,24 @@
+"""The paper's numbers, from paper/reference/ (numbers read off plots: about 0.3 points)."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pandas as pd
+
+from codepath.runtime import REPO_ROOT, UserError
+
+REFERENCE = REPO_ROOT / "paper" / "reference"
+
+ACCURACY_TOLERANCE = 0.5
+"""Points of top-1 within which a paper-scale mean counts as the paper's number."""
+
+
+@functools.cache
+def reference(name: str) -> pd.DataFrame:
+    """Table `name` of the paper, accuracies in per cent; UserError where the file is gone."""
+    path = Path(REFERENCE / f"{name}.csv")
+    if not path.exists():
+        raise UserError(f"{path} is missing: restore it from the repository")
+    return pd.read_csv(path)

@@ -1,0 +1,120 @@
+"""The registry of experiments. Adding one is one decorated function in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from codepath.config import RunConfig
+from codepath.runtime import UserError, unknown_name
+
+RunsOf = Callable[[str, int], Sequence[RunConfig]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named set of runs."""
+
+    name: str
+    paper_item: str
+    scales: tuple[str, ...]
+    _runs: RunsOf
+    description: str
+    """Paper item, command, expected cost, expected numbers."""
+
+    def runs(self, scale: str, seed: int) -> list[RunConfig]:
+        """The runs of one seed at a scale; UserError for a scale that it does not have."""
+        if scale not in self.scales:
+            raise UserError(
+                f"{self.name} has no scale '{scale}': choose {' or '.join(self.scales)}"
+            )
+        return list(self._runs(scale, seed))
+
+
+_EXPERIMENTS: dict[str, Experiment] = {}
+
+
+def experiment(name: str, paper_item: str, scales: tuple[str, ...]) -> Callable[[RunsOf], RunsOf]:
+    """Register a function (scale, seed) -> runs under `name`; its docstring describes it."""
+
+    def register(runs: RunsOf) -> RunsOf:
+        if name in _EXPERIMENTS:
+            raise ValueError(f"experiment {name} is registered twice")
+        description = inspect.getdoc(runs)
+        if not description:
+            raise ValueError(f"experiment {name} needs a docstring")
+        _EXPERIMENTS[name] = Experiment(name, paper_item, scales, runs, description)
+        return runs
+
+    return register
+
+
+def all_experiments() -> list[Experiment]:
+    """Every experiment, by name."""
+    return [_EXPERIMENTS[name] for name in sorted(_EXPERIMENTS)]
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of that name; UserError with the nearest names otherwise."""
+    if name not in _EXPERIMENTS:
+        raise unknown_name("experiment", name, _EXPERIMENTS)
+    return _EXPERIMENTS[name]
+
+
+def baseline_of(coded: RunConfig, model_name: str) -> RunConfig:
+    """The plain network's run that a coded run is compared with: same data, seed and recipe."""
+    return dataclasses.replace(
+        coded,
+        model_role="baseline",
+        model=dataclasses.replace(coded.model, name=model_name, p_drop=0.0, schemes=()),
+        train=dataclasses.replace(coded.train, mu=0.0),
+        evaluation=dataclasses.replace(coded.evaluation, removal_block=0),
+    )
+
+
+def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
+    """`config` with settings such as "train.epochs=2"; unknown keys and bad values raise.
+
+    The result has another content hash, and goes by another experiment name: what was changed
+    is part of it, so that its rows are never taken for the experiment's own.
+    """
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise UserError(f"cannot read the setting '{setting}': write section.key=value")
+        section, _, key = path.partition(".")
+        holder = getattr(config, section, None)
+        if not dataclasses.is_dataclass(holder):
+            sections = [f.name for f in dataclasses.fields(config) if _is_section(config, f.name)]
+            raise unknown_name("section of the configuration", section, sections)
+        known = [f.name for f in dataclasses.fields(holder)]
+        if key not in known:
+            raise unknown_name(f"key of {section}", key, known)
+        value = _parse(text, get_type_hints(type(holder))[key], setting)
+        changed: Any = dataclasses.replace(holder, **{key: value})  # type: ignore[type-var]
+        config = dataclasses.replace(config, **{section: changed})
+    if settings:
+        suffix = "+".join(settings).replace("/", "_")
+        config = dataclasses.replace(config, experiment=f"{config.experiment}+{suffix}")
+    return config
+
+
+def _is_section(config: RunConfig, name: str) -> bool:
+    return dataclasses.is_dataclass(getattr(config, name))
+
+
+def _parse(text: str, kind: Any, setting: str) -> Any:
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return tuple(_parse(item, inner, setting) for item in text.split(",") if item)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"'{setting}': write true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"'{setting}': '{text}' is not of type {kind.__name__}") from None

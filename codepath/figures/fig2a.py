@@ -1,0 +1,48 @@
+"""Fig 2a: accuracy against the number of removed paths of one block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from codepath.experiments.paper import reference
+from codepath.figures.style import BLUE, ORANGE, PAPER_STYLE, main_rows, mean_line
+
+NAME = "fig2a"
+TITLE = "Accuracy without some of a block's paths"
+_LOOKS = {
+    "active": {"color": BLUE, "marker": "o", "linestyle": "-"},
+    "inactive": {"color": ORANGE, "marker": "s", "linestyle": "--"},
+}
+
+
+def load(results: Path) -> pd.DataFrame:
+    """The rows this figure shows."""
+    rows = main_rows(results, "removal")
+    return rows[rows["metric"].str.startswith("top1_")]
+
+
+def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
+    """Top-1 in per cent against removed active and inactive paths, the paper's beside."""
+    paper = reference("fig2a_removal")
+    paper = paper[paper["dataset"] == dataset]
+    for group, look in _LOOKS.items():
+        mine = rows[rows["metric"] == f"top1_{group}"]
+        places = pd.Series(sorted(mine["x"].unique()), index=sorted(mine["x"].unique()))
+        mean_line(ax, places, mine, "x", f"{group} paths", **look)
+        published = paper[paper["removed_from"] == group]
+        if len(published):
+            ax.plot(
+                published["removed"],
+                published["top1"],
+                marker=look["marker"],
+                label=f"{group}, paper",
+                **PAPER_STYLE,
+            )
+    block = ", ".join(str(b) for b in sorted(rows["block"].unique()))
+    ax.set(xlabel=f"paths removed from block {block}", ylabel="top-1 accuracy (%)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="lower left")

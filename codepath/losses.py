@@ -1,0 +1,73 @@
+"""The coding loss and the training objective (Eq. 5-6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codepath.models import CodedResNeXt
+
+
+def coding_loss(energies: Tensor, codewords: Tensor, ratio: float, exponent: float = 4) -> Tensor:
+    """Eq. 5: mean over paths and batch of |r E_n - w_kn|^exponent.
+
+    Args:
+        energies: (B, N), energies of a coded block's normalised paths.
+        codewords: (B, N), codeword of each sample's class.
+        ratio: r = Nact / N of the block.
+        exponent: 4 in the paper.
+
+    Returns:
+        Scalar.
+    """
+    difference = ratio * energies - codewords.to(energies.dtype)
+    return difference.abs().pow(exponent).mean()
+
+
+class LossParts(NamedTuple):
+    """The objective's value and what it is made of."""
+
+    total: Tensor
+    """Scalar, Eq. 6."""
+    cross_entropy: Tensor
+    """Scalar."""
+    coding: dict[int, Tensor]
+    """Coded block number -> scalar, Eq. 5."""
+    logits: Tensor
+    """(B, K)"""
+
+
+class TrainingObjective(nn.Module):
+    """Eq. 6: cross-entropy + mu * sum of the coding losses over the coded blocks.
+
+    The network is a submodule, so that one wrapper (DDP, compile) covers network and loss.
+    For a plain network the coding part is empty.
+    """
+
+    def __init__(
+        self, model: nn.Module, mu: float, exponent: float = 4, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.mu = mu
+        self.exponent = exponent
+        self.label_smoothing = label_smoothing
+
+    def forward(self, images: Tensor, labels: Tensor) -> LossParts:
+        """Normalised images (B, 3, H, W) and labels (B,) -> named parts."""
+        coding: dict[int, Tensor] = {}
+        if isinstance(self.model, CodedResNeXt):
+            logits, energies = self.model.forward_coded(images)
+            for number, block in self.model.coded_blocks.items():
+                coding[number] = coding_loss(
+                    energies[number], block.codewords[labels], block.ratio, self.exponent
+                )
+        else:
+            logits = self.model(images)
+        cross_entropy = F.cross_entropy(
+            logits.float(), labels, label_smoothing=self.label_smoothing
+        )
+        total = cross_entropy + self.mu * sum(coding.values())
+        return LossParts(total, cross_entropy, coding, logits)

@@ -1,0 +1,451 @@
+"""Coded ResNeXt networks and their plain baselines (Table 1), registered in timm.
+
+Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from timm.layers import SelectAdaptivePool2d
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import Bottleneck, downsample_conv
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from codepath.codes import CodingScheme, find_scheme, load_scheme
+from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
+from codepath.runtime import UserError
+
+SchemeLike = CodingScheme | ArrayLike | str
+
+
+class Stage(NamedTuple):
+    """[C, d, Nact] x depth of Table 1; the stage is coded where Nact < N."""
+
+    channels: int
+    width: int
+    active: int
+    depth: int
+
+
+class CodedOutput(NamedTuple):
+    """What `CodedResNeXt.forward_coded` returns."""
+
+    logits: Tensor
+    """(B, K)"""
+    energies: dict[int, Tensor]
+    """Coded block number -> (B, N), energies of Eq. 3's outputs; they sum to N."""
+
+
+class CodedResNeXt(nn.Module):
+    """ResNeXt in which every class has its own paths in the coded stages.
+
+    With every stage at Nact = N it is the plain ResNeXt (without a bias in the head).
+
+    Args:
+        stages: the stages; the first keeps the stem's resolution, each later one halves it.
+        paths: N, the cardinality of all blocks.
+        code_classes: K of the schemes where num_classes is 0.
+        num_classes: K; 0 leaves the head out.
+        in_chans: input channels.
+        stem_width, stem_kernel, stem_stride: the stem convolution.
+        stem_pool: whether a 3x3/2 max pooling follows the stem.
+        schemes: one per coded stage: CodingScheme, (K, N) table, catalogue name or CSV file;
+            None takes the catalogue's choice for (K, N, Nact).
+        p_drop: DropSubNNs' probability, in training.
+        drop_rate: dropout before the head.
+        global_pool: timm's name of the pooling before the head.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        paths: int,
+        code_classes: int,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        stem_width: int = 64,
+        stem_kernel: int = 3,
+        stem_stride: int = 1,
+        stem_pool: bool = False,
+        schemes: Sequence[SchemeLike] | None = None,
+        p_drop: float = 0.0,
+        drop_rate: float = 0.0,
+        global_pool: str = "avg",
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.paths = paths
+        self.p_drop = p_drop
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+
+        tables = self._resolve_schemes(stages, num_classes or code_classes, schemes)
+        self.conv1 = nn.Conv2d(
+            in_chans, stem_width, stem_kernel, stem_stride, stem_kernel // 2, bias=False
+        )
+        self.bn1 = nn.BatchNorm2d(stem_width)
+        self.act1 = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+        self.feature_info = [{"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}]
+        reduction = stem_stride * (2 if stem_pool else 1)
+        channels = stem_width
+        self.layer_names: list[str] = []
+        for index, (stage, scheme) in enumerate(zip(stages, tables, strict=True), start=1):
+            stride = 1 if index == 1 else 2
+            reduction *= stride
+            name = f"layer{index}"
+            blocks = [
+                self._block(
+                    channels if first else stage.channels, stage, stride if first else 1, scheme
+                )
+                for first in [True] + [False] * (stage.depth - 1)
+            ]
+            self.add_module(name, nn.Sequential(*blocks))
+            self.layer_names.append(name)
+            channels = stage.channels
+            self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
+
+        self._run_starts = _run_starts(self.blocks)
+        self.num_features = self.head_hidden_size = channels
+        self.reset_classifier(num_classes, global_pool)
+
+    def _resolve_schemes(
+        self,
+        stages: Sequence[Stage],
+        classes: int,
+        schemes: Sequence[SchemeLike] | None,
+    ) -> list[CodingScheme | None]:
+        coded = [stage for stage in stages if stage.active < self.paths]
+        if schemes is not None and len(schemes) != len(coded):
+            raise UserError(
+                f"{len(schemes)} schemes given, the network has {len(coded)} coded stages"
+            )
+        given = iter(schemes if schemes is not None else [None] * len(coded))
+        tables: list[CodingScheme | None] = []
+        for stage in stages:
+            if stage.active == self.paths:
+                tables.append(None)
+                continue
+            chosen = next(given)
+            if chosen is None:
+                scheme = find_scheme(classes, self.paths, stage.active)
+            elif isinstance(chosen, str):
+                scheme = load_scheme(chosen)
+            else:
+                scheme = chosen if isinstance(chosen, CodingScheme) else CodingScheme(chosen)
+            if scheme.classes != classes:
+                raise UserError(
+                    f"the scheme has codewords for {scheme.classes} classes, the network has "
+                    f"{classes}: give a scheme with K = {classes}"
+                )
+            if scheme.paths != self.paths:
+                raise UserError(
+                    f"the scheme has {scheme.paths} paths, the network's blocks have {self.paths}"
+                )
+            tables.append(scheme)
+        return tables
+
+    def _block(
+        self, in_chs: int, stage: Stage, stride: int, scheme: CodingScheme | None
+    ) -> nn.Module:
+        if scheme is not None:
+            return CodedBottleneck(
+                in_chs, stage.channels, stage.width, scheme, stride, p_drop=self.p_drop
+            )
+        planes = stage.channels // Bottleneck.expansion
+        project = stride != 1 or in_chs != stage.channels
+        block = Bottleneck(
+            in_chs,
+            planes,
+            stride,
+            downsample_conv(in_chs, stage.channels, 1, stride) if project else None,
+            cardinality=self.paths,
+            base_width=stage.width * 64 / planes,  # type: ignore[arg-type]
+        )
+        assert block.conv2.out_channels == self.paths * stage.width
+        for module in block.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        block.zero_init_last()
+        return block
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """All blocks in order; block number b is entry b - 1."""
+        return [block for name in self.layer_names for block in getattr(self, name)]
+
+    @property
+    def coded_blocks(self) -> dict[int, CodedBottleneck]:
+        """Block number -> coded block, in order; empty for a plain network."""
+        return {
+            number: block
+            for number, block in enumerate(self.blocks, start=1)
+            if isinstance(block, CodedBottleneck)
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, K)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, C, H', W')."""
+        return self._run(self._stem(x), 1, len(self.blocks), {})[0]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(B, C, H', W') -> (B, K), or pooled features."""
+        x = self.global_pool(x)
+        if self.drop_rate:
+            x = F.dropout(x, self.drop_rate, self.training)
+        return x if pre_logits else self.fc(x)
+
+    def forward_coded(
+        self,
+        x: Tensor,
+        keep: int | Tensor | None = None,
+        path_masks: Mapping[int, Tensor] | None = None,
+        first_block: int = 0,
+    ) -> CodedOutput:
+        """Logits with the energies of every coded block.
+
+        Args:
+            x: (B, in_chans, H, W) images; with `first_block` that block's input instead.
+            keep: class index or (B,) class indices: only their paths act in all coded blocks.
+            path_masks: coded block number -> (N,) or (B, N), 1 where a path acts.
+            first_block: 0, or the number of the block to go on from (see `forward_until`).
+        """
+        masks = dict(path_masks or {})
+        unknown = set(masks) - set(self.coded_blocks)
+        if unknown or (keep is not None and not self.coded_blocks):
+            raise UserError(
+                f"no coded block {min(unknown) if unknown else ''}: "
+                f"coded blocks of this network: {sorted(self.coded_blocks) or 'none'}"
+            )
+        if keep is not None:
+            for number, block in self.coded_blocks.items():
+                word = block.codewords[keep]
+                masks[number] = word * masks[number] if number in masks else word
+        if not first_block:
+            x = self._stem(x)
+        x, energies = self._run(x, first_block or 1, len(self.blocks), masks)
+        return CodedOutput(self.forward_head(x), energies)
+
+    def forward_until(self, x: Tensor, block: int) -> Tensor:
+        """(B, in_chans, H, W) -> input of block number `block`."""
+        return self._run(self._stem(x), 1, block - 1, {})[0]
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return self.maxpool(self.act1(self.bn1(self.conv1(x))))
+
+    def _run(
+        self, x: Tensor, first: int, last: int, path_masks: Mapping[int, Tensor]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Blocks `first` to `last`; a run of blocks with one scheme shares its drop mask."""
+        energies: dict[int, Tensor] = {}
+        drop_mask: Tensor | None = None
+        for number, block in enumerate(self.blocks[first - 1 : last], start=first):
+            if isinstance(block, CodedBottleneck):
+                if self.training and self.p_drop > 0 and number in self._run_starts:
+                    drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
+                arguments = (x, path_masks.get(number), drop_mask)
+                if self.grad_checkpointing and self.training:
+                    x, energies[number] = checkpoint(
+                        block.forward_coded, *arguments, use_reentrant=False
+                    )
+                else:
+                    x, energies[number] = block.forward_coded(*arguments)
+            elif self.grad_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x, energies
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """timm: parameter groups by stage (coarse) or block."""
+        return {
+            "stem": r"^conv1|bn1|maxpool",
+            "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)",
+        }
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """timm: recompute block activations in the backward pass."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """timm: the head's linear layer."""
+        return self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """timm: a new head.
+
+        Another number of classes brings other codewords, from the catalogue: the old ones
+        belong to the old classes.
+        """
+        if num_classes:
+            for block in self.coded_blocks.values():
+                if len(block.codewords) != num_classes:
+                    block.set_scheme(find_scheme(num_classes, self.paths, block.active))
+        if global_pool is not None:
+            self.global_pool = SelectAdaptivePool2d(
+                pool_type=global_pool, flatten=bool(global_pool)
+            )
+        self.num_classes = num_classes
+        device = self.conv1.weight.device
+        self.fc = (
+            nn.Linear(self.num_features, num_classes, bias=False, device=device)
+            if num_classes
+            else nn.Identity()
+        )
+
+
+def _run_starts(blocks: Sequence[nn.Module]) -> frozenset[int]:
+    """Numbers of the coded blocks whose predecessor is uncoded or has another scheme."""
+    starts = set()
+    previous: nn.Module | None = None
+    for number, block in enumerate(blocks, start=1):
+        if isinstance(block, CodedBottleneck) and not (
+            isinstance(previous, CodedBottleneck)
+            and torch.equal(previous.codewords, block.codewords)
+        ):
+            starts.add(number)
+        previous = block
+    return frozenset(starts)
+
+
+def _cfg(
+    size: int, mean: tuple[float, ...], std: tuple[float, ...], **kwargs: Any
+) -> dict[str, Any]:
+    return {
+        "url": "",
+        "input_size": (len(mean), size, size),
+        "pool_size": (size // 4, size // 4),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "mean": mean,
+        "std": std,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "mit",
+        **kwargs,
+    }
+
+
+CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+CIFAR100_STATISTICS = ((0.5071, 0.4867, 0.4408), (0.2673, 0.2564, 0.2762))
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+_cifar10 = _cfg(32, *CIFAR10_STATISTICS, num_classes=10)
+_cifar100 = _cfg(32, *CIFAR100_STATISTICS, num_classes=100)
+_imagenet = _cfg(160, *IMAGENET_STATISTICS, num_classes=1000, crop_pct=0.875, pool_size=(5, 5))
+
+default_cfgs = generate_default_cfgs(
+    {
+        "coded_resnext20_10x4d.untrained": _cifar10,
+        "resnext20_10x4d.untrained": _cifar10,
+        "coded_resnext29_10x11d.untrained": _cifar10,
+        "resnext29_10x11d.untrained": _cifar10,
+        "coded_resnext29_20x6d.untrained": _cifar100,
+        "resnext29_20x6d.untrained": _cifar100,
+        "coded_resnext50_32x4d.untrained": _imagenet,
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: Any) -> CodedResNeXt:
+    depth = len(defaults["stages"])
+    return build_model_with_cfg(
+        CodedResNeXt,
+        variant,
+        pretrained,
+        feature_cfg={"out_indices": tuple(range(depth + 1))},
+        **{**defaults, **kwargs},
+    )
+
+
+def _stages(
+    paths: int, width: int, active: Sequence[int], depths: Sequence[int], channels: int = 256
+) -> dict[str, Any]:
+    """Stages that double channels and path width from one to the next."""
+    return {
+        "paths": paths,
+        "stages": tuple(
+            Stage(channels << i, width << i, a, depth)
+            for i, (a, depth) in enumerate(zip(active, depths, strict=True))
+        ),
+    }
+
+
+_SMALL: dict[str, Any] = {"channels": 64, "width": 4, "depths": (2, 2, 2)}
+
+
+@register_model
+def coded_resnext20_10x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """The demo's network: the C10 network's codes on a small geometry."""
+    defaults = {**_stages(10, active=(10, 5, 3), **_SMALL), "stem_width": 32, "code_classes": 10}
+    return _create("coded_resnext20_10x4d", pretrained, defaults, kwargs)
+
+
+@register_model
+def resnext20_10x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Baseline of coded_resnext20_10x4d: the same network with r = 1 everywhere."""
+    defaults = {**_stages(10, active=(10, 10, 10), **_SMALL), "stem_width": 32, "code_classes": 10}
+    return _create("resnext20_10x4d", pretrained, defaults, kwargs)
+
+
+@register_model
+def coded_resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Table 1, C10: codes 5/10 in c3 and 3/10 in c4."""
+    defaults = {**_stages(10, 11, (10, 5, 3), (3, 3, 3)), "code_classes": 10}
+    return _create("coded_resnext29_10x11d", pretrained, defaults, kwargs)
+
+
+@register_model
+def resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Baseline of coded_resnext29_10x11d: the same network with r = 1 everywhere."""
+    defaults = {**_stages(10, 11, (10, 10, 10), (3, 3, 3)), "code_classes": 10}
+    return _create("resnext29_10x11d", pretrained, defaults, kwargs)
+
+
+@register_model
+def coded_resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Table 1, C100: codes 8/20 in c3 and 4/20 in c4."""
+    defaults = {**_stages(20, 6, (20, 8, 4), (3, 3, 3)), "code_classes": 100}
+    return _create("coded_resnext29_20x6d", pretrained, defaults, kwargs)
+
+
+@register_model
+def resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Baseline of coded_resnext29_20x6d: the same network with r = 1 everywhere."""
+    defaults = {**_stages(20, 6, (20, 20, 20), (3, 3, 3)), "code_classes": 100}
+    return _create("resnext29_20x6d", pretrained, defaults, kwargs)
+
+
+@register_model
+def coded_resnext50_32x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Table 1, ImageNet: codes 16/32 in c4 and 8/32 in c5.
+
+    Its baseline is timm's resnext50_32x4d.
+    """
+    defaults = {
+        **_stages(32, 4, (32, 32, 16, 8), (3, 4, 6, 3)),
+        "stem_kernel": 7,
+        "stem_stride": 2,
+        "stem_pool": True,
+        "code_classes": 1000,
+    }
+    return _create("coded_resnext50_32x4d", pretrained, defaults, kwargs)
+
+
+REGISTERED = tuple(sorted({name.split(".")[0] for name in default_cfgs}))
+"""Entry points of this module."""

@@ -1,0 +1,32 @@
+"""A model from its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from codepath.config import ModelConfig
+from codepath.models.coded_resnext import REGISTERED
+from codepath.runtime import unknown_name
+
+
+def model_names() -> list[str]:
+    """Networks of this package, and timm's baseline for ImageNet."""
+    return sorted([*REGISTERED, "resnext50_32x4d"])
+
+
+def create_model(config: ModelConfig) -> nn.Module:
+    """The network that a configuration describes, with fresh weights.
+
+    Raises UserError for an unknown name and for schemes that do not fit the network.
+    """
+    if config.name not in model_names():
+        raise unknown_name("model", config.name, model_names())
+    coded: dict[str, Any] = {}
+    if config.name in REGISTERED:
+        coded = {"p_drop": config.p_drop, "schemes": config.schemes or None}
+    return timm.create_model(
+        config.name, num_classes=config.num_classes, in_chans=config.in_chans, **coded
+    )

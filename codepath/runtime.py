@@ -1,0 +1,149 @@
+"""What every part needs to know about this machine and this checkout (standard library only)."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+PACKAGE_ROOT = Path(__file__).resolve().parent
+REPO_ROOT = PACKAGE_ROOT.parent
+"""The checkout that holds this package (editable installation)."""
+
+REPORTED_PACKAGES = (
+    "codepath",
+    "torch",
+    "torchvision",
+    "timm",
+    "ffcv",
+    "numba",
+    "numpy",
+    "scipy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "seaborn",
+    "submitit",
+)
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: the message is one line with the cause and the cure."""
+
+
+class InterruptedRun(Exception):  # noqa: N818 (not an error)
+    """Work stopped on request; everything up to the last save is kept and can be resumed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not registered, with the nearest known names."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return UserError(f"unknown {kind} '{name}': {hint}")
+
+
+@functools.cache
+def git_state() -> tuple[str, bool]:
+    """(commit, dirty) of the checkout; ("unknown", False) outside a git checkout.
+
+    Files under results/ and paper/ are what runs write, so they do not count as dirt.
+    """
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(REPO_ROOT), *args],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = git("status", "--porcelain", "--", ".", ":!results", ":!paper")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", False
+    return commit, bool(changed)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed version of every package that can change a result; absent ones are left out."""
+    versions = {}
+    for name in REPORTED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def cpu_name() -> str:
+    """The processor's model name as the operating system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, which Slurm narrows."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def now() -> str:
+    """The present time in UTC, ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def make_directory(path: Path) -> Path:
+    """Create `path` and its parents; UserError where that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot create {path}: {error.strerror}; choose a folder that you may write to"
+        ) from None
+    if not os.access(path, os.W_OK):
+        raise UserError(f"no write permission in {path}; choose a folder that you may write to")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to it.
+
+    On an exception the temporary file is removed and what stood under `path` is untouched.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)

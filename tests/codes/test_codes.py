@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from codepath.codes import (
+    CodingScheme,
+    catalog_names,
+    design_scheme,
+    find_scheme,
+    johnson_bound,
+    largest_distance,
+    load_scheme,
+)
+from codepath.experiments.paper import REFERENCE
+from codepath.runtime import UserError
+
+# K, N, Nact -> minimum distance and column sums (least, most) of the paper's own schemes.
+PAPER_SETS = {
+    (10, 10, 5): (4, 5, 5),
+    (10, 10, 3): (4, 3, 3),
+    (100, 20, 8): (8, 40, 40),
+    (100, 20, 4): (4, 20, 20),
+    (1000, 32, 16): (10, 499, 501),
+    (1000, 32, 8): (6, 249, 251),
+}
+
+
+def brute_force_distances(table: np.ndarray) -> list[int]:
+    return [int((a != b).sum()) for a, b in itertools.combinations(table, 2)]
+
+
+def test_table3_is_the_papers() -> None:
+    with (REFERENCE / "coding_schemes_cifar10.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for column, name in (("r5_10", "10-10-5"), ("r3_10", "10-10-3")):
+        scheme = load_scheme(name)
+        assert scheme.class_names == tuple(row["class"] for row in rows)
+        words = ["".join(map(str, word)) for word in scheme.table]
+        assert words == [row[column] for row in rows]
+
+
+@pytest.mark.parametrize("size", PAPER_SETS)
+@pytest.mark.parametrize("source", ["catalog", "designed"])
+def test_paper_sets_reach_the_papers_distance_and_balance(size: tuple, source: str) -> None:
+    scheme = find_scheme(*size) if source == "catalog" else design_scheme(*size)
+    distance, least, most = PAPER_SETS[size]
+    assert scheme.table.shape == size[:2]
+    assert (scheme.table.sum(1) == size[2]).all()
+    assert scheme.min_distance >= distance
+    assert least <= scheme.column_sums.min() <= scheme.column_sums.max() <= most
+
+
+def test_catalog_covers_the_paper_sets_and_every_entry_is_named_by_its_size() -> None:
+    assert {"-".join(map(str, size)) for size in PAPER_SETS} == set(catalog_names())
+    for name in catalog_names():
+        scheme = load_scheme(name)
+        assert name == f"{scheme.classes}-{scheme.paths}-{scheme.active}"
+
+
+def test_properties_against_brute_force() -> None:
+    for scheme in (load_scheme("10-10-5"), load_scheme("100-20-8"), design_scheme(37, 12, 4)):
+        distances = brute_force_distances(scheme.table)
+        assert scheme.min_distance == min(distances)
+        assert scheme.pairs_at_min_distance == distances.count(min(distances))
+        assert scheme.distance_counts.sum() == len(distances)
+        assert scheme.column_sums.tolist() == scheme.table.sum(0).tolist()
+    assert load_scheme("10-10-5").pairs_at_min_distance == 20
+    assert load_scheme("10-10-3").ratio == pytest.approx(0.3)
+
+
+def test_design_is_deterministic_and_follows_the_seed() -> None:
+    a, b, c = (design_scheme(100, 20, 8, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(a.table, b.table)
+    assert not np.array_equal(a.table, c.table)
+
+
+@pytest.mark.parametrize(("classes", "paths", "active"), [(37, 10, 5), (252, 10, 5), (2, 3, 1)])
+def test_odd_sizes_are_balanced(classes: int, paths: int, active: int) -> None:
+    scheme = design_scheme(classes, paths, active)
+    assert scheme.column_sums.max() - scheme.column_sums.min() <= 1
+    assert min(brute_force_distances(scheme.table)) == scheme.min_distance
+
+
+def test_johnson_bound_is_never_below_a_code_that_exists() -> None:
+    # Exact values of A(n, d, w) from the published tables of constant-weight codes.
+    known = {(7, 4, 3): 7, (8, 4, 4): 14, (9, 4, 3): 12, (10, 4, 5): 36, (12, 4, 6): 132}
+    for (paths, distance, active), words in known.items():
+        assert johnson_bound(paths, distance, active) >= words
+    assert johnson_bound(7, 4, 3) == 7
+    assert johnson_bound(10, 2, 5) == math.comb(10, 5)
+    assert largest_distance(10, 10, 5) == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((10, 10, 0), "active is 0 of 10"),
+        ((10, 10, 10), "active is 10 of 10"),
+        ((7, 4, 2), "6 different codewords"),
+        ((1, 10, 5), "2 to 252 classes"),
+    ],
+)
+def test_impossible_requests_say_what_is_possible(size: tuple, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        design_scheme(*size)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([1, 0, 1], "K x N"),
+        ([[1, 0], [2, 0]], "neither 0 nor 1"),
+        ([[1, 0, 0], [1, 1, 0]], "row 1 has 2 ones"),
+        ([[1, 1], [1, 1]], "at least one active and one inactive"),
+        ([[1, 0], [0, 1], [1, 0]], "rows 0 and 2 are the same"),
+    ],
+)
+def test_bad_tables_are_refused(table: list, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        CodingScheme(table)
+
+
+def test_table_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        load_scheme("10-10-5").table[0, 0] = 0
+
+
+def test_csv_round_trip_and_bad_lines(tmp_path) -> None:
+    path = tmp_path / "scheme.csv"
+    scheme = load_scheme("10-10-3")
+    scheme.save(path)
+    again = load_scheme(str(path))
+    assert np.array_equal(again.table, scheme.table)
+    assert again.class_names == scheme.class_names
+    path.write_text("class,codeword\na,10\nb,0x\n")
+    with pytest.raises(UserError, match="line 3"):
+        CodingScheme.from_csv(path)
+    path.write_text("a,10\n")
+    with pytest.raises(UserError, match="line 1"):
+        CodingScheme.from_csv(path)
+    with pytest.raises(UserError, match="cannot read"):
+        CodingScheme.from_csv(tmp_path / "absent.csv")
+    with pytest.raises(UserError, match="10-10-5"):
+        load_scheme("10-10-55")

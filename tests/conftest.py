@@ -1,0 +1,54 @@
+"""What tests share: a data set of a few images, and configurations that train in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from codepath.data import ImageSet, Split
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> ImageSet:
+    """96 training and 25 test images of 8 x 8 grey pixels: classes differ in brightness."""
+    rng = np.random.default_rng(0)
+
+    def split(size: int) -> Split:
+        labels = np.arange(size) % 10
+        noise = rng.integers(0, 20, (size, 8, 8, 1))
+        return Split((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
+
+    names = tuple(f"class{k}" for k in range(10))
+    return ImageSet("tiny", "generated", split(96), split(25), names, (0.4,), (0.3,))
+
+
+@pytest.fixture
+def tiny_config() -> RunConfig:
+    """The demo's coded network for three epochs of three steps."""
+    return RunConfig(
+        experiment="table2-tiny",
+        scale="demo",
+        model_role="coded",
+        seed=3,
+        model=ModelConfig(name="coded_resnext20_10x4d", num_classes=10, in_chans=1, p_drop=0.1),
+        data=DataConfig(source="digits", pad=1, flip=True),
+        train=TrainConfig(epochs=3, batch_size=32, lr=0.05, lr_end=1e-4, mu=6.0),
+        evaluation=EvalConfig(removal_block=4, removal_draws=2),
+    )
+
+
+@pytest.fixture
+def tiny_baseline(tiny_config: RunConfig) -> RunConfig:
+    """The plain counterpart of `tiny_config`."""
+    from codepath.experiments.registry import baseline_of
+
+    return baseline_of(tiny_config, "resnext20_10x4d")
+
+
+@pytest.fixture
+def one_epoch(tiny_config: RunConfig) -> RunConfig:
+    """`tiny_config` for a single epoch."""
+    return dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, epochs=1))

@@ -1,0 +1,274 @@
+"""Every registered network: geometry, start, timm's contract, export."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.data import resolve_model_data_config
+
+from codepath.codes import CodingScheme, design_scheme, load_scheme
+from codepath.config import ModelConfig
+from codepath.models import CodedBottleneck, CodedResNeXt, create_model, model_names
+from codepath.models.coded_resnext import REGISTERED
+from codepath.runtime import UserError
+
+PARAMETERS = {
+    "coded_resnext20_10x4d": 300_064,
+    "resnext20_10x4d": 300_064,
+    "coded_resnext29_10x11d": 4_638_926,
+    "resnext29_10x11d": 4_638_926,
+    "coded_resnext29_20x6d": 4_749_136,
+    "resnext29_20x6d": 4_749_136,
+    "coded_resnext50_32x4d": 25_027_904,
+}
+CODED = [name for name in PARAMETERS if name.startswith("coded")]
+CODED_BLOCKS = {
+    "coded_resnext20_10x4d": range(3, 7),
+    "coded_resnext29_10x11d": range(4, 10),
+    "coded_resnext29_20x6d": range(4, 10),
+    "coded_resnext50_32x4d": range(8, 17),
+}
+
+
+def image_for(model: CodedResNeXt, batch: int = 2) -> torch.Tensor:
+    size = 64 if model.num_features == 2048 else 32
+    return torch.randn(batch, 3, size, size, generator=torch.manual_seed(0))
+
+
+def randomise_last_norms(model: torch.nn.Module) -> None:
+    """Untrained blocks add nothing (gamma 0): give them weight so that tests see the blocks."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if hasattr(module, "bn3"):
+            torch.nn.init.normal_(module.bn3.weight)
+
+
+def test_every_registered_network_is_pinned() -> None:
+    assert set(PARAMETERS) == set(REGISTERED)
+    assert set(REGISTERED) <= set(timm.list_models())
+    assert set(CODED_BLOCKS) == set(CODED)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(name: str) -> None:
+    assert sum(p.numel() for p in timm.create_model(name).parameters()) == PARAMETERS[name]
+
+
+def test_imagenet_geometry_is_timms() -> None:
+    """Same names and shapes as timm's resnext50_32x4d, but for codewords and the head's bias."""
+    ours = timm.create_model("coded_resnext50_32x4d").state_dict()
+    theirs = timm.create_model("resnext50_32x4d").state_dict()
+    shapes = {key: value.shape for key, value in ours.items() if "codewords" not in key}
+    assert shapes == {key: v.shape for key, v in theirs.items() if key != "fc.bias"}
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_coded_blocks_and_their_start(name: str) -> None:
+    model = timm.create_model(name)
+    assert list(model.coded_blocks) == list(CODED_BLOCKS[name])
+    for number, block in enumerate(model.blocks, start=1):
+        C = block.conv3.out_channels
+        fan_out = C * model.paths if number in model.coded_blocks else C
+        std = float(block.conv3.weight.detach().std())
+        assert std == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+        assert (block.bn3.weight == 0).all()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_timm_contract(name: str) -> None:
+    model = timm.create_model(name).eval()
+    x = image_for(model, batch=1)
+    with torch.no_grad():
+        logits = model(x)
+        features = model.forward_features(x)
+        pooled = model.forward_head(features, pre_logits=True)
+    assert logits.shape == (1, model.num_classes)
+    assert logits.isfinite().all()
+    assert features.shape[1] == model.num_features
+    assert pooled.shape == (1, model.head_hidden_size)
+    assert isinstance(model.get_submodule(model.pretrained_cfg["classifier"]), torch.nn.Linear)
+    assert isinstance(model.get_submodule(model.pretrained_cfg["first_conv"]), torch.nn.Conv2d)
+    assert model.get_classifier() is model.fc
+    assert resolve_model_data_config(model)["mean"] == model.pretrained_cfg["mean"]
+
+    model.reset_classifier(0)
+    assert model(x).shape == pooled.shape
+    model.reset_classifier(0, "")
+    assert model(x).shape == features.shape
+    classes = model.pretrained_cfg["num_classes"] // 2
+    model.reset_classifier(classes, "avg")
+    assert model(x).shape == (1, classes)
+    assert all(block.scheme.classes == classes for block in model.coded_blocks.values())
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = timm.create_model(name).train()
+    randomise_last_norms(model)
+    model(image_for(model)).square().mean().backward()
+    missing = [key for key, p in model.named_parameters() if p.grad is None]
+    assert not missing
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["coded_resnext29_20x6d", "coded_resnext50_32x4d"])
+def test_features_only(name: str) -> None:
+    model = timm.create_model(name, features_only=True).eval()
+    maps = model(torch.randn(1, 3, 64, 64))
+    assert [m.shape[1] for m in maps] == model.feature_info.channels()
+    assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
+
+
+def test_other_channels_and_classes() -> None:
+    model = timm.create_model("coded_resnext29_10x11d", num_classes=37, in_chans=1).eval()
+    assert model(torch.randn(1, 1, 16, 16)).shape == (1, 37)
+    assert model.coded_blocks[4].codewords.shape == (37, 10)
+    with pytest.raises(UserError, match="252 different codewords"):
+        timm.create_model("coded_resnext29_10x11d", num_classes=1000)
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_forward_coded_agrees_with_forward(name: str) -> None:
+    model = timm.create_model(name).eval()
+    randomise_last_norms(model)
+    x = image_for(model)
+    with torch.no_grad():
+        output = model.forward_coded(x)
+        torch.testing.assert_close(output.logits, model(x))
+        first = min(model.coded_blocks)
+        resumed = model.forward_coded(model.forward_until(x, first), first_block=first)
+    torch.testing.assert_close(resumed.logits, output.logits)
+    assert list(output.energies) == list(CODED_BLOCKS[name])
+    for energies in output.energies.values():
+        torch.testing.assert_close(
+            energies.sum(1), torch.full((2,), float(model.paths)), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_keep_is_a_mask_by_codeword() -> None:
+    model = timm.create_model("coded_resnext20_10x4d").eval()
+    randomise_last_norms(model)
+    x = image_for(model)
+    with torch.no_grad():
+        by_class = model.forward_coded(x, keep=7)
+        masks = {number: block.codewords[7] for number, block in model.coded_blocks.items()}
+        by_mask = model.forward_coded(x, path_masks=masks)
+        mixed = model.forward_coded(x, keep=torch.tensor([7, 2]))
+        full = model.forward_coded(x)
+    torch.testing.assert_close(by_class.logits, by_mask.logits)
+    torch.testing.assert_close(mixed.logits[0], by_class.logits[0])
+    assert (mixed.logits[1] - by_class.logits[1]).abs().max() > 1e-4
+    assert (by_class.logits - full.logits).abs().max() > 1e-4
+    for number, block in model.coded_blocks.items():
+        assert (by_class.energies[number][:, block.codewords[7] == 0] == 0).all()
+
+
+def test_masks_for_blocks_that_are_not_coded_are_refused() -> None:
+    model = timm.create_model("coded_resnext20_10x4d")
+    x = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(UserError, match=r"no coded block 1.*\[3, 4, 5, 6\]"):
+        model.forward_coded(x, path_masks={1: torch.ones(10)})
+    with pytest.raises(UserError, match="none"):
+        timm.create_model("resnext20_10x4d").forward_coded(x, keep=0)
+
+
+def test_a_run_of_blocks_shares_its_drop_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timm.create_model("coded_resnext20_10x4d", p_drop=0.5).train()
+    seen: dict[int, torch.Tensor] = {}
+    for number, block in model.coded_blocks.items():
+        original = block.forward_coded
+
+        def spy(x, path_mask=None, drop_mask=None, number=number, original=original):
+            seen[number] = drop_mask
+            return original(x, path_mask, drop_mask)
+
+        monkeypatch.setattr(block, "forward_coded", spy)
+    model(torch.randn(8, 3, 8, 8))
+    assert torch.equal(seen[3], seen[4])
+    assert torch.equal(seen[5], seen[6])
+    assert not torch.equal(seen[3], seen[5])
+    model.eval()
+    model(torch.randn(8, 3, 8, 8))
+    assert all(mask is None for mask in seen.values())
+
+
+def test_grad_checkpointing_changes_nothing() -> None:
+    gradients = []
+    for enable in (False, True):
+        torch.manual_seed(0)
+        model = timm.create_model("coded_resnext20_10x4d", p_drop=0.3).train()
+        randomise_last_norms(model)
+        model.set_grad_checkpointing(enable)
+        model(image_for(model)).square().mean().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+def test_schemes_are_saved_with_the_weights() -> None:
+    other = [design_scheme(10, 10, 5, seed=4), design_scheme(10, 10, 3, seed=4)]
+    model = timm.create_model("coded_resnext20_10x4d", schemes=other)
+    fresh = timm.create_model("coded_resnext20_10x4d")
+    assert not np.array_equal(fresh.coded_blocks[3].scheme.table, other[0].table)
+    fresh.load_state_dict(model.state_dict())
+    assert np.array_equal(fresh.coded_blocks[3].scheme.table, other[0].table)
+
+
+@pytest.mark.parametrize(
+    ("schemes", "message"),
+    [
+        ([load_scheme("10-10-5")], "1 schemes given, the network has 2 coded stages"),
+        (["100-20-8", "100-20-4"], "codewords for 100 classes, the network has 10"),
+        ([CodingScheme(np.eye(10, 12, dtype=int)), "10-10-3"], "12 paths"),
+    ],
+)
+def test_schemes_that_do_not_fit_are_refused(schemes: list, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        timm.create_model("coded_resnext20_10x4d", schemes=schemes)
+
+
+def test_create_model_by_configuration() -> None:
+    model = create_model(ModelConfig(name="coded_resnext20_10x4d", num_classes=10, p_drop=0.2))
+    assert all(block.p_drop == 0.2 for block in model.coded_blocks.values())
+    assert "resnext50_32x4d" in model_names()
+    with pytest.raises(UserError, match=r"did you mean .*coded_resnext29_10x11d"):
+        create_model(ModelConfig(name="coded_resnext29_10x10d", num_classes=10))
+
+
+def test_channels_last_and_bfloat16() -> None:
+    model = timm.create_model("coded_resnext20_10x4d").eval()
+    randomise_last_norms(model)
+    x = image_for(model)
+    with torch.no_grad():
+        expected = model(x)
+        last = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            low = model.forward_coded(x)
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-4)
+    assert low.logits.isfinite().all()
+
+
+def test_onnx_export_with_any_batch(tmp_path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = timm.create_model("coded_resnext20_10x4d").eval()
+    randomise_last_norms(model)
+    path = tmp_path / "model.onnx"
+    x = torch.randn(3, 3, 16, 16)
+    batch = torch.export.Dim("batch", min=2)
+    torch.onnx.export(
+        model, (x,), path, dynamo=True, dynamic_shapes={"x": {0: batch}}, verbose=False
+    )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for images in (x, torch.randn(5, 3, 16, 16)):
+        (got,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(got), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_block_is_a_plain_module() -> None:
+    block = timm.create_model("coded_resnext20_10x4d").layer2[0]
+    assert isinstance(block, CodedBottleneck)
+    names = {name for name, _ in block.named_children()}
+    assert {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample"} <= names

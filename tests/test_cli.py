@@ -1,0 +1,184 @@
+"""The command line as a person uses it, each call in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from codepath import store
+from codepath.runtime import REPO_ROOT
+
+CODEPATH = [sys.executable, "-m", "codepath.cli"]
+SHORT = ["run", "table2-digits", "--set", "train.epochs=4"]
+NAME = "table2-digits+train.epochs=4"
+
+
+def call(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CODEPATH, *args], capture_output=True, text=True, cwd=cwd, timeout=300, check=False
+    )
+
+
+def assert_one_clear_line(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Exit code 1, one line on standard error, no traceback."""
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both runs of a short experiment, done."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = call(*SHORT, "--runs", str(folder / "runs"))
+    assert done.returncode == 0, done.stderr
+    assert "epoch 4/4" in done.stdout
+    return folder
+
+
+def test_help_and_list() -> None:
+    assert "EXPERIMENT" in call("run", "--help").stdout
+    assert "table2-digits" in call("list").stdout
+    shown = call("show", "table2-digits").stdout
+    assert "Expected:" in shown
+    assert "coded_resnext20_10x4d" in shown
+
+
+def test_a_run_writes_rows_and_repeating_it_changes_nothing(finished: Path) -> None:
+    results = finished / "runs" / "demo" / "results"
+    accuracy = store.read_rows(results, "accuracy")
+    assert sorted(accuracy["model"]) == ["baseline", "coded"]
+    assert (accuracy["n"] == 500).all()
+    assert accuracy["commit"].notna().all()
+    assert len(store.read_rows(results, "decoders")) == 4
+    assert len(store.read_rows(results, "removal")) == 12
+    before = (results / "accuracy.csv").read_bytes()
+    again = call(*SHORT, "--runs", str(finished / "runs"))
+    assert again.returncode == 0
+    assert again.stdout.count("done already") == 2
+    assert (results / "accuracy.csv").read_bytes() == before
+
+
+def test_evaluating_again_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    run = finished / "runs" / "demo" / NAME / "coded-s0"
+    old = store.read_rows(run / "rows", "binary")
+    assert call("evaluate", str(run)).returncode == 0
+    new = store.read_rows(run / "rows", "binary")
+    assert old["value"].tolist() == new["value"].tolist()
+    collected = call("collect", str(run), "--results", str(tmp_path))
+    assert collected.returncode == 0
+    assert "0 new rows" in call("collect", str(run), "--results", str(tmp_path)).stdout
+    assert len(store.read_rows(tmp_path, "binary")) == len(new)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_to_the_same_weights(
+    sent: signal.Signals, finished: Path, tmp_path: Path
+) -> None:
+    arguments = [*SHORT, "--runs", str(tmp_path / "runs")]
+    run = tmp_path / "runs" / "demo" / NAME / "coded-s0"
+    process = subprocess.Popen(
+        [*CODEPATH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "ckpt" / "last.pt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert "repeat the command to go on" in stderr
+        assert "Traceback" not in stderr
+    assert not (run / "model.safetensors").exists()
+    again = call(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "resuming after epoch" in again.stdout
+    theirs = finished / "runs" / "demo" / NAME / "coded-s0"
+    mine, whole = (
+        safetensors.torch.load_file(path / "model.safetensors") for path in (run, theirs)
+    )
+    assert all(torch.equal(mine[name], whole[name]) for name in whole)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    assert_one_clear_line(call("run", "table2-digts"), "unknown experiment", "table2-digits")
+    assert_one_clear_line(
+        call(
+            "run",
+            "table2-digits",
+            "--set",
+            "model.name=coded_resnext20_10x5d",
+            "--runs",
+            str(tmp_path),
+        ),
+        "unknown model",
+        "coded_resnext20_10x4d",
+    )
+    assert_one_clear_line(call("codes", "show", "10-10-6"), "unknown coding scheme", "10-10-5")
+    assert_one_clear_line(call("bench", "blok"), "unknown benchmark", "block")
+
+
+def test_a_scheme_for_another_number_of_classes(tmp_path: Path) -> None:
+    done = call(
+        "run", "table2-digits", "--set", "model.schemes=100-20-8,100-20-4", "--runs", str(tmp_path)
+    )
+    assert_one_clear_line(done, "codewords for 100 classes, the network has 10")
+
+
+def test_a_broken_checkpoint(tmp_path: Path) -> None:
+    arguments = ["run", "table2-digits", "--set", "train.epochs=1", "--runs", str(tmp_path)]
+    folder = tmp_path / "demo" / "table2-digits+train.epochs=1" / "coded-s0" / "ckpt"
+    folder.mkdir(parents=True)
+    (folder / "last.pt").write_bytes(b"broken")
+    assert_one_clear_line(call(*arguments), "last.pt is damaged", "remove")
+    assert not (folder.parent / "model.safetensors").exists()
+
+
+def test_a_folder_that_cannot_be_written() -> None:
+    """Not even root may create folders below /proc."""
+    done = call("run", "table2-digits", "--runs", "/proc/self/runs")
+    assert_one_clear_line(done, "cannot create", "choose a folder that you may write to")
+
+
+def test_figures_need_rows(tmp_path: Path) -> None:
+    for command in ("figures", "tables"):
+        done = call(command, "--results", str(tmp_path), "--out", str(tmp_path))
+        assert_one_clear_line(done, "run an experiment first")
+
+
+def test_design_a_scheme(tmp_path: Path) -> None:
+    path = tmp_path / "scheme.csv"
+    size = ["--classes", "20", "--paths", "10", "--active", "4"]
+    assert call("codes", "design", *size, "--out", str(path)).returncode == 0
+    shown = call("codes", "show", str(path)).stdout
+    assert "K = 20 classes, N = 10 paths, Nact = 4" in shown
+    assert "at most" in shown
+    size[1] = "900"
+    assert_one_clear_line(call("codes", "design", *size), "210 different codewords")
+
+
+def test_doctor_reports() -> None:
+    done = call("doctor")
+    assert done.returncode == 0
+    for part in ("torch", "processor:", "gpu:", "ffcv:"):
+        assert part in done.stdout
+
+
+def test_makefile_lists_its_targets() -> None:
+    out = subprocess.run(
+        ["make", "-C", str(REPO_ROOT)], capture_output=True, text=True, check=True
+    ).stdout
+    for target in ("setup", "demo", "test", "test-slow", "lint", "figures", "bench", "clean"):
+        assert f"make {target} " in out

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from codepath import runtime
+from codepath.runtime import UserError
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    error = runtime.unknown_name("model", "resnet29_10x11d", ["resnext29_10x11d", "zebra"])
+    assert "did you mean resnext29_10x11d?" in str(error)
+    assert "known: a, b" in str(runtime.unknown_name("model", "qqq", ["b", "a"]))
+
+
+def test_atomic_path_keeps_the_old_file_on_failure(tmp_path) -> None:
+    target = tmp_path / "file"
+    runtime.write_text(target, "old")
+
+    def write_half() -> None:
+        with runtime.atomic_path(target) as temporary:
+            temporary.write_text("half of the ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        write_half()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208
+
+
+def test_make_directory_names_the_cause(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot create"):
+        runtime.make_directory(tmp_path / "file" / "below")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda *_: False)
+        with pytest.raises(UserError, match="no write permission"):
+            runtime.make_directory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "codepath.cli",
+        "codepath.codes",
+        "codepath.experiments",
+        "codepath.figures",
+        "codepath.store",
+        "codepath.rundir",
+        "codepath.doctor",
+    ],
+)
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules or 'ffcv' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_codes_import_neither_pandas_nor_matplotlib() -> None:
+    code = "import codepath.codes, sys; sys.exit(bool({'pandas', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_versions_and_commit_are_known() -> None:
+    assert runtime.package_versions()["torch"]
+    commit, dirty = runtime.git_state()
+    assert commit
+    assert isinstance(dirty, bool)

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from filelock import FileLock
+from rich.console import Console
+
+from codepath.config import RunConfig, TrainConfig
+from codepath.data import ImageSet
+from codepath.models import create_model
+from codepath.runtime import InterruptedRun, UserError
+from codepath.train import fit, load_trained
+from codepath.train.optim import make_optimizer
+from codepath.train.progress import TrainingProgress
+from codepath.train.schedule import learning_rate
+
+FIT = sys.modules["codepath.train.fit"]
+"""The module: the package's attribute of that name is the function."""
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+
+
+def recipe(**changes: object) -> TrainConfig:
+    values = {"epochs": 10, "batch_size": 4, "lr": 0.4, "lr_end": 1e-5}
+    return TrainConfig(**{**values, **changes})
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(run_dir / "model.safetensors")
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Bit-identical weights, and the same metrics but for times."""
+    left, right = weights(a), weights(b)
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    lines = [
+        [
+            {k: v for k, v in json.loads(line).items() if k not in ("time", "images_per_second")}
+            for line in (run / "metrics.jsonl").read_text().splitlines()
+        ]
+        for run in (a, b)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_cosine_steps_per_epoch() -> None:
+    rates = [learning_rate(step, 5, recipe()) for step in range(50)]
+    assert rates[:5] == [0.4] * 5
+    assert rates[25] == pytest.approx((0.4 + 1e-5) / 2)
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate(50, 5, recipe()) == pytest.approx(1e-5)
+
+
+def test_warm_up_is_linear() -> None:
+    config = recipe(epochs=15, warmup_epochs=5, warmup_lr=1e-4)
+    rates = [learning_rate(epoch * 7, 7, config) for epoch in range(15)]
+    assert rates[0] == 1e-4
+    assert rates[1] == pytest.approx(1e-4 + (0.4 - 1e-4) / 5)
+    assert rates[5] == 0.4
+    expected = 1e-5 + (0.4 - 1e-5) * (1 + math.cos(math.pi * 0.9)) / 2
+    assert rates[14] == pytest.approx(expected)
+
+
+def test_weight_decay_covers_what_the_recipe_says(tiny_config: RunConfig) -> None:
+    model = create_model(tiny_config.model)
+    parameters = sum(1 for _ in model.parameters())
+    (everything,) = make_optimizer(model, recipe()).param_groups
+    assert len(everything["params"]) == parameters
+    decayed, free = make_optimizer(model, recipe(decay_norm_and_bias=False)).param_groups
+    assert free["weight_decay"] == 0
+    assert {p.ndim for p in free["params"]} == {1}
+    assert {p.ndim for p in decayed["params"]} == {2, 4}
+    assert len(decayed["params"]) + len(free["params"]) == parameters
+
+
+def test_a_run_directory_is_complete(
+    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    parts = [lines[0][f"coding_loss/block{block}"] for block in range(3, 7)]
+    assert lines[0]["loss"] == pytest.approx(lines[0]["cross_entropy"] + 6 * sum(parts), rel=1e-5)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    environment = json.loads((tmp_path / "env.json").read_text())
+    assert environment[0]["versions"]["torch"]
+    config, model = load_trained(tmp_path, CPU)
+    assert config == tiny_config
+    assert not model.training
+
+
+class StopAfter(TrainingProgress):
+    """A progress display that interrupts the run after some steps."""
+
+    steps = 0
+
+    def step(self, steps_done: int, epoch: int) -> None:  # noqa: ARG002
+        if steps_done == self.steps:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 8])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    steps: int,
+    tiny_config: RunConfig,
+    tiny_images: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fit(tiny_config, tiny_images, tmp_path / "straight", CPU, QUIET)
+    with monkeypatch.context() as patch:
+        patch.setattr(FIT, "TrainingProgress", StopAfter)
+        patch.setattr(StopAfter, "steps", steps)
+        with pytest.raises(InterruptedRun, match="repeat the command"):
+            fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    torch.manual_seed(99)  # another process would have another state
+    fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
+    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_metrics_of_an_unsaved_epoch_are_dropped(
+    tiny_config: RunConfig,
+    tiny_images: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed between writing the metrics and the checkpoint: the epoch is done again, once."""
+    fit(tiny_config, tiny_images, tmp_path / "straight", CPU, QUIET)
+    real, calls = FIT.save_checkpoint, []
+
+    def fail_second(path: Path, state: dict) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FIT, "save_checkpoint", fail_second)
+        with pytest.raises(OSError, match="No space left"):
+            fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
+    fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
+    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+
+
+def test_a_finished_run_is_left_alone(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "flipped", "empty"])
+def test_a_broken_checkpoint_is_named(
+    damage: str, one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / "ckpt" / "last.pt"
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 0xFF
+    path.write_bytes(
+        {"truncated": data[:-1000], "garbage": b"not a checkpoint", "flipped": data, "empty": b""}[
+            damage
+        ]
+    )
+    with pytest.raises(UserError, match=r"last\.pt is damaged .*; remove"):
+        fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_broken_weights_are_named(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no run directory"):
+        load_trained(tmp_path, CPU)
+    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="is damaged"):
+        load_trained(tmp_path, CPU)
+    path.unlink()
+    with pytest.raises(UserError, match="no final weights yet"):
+        load_trained(tmp_path, CPU)
+
+
+def test_another_configuration_in_the_same_directory_is_refused(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+    changed = dataclasses.replace(one_epoch, train=dataclasses.replace(one_epoch.train, mu=2.0))
+    with pytest.raises(UserError, match=r"train\.mu: 6\.0 -> 2\.0"):
+        fit(changed, tiny_images, tmp_path, CPU, QUIET)
+
+
+def test_a_directory_in_use_is_refused(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    (tmp_path / "ckpt").mkdir()
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another process"):
+        fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
+
+
+def test_data_that_does_not_fit_is_refused(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    for change, message in (({"num_classes": 7}, "10 classes"), ({"in_chans": 3}, "1 channels")):
+        model = dataclasses.replace(one_epoch.model, **change)
+        with pytest.raises(UserError, match=message):
+            fit(dataclasses.replace(one_epoch, model=model), tiny_images, tmp_path, CPU, QUIET)
+
+
+def test_another_scheme_in_the_checkpoint_is_refused(
+    tiny_config: RunConfig,
+    tiny_images: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from codepath.codes import design_scheme
+
+    fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
+    (tmp_path / "model.safetensors").unlink()
+    monkeypatch.setattr(
+        "codepath.models.coded_resnext.find_scheme",
+        lambda classes, paths, active: design_scheme(classes, paths, active, seed=8),
+    )
+    with pytest.raises(UserError, match="another coding scheme"):
+        fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
+
+
+def test_divergence_stops_before_anything_is_saved(
+    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(
+        tiny_config, train=dataclasses.replace(tiny_config.train, lr=1e30, weight_decay=1.0)
+    )
+    with pytest.raises(UserError, match="diverged in epoch 1"):
+        fit(wild, tiny_images, tmp_path, CPU, QUIET)
+    assert not list((tmp_path / "ckpt").iterdir())
+
+
+def test_epochs_are_reported_where_there_is_no_terminal(
+    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    import io
+
+    out = io.StringIO()
+    fit(one_epoch, tiny_images, tmp_path, CPU, Console(file=out, width=200))
+    (line,) = out.getvalue().splitlines()
+    for part in ("epoch 1/1", "loss", "top-1", "img/s", "ETA"):
+        assert part in line
