@@ -58,7 +58,9 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
             linewidth=1.2,
             label="threshold of best F1\n(training images)",
         )
-    ax.set(xlabel=f"logit of the classifier of class {name}", ylabel="share of images (%)")
+    seed = rows["seed"].iloc[0]
+    ax.set(xlabel=f"logit of the classifier of class {name} (seed {seed})")
+    ax.set_ylabel("share of images (%)")
     ax.margins(y=0.45)
     ax.grid(axis="x", visible=False)
     ax.legend(loc="upper left")

@@ -74,10 +74,8 @@ def describe(rows: pd.DataFrame) -> str:
     sources, scales = (", ".join(sorted(rows[name].unique())) for name in ("source", "scale"))
     seeds = rows["seed"].nunique()
     images = int(rows[rows["split"] == "test"]["n"].max())
-    return (
-        f"{sources}, {scales} scale, {seeds} {'seed' if seeds == 1 else 'seeds'}, "
-        f"n = {images:,} test images"
-    )
+    spread = "1 seed" if seeds == 1 else f"{seeds} seeds (bars: their range)"
+    return f"{sources}, {scales} scale, {spread}, n = {images:,} test images"
 
 
 def mean_line(
