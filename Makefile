@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: ffcv
-ffcv:
+ffcv: ## build FFCV in .venv (part of setup; alone: after installing its headers)
 	@rm -f $(VENV)/ffcv-not-built.txt
 	@if [ "$(FFCV)" = 0 ]; then echo "left out by FFCV=0" >$(VENV)/ffcv-not-built.txt; \
 	elif $(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("ffcv") is None)'; then :; \
@@ -41,7 +41,7 @@ ffcv:
 	    { $$as apt-get update && $$as apt-get install -y --no-install-recommends $(HEADERS); } >$(VENV)/apt.log 2>&1 || true; \
 	  fi; \
 	  if ! { pkg-config --exists opencv4 && pkg-config --exists libturbojpeg; } 2>/dev/null; then \
-	    echo "headers missing; run: sudo apt-get install $(HEADERS)" >$(VENV)/ffcv-not-built.txt; \
+	    echo "headers missing; run: sudo apt-get install $(HEADERS); then make ffcv" >$(VENV)/ffcv-not-built.txt; \
 	  elif ! $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ffcv]' >$(VENV)/ffcv-build.log 2>&1; then \
 	    echo "its build failed, see $(VENV)/ffcv-build.log" >$(VENV)/ffcv-not-built.txt; \
 	  fi; \

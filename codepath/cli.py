@@ -44,10 +44,6 @@ ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 
 
-def _say(text: str) -> None:
-    typer.echo(text)
-
-
 def _shown(path: Path) -> str:
     """A path relative to the working directory where it lies below it."""
     try:
@@ -86,7 +82,7 @@ def list_() -> None:
 
     for experiment in all_experiments():
         scales, title = ", ".join(experiment.scales), experiment.description.splitlines()[0]
-        _say(f"{experiment.name:18} {experiment.paper_item:10} {scales:12} {title}")
+        typer.echo(f"{experiment.name:18} {experiment.paper_item:10} {scales:12} {title}")
 
 
 @app.command()
@@ -96,12 +92,12 @@ def show(name: Name, scale: Scale = None) -> None:
     from codepath.experiments import find_experiment
 
     experiment = find_experiment(name)
-    _say(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
+    typer.echo(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
     for config in experiment.runs(scale or experiment.scales[0], seed=0):
-        _say(config.run_id)
+        typer.echo(config.run_id)
         for section, values in to_dict(config).items():
             if isinstance(values, dict):
-                _say("  " + section + "  " + " ".join(f"{k}={v}" for k, v in values.items()))
+                typer.echo("  " + section + "  " + " ".join(f"{k}={v}" for k, v in values.items()))
 
 
 @app.command()
@@ -123,7 +119,7 @@ def run(
         if is_done(run_dir, config):
             from codepath import store
 
-            _say(f"{config.experiment} {config.name}: done already ({_shown(run_dir)})")
+            typer.echo(f"{config.experiment} {config.name}: done already ({_shown(run_dir)})")
             store.collect(places.results, [run_dir])
         else:
             from rich.console import Console
@@ -141,7 +137,7 @@ def evaluate(
     from codepath import jobs
 
     jobs.evaluate_run(run_dir)
-    _say(f"wrote {_shown(run_dir / 'rows')}")
+    typer.echo(f"wrote {_shown(run_dir / 'rows')}")
 
 
 @app.command()
@@ -155,7 +151,7 @@ def collect(
     absent = [run for run in runs if not (run / "rows").is_dir()]
     if absent:
         raise UserError(f"{absent[0]} has no rows: evaluate it first")
-    _say(f"{store.collect(results, runs)} new rows in {_shown(results)}")
+    typer.echo(f"{store.collect(results, runs)} new rows in {_shown(results)}")
 
 
 @app.command()
@@ -177,7 +173,7 @@ def submit(
     from codepath.launch import submit as submit_
 
     for job in submit_(configs, _places(runs, results, configs[0].scale), cluster, profile):
-        _say(job)
+        typer.echo(job)
 
 
 @app.command()
@@ -185,9 +181,9 @@ def figures(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "
     """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
     from codepath.figures import build_figures
 
-    built = build_figures(results, out, on_file=lambda path: _say(f"wrote {_shown(path)}"))
+    built = build_figures(results, out, on_file=lambda path: typer.echo(f"wrote {_shown(path)}"))
     for line in built.missing:
-        _say(f"left out: {line}")
+        typer.echo(f"left out: {line}")
 
 
 @app.command()
@@ -196,7 +192,7 @@ def tables(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "p
     from codepath.figures import write_tables
 
     for path in write_tables(results, out):
-        _say(f"wrote {_shown(path)}")
+        typer.echo(f"wrote {_shown(path)}")
 
 
 @app.command()
@@ -207,8 +203,8 @@ def verdict(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "
     path, judged = write_claims(results, out)
     for claim in judged:
         if not claim.verdict.startswith("not run"):
-            _say(f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}")
-    _say(f"wrote {_shown(path)}")
+            typer.echo(f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}")
+    typer.echo(f"wrote {_shown(path)}")
 
 
 @codes.command("design")
@@ -224,10 +220,10 @@ def design(
 
     scheme = design_scheme(classes, paths, active, seed)
     if out is None:
-        _say(scheme.to_csv().rstrip())
+        typer.echo(scheme.to_csv().rstrip())
     else:
         scheme.save(out)
-        _say(f"wrote {_shown(out)}: d = {scheme.min_distance}")
+        typer.echo(f"wrote {_shown(out)}: d = {scheme.min_distance}")
 
 
 @codes.command("show")
@@ -240,7 +236,7 @@ def show_scheme(
     scheme = load_scheme(name)
     sums = scheme.column_sums
     bound = largest_distance(scheme.classes, scheme.paths, scheme.active)
-    _say(
+    typer.echo(
         f"K = {scheme.classes} classes, N = {scheme.paths} paths, Nact = {scheme.active} "
         f"(r = {scheme.ratio:g})\n"
         f"minimum distance {scheme.min_distance} (Johnson's bound: at most {bound}), "
@@ -255,7 +251,7 @@ def doctor() -> None:
     from codepath.doctor import report
 
     for line in report():
-        _say(line)
+        typer.echo(line)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -276,7 +272,7 @@ def bench(
     }
     if not name:
         for stem in scripts:
-            _say(stem)
+            typer.echo(stem)
         return
     if name not in scripts:
         raise unknown_name("benchmark", name, scripts)

@@ -56,10 +56,10 @@ def ffcv_state() -> str:
     if missing:
         return (
             f"ffcv: not installed, headers missing ({', '.join(missing)}); the torch loader "
-            f"serves. Cure: sudo apt-get install {FFCV_HEADERS}, then make setup"
+            f"serves. Cure: sudo apt-get install {FFCV_HEADERS}, then make ffcv"
         )
     reason = FFCV_REASON.read_text().strip() if FFCV_REASON.exists() else "never tried"
-    return f"ffcv: not installed ({reason}); the torch loader serves. Cure: rm -r .venv; make setup"
+    return f"ffcv: not installed ({reason}); the torch loader serves. Cure: make ffcv"
 
 
 def report() -> list[str]:

@@ -64,7 +64,7 @@ def build_figures(
             for ax, panel in zip(axes.flat, panels, strict=True):
                 panel.draw(ax, chosen[panel.NAME], dataset)
                 ax.set_title(panel.TITLE, loc="left", fontweight="bold")
-            figure.suptitle(style.describe(chosen[panels[0].NAME]), fontsize=6.5 if alone else 8)
+            figure.suptitle(style.describe(chosen[panels[0].NAME]), fontsize=7 if alone else 8)
             for path in style.save(figure, folder, f"{name}-{dataset}-{scale}"):
                 built.paths.append(path)
                 on_file(path)

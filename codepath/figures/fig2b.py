@@ -23,8 +23,25 @@ def load(results: Path) -> pd.DataFrame:
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """A point per class: means over seeds, in per cent; classes on one spot share a label."""
-    points = 100 * rows.pivot_table(index="class", columns="metric", values="value").astype(float)
-    ax.plot(points["recall"], points["precision"], "o", color=BLUE, markersize=5, label="classes")
+    low, points, high = (
+        100 * rows.groupby(["class", "metric"])["value"].agg(how).astype(float).unstack()
+        for how in ("min", "mean", "max")
+    )
+    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    below, above = (points - low).clip(lower=0), (high - points).clip(lower=0)
+    several = rows["seed"].nunique() > 1
+    ax.errorbar(
+        points["recall"],
+        points["precision"],
+        xerr=[below["recall"], above["recall"]] if several else None,
+        yerr=[below["precision"], above["precision"]] if several else None,
+        fmt="o",
+        color=BLUE,
+        ecolor="0.65",
+        elinewidth=0.7,
+        markersize=5,
+        label="classes",
+    )
     if dataset == "cifar10":
         paper = reference("fig2b_binary_cifar10").query("negatives == 'in'")
         ax.plot(paper["recall"], paper["precision"], marker="o", label="paper", **PAPER_STYLE)
@@ -43,5 +60,5 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
             )
     ax.set(xlabel="recall (%)", ylabel="precision (%)")
     ax.margins(0.12)
-    for low, high, limit in ((*ax.get_xlim(), ax.set_xlim), (*ax.get_ylim(), ax.set_ylim)):
-        limit(min(low, 94), max(high, 100.8))
+    for (least, most), limit in ((ax.get_xlim(), ax.set_xlim), (ax.get_ylim(), ax.set_ylim)):
+        limit(min(least, 94), min(most, 100.8))

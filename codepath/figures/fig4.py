@@ -55,6 +55,6 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         )
     if len(paper):
         ax.legend(loc="lower right")
-    ax.set_xticks(places, [*(f"block {b}" for b in blocks[:-1]), "softmax"])
-    ax.set_ylabel("top-1 accuracy (%)")
+    ax.set_xticks(places, [*(f"{b}" for b in blocks[:-1]), "softmax"])
+    ax.set(xlabel="decoder of block", ylabel="top-1 accuracy (%)")
     ax.margins(x=0.14, y=0.2)

@@ -19,7 +19,7 @@ TWO_COLUMNS = 7.0
 """Widths in inches."""
 
 # Distinct in hue for colour-blind readers and in lightness on a grey print.
-BLUE, ORANGE, GREY = "#0b5394", "#e08e0b", "#707070"
+BLUE, ORANGE = "#0b5394", "#e08e0b"
 PAPER_STYLE: dict[str, Any] = {
     "linestyle": "none",
     "markerfacecolor": "none",
@@ -75,7 +75,7 @@ def describe(rows: pd.DataFrame) -> str:
     seeds = rows["seed"].nunique()
     images = int(rows[rows["split"] == "test"]["n"].max())
     spread = "1 seed" if seeds == 1 else f"{seeds} seeds (bars: their range)"
-    return f"{sources}, {scales} scale, {spread}, n = {images:,} test images"
+    return f"{sources}, {scales} scale\n{spread}, n = {images:,} test images"
 
 
 def mean_line(
@@ -87,7 +87,9 @@ def mean_line(
     """
     groups = 100 * rows.groupby(by)["value"].agg(["mean", "min", "max"]).astype(float)
     places = x.reindex(groups.index)
-    error = [groups["mean"] - groups["min"], groups["max"] - groups["mean"]]
+    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    below, above = groups["mean"] - groups["min"], groups["max"] - groups["mean"]
+    error = [below.clip(lower=0), above.clip(lower=0)]
     ax.errorbar(
         places,
         groups["mean"],
