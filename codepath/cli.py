@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.runtime import REPO_ROOT, InterruptedRun, UserError
+from codepath.runtime import REPO_ROOT, InterruptedRun, UserError, has_gpu
 
 if TYPE_CHECKING:
     from codepath.config import RunConfig
@@ -27,7 +27,8 @@ app.add_typer(codes, name="codes")
 
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `codepath list`.")]
 Scale = Annotated[
-    str | None, typer.Option(help="demo, cpu or paper; default: the experiment's smallest.")
+    str | None,
+    typer.Option(help="demo, cpu or paper; default: paper with a GPU, else the smallest."),
 ]
 Seed = Annotated[int, typer.Option(help="The first seed.")]
 Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
@@ -36,6 +37,11 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override, such as train.epochs=2; recorded as another experiment."),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the data set's archive, or folder or tar of images."),
+]
+LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
 Results = Annotated[
     Path | None,
     typer.Option(help="Where rows go; default results/, for demo runs RUNS/demo/results."),
@@ -64,8 +70,13 @@ def _planned(
     return [
         override(config, settings or [])
         for number in range(seed, seed + seeds)
-        for config in experiment.runs(scale or experiment.scales[0], number)
+        for config in experiment.runs(scale or _scale_here(experiment.scales), number)
     ]
+
+
+def _scale_here(scales: tuple[str, ...]) -> str:
+    """The paper's scale where there is a GPU, else the smallest."""
+    return scales[-1] if has_gpu() else scales[0]
 
 
 def _places(runs: Path, results: Path | None, scale: str) -> Places:
@@ -109,6 +120,8 @@ def run(
     runs: Runs = Path("runs"),
     results: Results = None,
     settings: Settings = None,
+    data: Data = None,
+    loader: LoaderName = "auto",
 ) -> None:
     """Train and evaluate an experiment; finished work is skipped, interrupted work resumed."""
     from codepath.rundir import is_done
@@ -126,17 +139,18 @@ def run(
 
             from codepath import jobs
 
-            jobs.run(config, places, Console())
+            jobs.run(config, places, Console(), data, loader)
 
 
 @app.command()
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's directory.")],
+    data: Data = None,
 ) -> None:
     """Measure a trained run again; its rows go to RUN/rows (`codepath collect` takes them on)."""
     from codepath import jobs
 
-    jobs.evaluate_run(run_dir)
+    jobs.evaluate_run(run_dir, data=data)
     typer.echo(f"wrote {_shown(run_dir / 'rows')}")
 
 

@@ -47,6 +47,8 @@ class DataConfig:
     pad: int = 0
     """Pixels of black padding on each side before a random crop back to the image's size."""
     flip: bool = False
+    randaugment: str = ""
+    """timm's name of a RandAugment policy, such as rand-m4-n3; empty for none."""
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")

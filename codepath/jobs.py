@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from codepath.config import RunConfig
-from codepath.data import ImageSet, Normalize, evaluation_loader, load_image_set
+from codepath.data import ImageSet, LoaderOptions, Normalize, evaluation_loader, load_image_set
 from codepath.evaluate import (
     binary_scores,
     measure_accuracy,
@@ -27,17 +27,32 @@ from codepath.train import choose_device, fit, load_trained
 from codepath.train.fit import device_name
 
 
-def run(config: RunConfig, places: Places, console: Console) -> None:
+def run(
+    config: RunConfig,
+    places: Places,
+    console: Console,
+    data: Path | None = None,
+    backend: str = "auto",
+) -> None:
     """Train and evaluate `config`, and put its rows into the results.
 
     Every part that an earlier call finished is skipped.
+
+    Args:
+        config: the run.
+        places: where it lives and where its rows go.
+        console: for progress.
+        data: where the source's files are (see `load_image_set`).
+        backend: ffcv, torch or auto.
     """
     run_dir = places.run_dir(config)
     title = f"{config.experiment} {config.name}"
     if not is_done(run_dir, config):
-        images = load_image_set(config.data.source)
+        images = load_image_set(config.data.source, data)
         device = choose_device()
-        fit(config, images, run_dir, device, console)
+        folder = data if data is not None and data.is_dir() else Path("data")
+        options = LoaderOptions(backend, folder / "betons")
+        fit(config, images, run_dir, device, console, options)
         console.print(f"{title}: evaluating", highlight=False)
         try:
             evaluate_run(run_dir, images, device)
@@ -50,11 +65,14 @@ def run(config: RunConfig, places: Places, console: Console) -> None:
 
 
 def evaluate_run(
-    run_dir: Path, images: ImageSet | None = None, device: torch.device | None = None
+    run_dir: Path,
+    images: ImageSet | None = None,
+    device: torch.device | None = None,
+    data: Path | None = None,
 ) -> None:
     """Measure a trained run and write its rows to RUN/rows, its outputs to RUN/predictions."""
     config = read_config(run_dir)
-    images = images or load_image_set(config.data.source)
+    images = images or load_image_set(config.data.source, data)
     device = device or choose_device()
     commit, dirty = git_state()
     provenance = Provenance(

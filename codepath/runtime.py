@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -98,6 +99,11 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is here (asked without loading torch)."""
+    return shutil.which("nvidia-smi") is not None
 
 
 def now() -> str:

@@ -1,14 +1,24 @@
 """Images in, batches out: the only package that knows where images come from."""
 
 from codepath.data.datasets import ImageSet, Split, load_image_set, source_names
-from codepath.data.loaders import Batch, Loader, Normalize, evaluation_loader, training_loader
+from codepath.data.loaders import (
+    Batch,
+    Loader,
+    LoaderOptions,
+    Normalize,
+    choose_backend,
+    evaluation_loader,
+    training_loader,
+)
 
 __all__ = [
     "Batch",
     "ImageSet",
     "Loader",
+    "LoaderOptions",
     "Normalize",
     "Split",
+    "choose_backend",
     "evaluation_loader",
     "load_image_set",
     "source_names",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ class ImageSet:
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
 
+    def split(self, name: str) -> Split:
+        """The split called "train" or "test"."""
+        return {"train": self.train, "test": self.test}[name]
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
@@ -45,7 +50,7 @@ class ImageSet:
         return C, H, W
 
 
-def _digits() -> ImageSet:
+def _digits(data: Path | None) -> ImageSet:  # noqa: ARG001 (comes with scikit-learn)
     """scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, 500 of them held out.
 
     The split is stratified and fixed: every class keeps its share, in the files' order
@@ -74,7 +79,20 @@ def _digits() -> ImageSet:
     )
 
 
-_SOURCES: dict[str, Callable[[], ImageSet]] = {"digits": _digits}
+def _cifar(name: str) -> Callable[[Path | None], ImageSet]:
+    def load(data: Path | None) -> ImageSet:
+        from codepath.data.cifar import load_cifar
+
+        return load_cifar(name, data)
+
+    return load
+
+
+_SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
+    "digits": _digits,
+    "cifar10": _cifar("cifar10"),
+    "cifar100": _cifar("cifar100"),
+}
 
 
 def source_names() -> list[str]:
@@ -82,8 +100,11 @@ def source_names() -> list[str]:
     return sorted(_SOURCES)
 
 
-def load_image_set(source: str) -> ImageSet:
-    """The data set of a source; UserError for an unknown name."""
+def load_image_set(source: str, data: Path | None = None) -> ImageSet:
+    """The data set of a source, from `data` where the source needs files.
+
+    Raises UserError for an unknown name, and where the files are absent or damaged.
+    """
     if source not in _SOURCES:
         raise unknown_name("data source", source, _SOURCES)
-    return _SOURCES[source]()
+    return _SOURCES[source](data)

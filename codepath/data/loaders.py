@@ -1,11 +1,14 @@
-"""Batches of images: the loader protocol and its backend on arrays in memory.
+"""Batches of images: the loader protocol, its backend on arrays in memory, and the choice.
 
 Loaders yield uint8 images; `Normalize` turns them into the network's input on its device.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,16 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from codepath.config import DataConfig
+from codepath.data.augment import Augmentation
 from codepath.data.datasets import ImageSet, Split
-from codepath.data.randomness import Draw, integers, permutation
-from codepath.runtime import UserError
+from codepath.data.randomness import permutation
+from codepath.runtime import UserError, unknown_name
+
+BACKENDS = ("auto", "ffcv", "torch")
 
 
 class Batch(NamedTuple):
     """What a loader yields."""
 
     images: Tensor
-    """(B, C, H, W) uint8"""
+    """(B, C, H, W) uint8, channels last in memory"""
     labels: Tensor
     """(B,) int64"""
     indices: Tensor
@@ -45,6 +51,16 @@ class Loader(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
 
+@dataclass(frozen=True)
+class LoaderOptions:
+    """What changes the speed of loading and nothing else."""
+
+    backend: str = "auto"
+    """ffcv, torch, or auto: FFCV where it is installed and fits the images."""
+    betons: Path = Path("data") / "betons"
+    """Where FFCV's files are kept."""
+
+
 class Normalize(nn.Module):
     """(B, C, H, W) uint8 -> (x / 255 - mean) / std, float32, channels last."""
 
@@ -63,91 +79,129 @@ class Normalize(nn.Module):
         return images * self.scale + self.shift
 
 
+class EpochOrder:
+    """Which samples make which batch: whole batches of a permutation of (seed, epoch), or all
+    samples in order."""
+
+    def __init__(self, samples: int, batch_size: int, shuffle: bool, seed: int) -> None:
+        self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
+        self.num_samples = samples - samples % batch_size if shuffle else samples
+        if self.num_samples == 0:
+            raise UserError(
+                f"{samples} images make no batch of {batch_size}: choose a smaller batch_size"
+            )
+
+    def __len__(self) -> int:
+        return -(-self.num_samples // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(num_samples,) indices of an epoch."""
+        if not self.shuffle:
+            return np.arange(self.samples)
+        return permutation(self.samples, self.seed, epoch)[: self.num_samples]
+
+    def batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """The indices of each batch, (B,)."""
+        order = self.order(epoch)
+        for start in range(0, self.num_samples, self.batch_size):
+            yield order[start : start + self.batch_size]
+
+
 class ArrayLoader:
-    """The torch backend: a split in memory, with pad-crop and flip.
+    """The torch backend: a split in memory.
 
     Args:
         split: the images.
-        batch_size: B; the last batch may be smaller.
-        shuffle: whether the order is drawn from (seed, epoch).
+        batch_size: B.
+        augmentation: of training images; None: images as they are.
+        shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
-        pad: black pixels on each side before a random crop to the original size; 0 for none.
-        flip: whether images are mirrored with probability 1/2.
-        drop_last: leave out an incomplete last batch.
     """
 
     def __init__(
         self,
         split: Split,
         batch_size: int,
+        augmentation: Augmentation | None = None,
         shuffle: bool = False,
         seed: int = 0,
-        pad: int = 0,
-        flip: bool = False,
-        drop_last: bool = False,
     ) -> None:
-        self._labels = split.labels
-        self._size = split.images.shape[1:3]
-        self._images = np.pad(split.images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        self._batch_size = batch_size
-        self._shuffle, self._seed, self._pad, self._flip = shuffle, seed, pad, flip
+        self._split = split
+        self._augmentation = augmentation
+        self._order = EpochOrder(len(split), batch_size, shuffle, seed)
         self._epoch = 0
-        samples = len(split)
-        self._num_samples = samples - samples % batch_size if drop_last else samples
-        if self._num_samples == 0:
-            raise UserError(
-                f"{samples} images make no batch of {batch_size}: choose a smaller batch_size"
-            )
 
     @property
     def num_samples(self) -> int:
         """Images that one iteration yields."""
-        return self._num_samples
+        return self._order.num_samples
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._num_samples // self._batch_size)
+        return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
-        size = len(self._labels)
-        order = permutation(size, self._seed, self._epoch) if self._shuffle else np.arange(size)
-        epoch = self._epoch
-        for start in range(0, self._num_samples, self._batch_size):
-            indices = order[start : min(start + self._batch_size, self._num_samples)]
-            yield Batch(
-                torch.from_numpy(self._augmented(indices, epoch)),
-                torch.from_numpy(self._labels[indices]),
-                torch.from_numpy(indices),
-            )
-
-    def _augmented(self, indices: np.ndarray, epoch: int) -> np.ndarray:
-        """(B, C, H, W) crops, mirrored where flipped."""
-        windows = np.lib.stride_tricks.sliding_window_view(self._images, self._size, axis=(1, 2))
-        draws = (self._seed, epoch, indices)
-        places = 2 * self._pad + 1
-        top = integers(places, *draws, Draw.CROP_Y)
-        left = integers(places, *draws, Draw.CROP_X)
-        crops = windows[indices, top, left]  # (B, C, H, W)
-        if self._flip:
-            mirrored = integers(2, *draws, Draw.FLIP) == 1
-            crops[mirrored] = crops[mirrored, :, :, ::-1]
-        return crops
+        images, epoch, seed = self._split.images, self._epoch, self._order.seed
+        for indices in self._order.batches(epoch):
+            if self._augmentation is None:
+                chosen = images[indices]
+            else:
+                chosen = np.empty((len(indices), *images.shape[1:]), np.uint8)
+                self._augmentation.apply(images, indices, seed, epoch, indices, chosen)
+            yield make_batch(chosen, self._split.labels[indices], indices)
 
 
-def training_loader(images: ImageSet, config: DataConfig, batch_size: int, seed: int) -> Loader:
-    """The augmented training split in the order of (seed, epoch); whole batches only."""
-    return ArrayLoader(
-        images.train,
-        batch_size,
-        shuffle=True,
-        seed=seed,
-        pad=config.pad,
-        flip=config.flip,
-        drop_last=True,
+def make_batch(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> Batch:
+    """A batch from arrays (B, H, W, C), (B,), (B,), which it shares memory with."""
+    return Batch(
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        torch.from_numpy(labels),
+        torch.from_numpy(indices),
     )
+
+
+def choose_backend(images: ImageSet, options: LoaderOptions) -> tuple[str, str]:
+    """(backend, why): "ffcv" or "torch", and the reason where FFCV was left out."""
+    if options.backend not in BACKENDS:
+        raise unknown_name("loader", options.backend, BACKENDS)
+    if options.backend == "torch":
+        return "torch", ""
+    reason = ""
+    if images.image_shape[0] != 3:
+        reason = f"FFCV stores RGB images, {images.dataset} has {images.image_shape[0]} channel"
+    elif importlib.util.find_spec("ffcv") is None:
+        reason = "FFCV is not installed, `codepath doctor` says why"
+    if not reason:
+        return "ffcv", ""
+    if options.backend == "ffcv":
+        raise UserError(f"{reason}: use the torch loader")
+    return "torch", reason
+
+
+def training_loader(
+    images: ImageSet,
+    config: DataConfig,
+    batch_size: int,
+    seed: int,
+    options: LoaderOptions | None = None,
+) -> Loader:
+    """The augmented training split in the order of (seed, epoch); whole batches only.
+
+    Both backends yield the same bytes in the same order.
+    """
+    options = options or LoaderOptions()
+    augmentation = Augmentation.from_config(config)
+    backend, _ = choose_backend(images, options)
+    if backend == "torch":
+        return ArrayLoader(images.train, batch_size, augmentation, shuffle=True, seed=seed)
+    from codepath.data.beton import ensure_beton
+    from codepath.data.ffcv_loader import FfcvLoader
+
+    path = ensure_beton(images, "train", options.betons)
+    return FfcvLoader(path, len(images.train), batch_size, augmentation, seed)
 
 
 def evaluation_loader(split: Split, batch_size: int = 500) -> Loader:

@@ -353,6 +353,8 @@ default_cfgs = generate_default_cfgs(
     {
         "coded_resnext20_10x4d.untrained": _cifar10,
         "resnext20_10x4d.untrained": _cifar10,
+        "coded_resnext20_10x6d.untrained": _cifar10,
+        "resnext20_10x6d.untrained": _cifar10,
         "coded_resnext29_10x11d.untrained": _cifar10,
         "resnext29_10x11d.untrained": _cifar10,
         "coded_resnext29_20x6d.untrained": _cifar100,
@@ -401,6 +403,23 @@ def resnext20_10x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
     """Baseline of coded_resnext20_10x4d: the same network with r = 1 everywhere."""
     defaults = {**_stages(10, active=(10, 10, 10), **_SMALL), "stem_width": 32, "code_classes": 10}
     return _create("resnext20_10x4d", pretrained, defaults, kwargs)
+
+
+_CPU: dict[str, Any] = {"channels": 64, "width": 6, "depths": (2, 2, 2)}
+
+
+@register_model
+def coded_resnext20_10x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """The cpu scale's network: the C10 network's codes, small, on half the resolution."""
+    defaults = {**_stages(10, active=(10, 5, 3), **_CPU), "stem_stride": 2, "code_classes": 10}
+    return _create("coded_resnext20_10x6d", pretrained, defaults, kwargs)
+
+
+@register_model
+def resnext20_10x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
+    """Baseline of coded_resnext20_10x6d: the same network with r = 1 everywhere."""
+    defaults = {**_stages(10, active=(10, 10, 10), **_CPU), "stem_stride": 2, "code_classes": 10}
+    return _create("resnext20_10x6d", pretrained, defaults, kwargs)
 
 
 @register_model

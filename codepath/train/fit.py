@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import nn
 
 from codepath.config import RunConfig, differences, to_dict
-from codepath.data import ImageSet, Normalize, training_loader
+from codepath.data import ImageSet, LoaderOptions, Normalize, choose_backend, training_loader
 from codepath.losses import TrainingObjective
 from codepath.models import create_model
 from codepath.rundir import read_config
@@ -39,6 +39,7 @@ from codepath.runtime import (
     write_text,
 )
 from codepath.train.checkpoint import load_checkpoint, save_checkpoint
+from codepath.train.estimate import images_per_second, readable_duration
 from codepath.train.loop import train_epoch
 from codepath.train.optim import make_optimizer
 from codepath.train.progress import TrainingProgress
@@ -55,6 +56,7 @@ def fit(
     run_dir: Path,
     device: torch.device,
     console: Console | None = None,
+    options: LoaderOptions | None = None,
 ) -> None:
     """Train `config` on `images` in `run_dir` until its final weights are there.
 
@@ -72,7 +74,14 @@ def fit(
         with FileLock(run_dir / ".lock", timeout=0):
             _claim(config, run_dir)
             if not (run_dir / "model.safetensors").exists():
-                _train(config, images, run_dir, device, console or Console())
+                _train(
+                    config,
+                    images,
+                    run_dir,
+                    device,
+                    console or Console(),
+                    options or LoaderOptions(),
+                )
     except Timeout:
         raise UserError(f"another process is training in {run_dir}; wait for it") from None
 
@@ -129,14 +138,19 @@ def device_name(device: torch.device) -> str:
 
 
 def _train(
-    config: RunConfig, images: ImageSet, run_dir: Path, device: torch.device, console: Console
+    config: RunConfig,
+    images: ImageSet,
+    run_dir: Path,
+    device: torch.device,
+    console: Console,
+    options: LoaderOptions,
 ) -> None:
     recipe = config.train
     torch.manual_seed(config.seed)
     model = create_model(config.model).to(device).to(memory_format=torch.channels_last)
     objective = TrainingObjective(model, recipe.mu, recipe.exponent, recipe.label_smoothing)
     optimizer = make_optimizer(model, recipe)
-    loader = training_loader(images, config.data, recipe.batch_size, config.seed)
+    loader = training_loader(images, config.data, recipe.batch_size, config.seed, options)
     normalize = Normalize(images.mean, images.std).to(device)
 
     checkpoint = run_dir / "ckpt" / "last.pt"
@@ -154,6 +168,19 @@ def _train(
 
     steps = recipe.epochs * len(loader)
     title = f"{config.experiment} {config.name}"
+    left = (recipe.epochs - first_epoch) * loader.num_samples
+    speed = images_per_second(
+        objective, recipe, images.image_shape, config.model.num_classes, device
+    )
+    backend, reason = choose_backend(images, options)
+    console.print(
+        f"{title}: {config.scale} scale, {images.source}, {recipe.epochs - first_epoch} epochs of "
+        f"{loader.num_samples:,} images, {device_name(device)}, {backend} loader"
+        f"{f' ({reason})' if reason else ''}; about {readable_duration(left / speed)} "
+        f"at {speed:.0f} img/s",
+        highlight=False,
+        soft_wrap=True,
+    )
     try:
         with TrainingProgress(title, steps, first_epoch * len(loader), console) as progress:
             for epoch in range(first_epoch, recipe.epochs):

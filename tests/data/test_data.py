@@ -124,7 +124,7 @@ def test_evaluation_is_every_image_once_in_order(tiny_images: ImageSet) -> None:
 def test_too_large_batches_are_refused() -> None:
     split = Split(np.zeros((3, 8, 8, 1), dtype=np.uint8), np.zeros(3, dtype=np.int64))
     with pytest.raises(UserError, match="3 images make no batch of 4"):
-        ArrayLoader(split, 4, drop_last=True)
+        ArrayLoader(split, 4, shuffle=True)
 
 
 def test_normalize() -> None:

@@ -16,6 +16,8 @@ from codepath.runtime import UserError
 
 PARAMETERS = {
     "coded_resnext20_10x4d": 300_064,
+    "coded_resnext20_10x6d": 471_536,
+    "resnext20_10x6d": 471_536,
     "resnext20_10x4d": 300_064,
     "coded_resnext29_10x11d": 4_638_926,
     "resnext29_10x11d": 4_638_926,
@@ -26,6 +28,7 @@ PARAMETERS = {
 CODED = [name for name in PARAMETERS if name.startswith("coded")]
 CODED_BLOCKS = {
     "coded_resnext20_10x4d": range(3, 7),
+    "coded_resnext20_10x6d": range(3, 7),
     "coded_resnext29_10x11d": range(4, 10),
     "coded_resnext29_20x6d": range(4, 10),
     "coded_resnext50_32x4d": range(8, 17),

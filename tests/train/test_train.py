@@ -257,6 +257,8 @@ def test_epochs_are_reported_where_there_is_no_terminal(
 
     out = io.StringIO()
     fit(one_epoch, tiny_images, tmp_path, CPU, Console(file=out, width=200))
-    (line,) = out.getvalue().splitlines()
+    plan, line = out.getvalue().splitlines()
+    for part in ("generated", "1 epochs of 96 images", "torch loader", "about"):
+        assert part in plan
     for part in ("epoch 1/1", "loss", "top-1", "img/s", "ETA"):
         assert part in line

@@ -1,0 +1,39 @@
+"""Compiled image kernels, shared by all loader backends: same bytes whatever the backend."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+
+@numba.njit(nogil=True, cache=True)
+def crop_flip(
+    images: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    top: NDArray[np.int64],
+    left: NDArray[np.int64],
+    mirrored: NDArray[np.bool_],
+    pad: int,
+    out: NDArray[np.uint8],
+) -> None:
+    """Crop from an image with black padding, and mirror where told to.
+
+    Args:
+        images: (n, H, W, C).
+        rows: (B,) which images.
+        top, left: (B,) corner of the crop in the padded image, 0 to 2 pad.
+        mirrored: (B,) whether the crop is mirrored left to right.
+        pad: black pixels on each side.
+        out: (B, H, W, C), written.
+    """
+    H, W, C = images.shape[1:]
+    for b in range(len(rows)):
+        image = images[rows[b]]
+        for y in range(H):
+            source_y = y + top[b] - pad
+            for x in range(W):
+                source_x = (W - 1 - x if mirrored[b] else x) + left[b] - pad
+                inside = 0 <= source_y < H and 0 <= source_x < W
+                for c in range(C):
+                    out[b, y, x, c] = image[source_y, source_x, c] if inside else 0

@@ -1,0 +1,51 @@
+"""How long a run will take, measured before it starts."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+
+import torch
+
+from codepath.config import TrainConfig
+from codepath.losses import TrainingObjective
+
+
+def images_per_second(
+    objective: TrainingObjective,
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    device: torch.device,
+    steps: int = 5,
+) -> float:
+    """Training speed over a few steps on random images; loading is not included.
+
+    Works on a copy: weights, statistics and random states stay as they are.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        trial = copy.deepcopy(objective).train()
+        batch = config.batch_size
+        images = torch.randn(batch, *image_shape, device=device)
+        images = images.to(memory_format=torch.channels_last)
+        labels = torch.randint(classes, (batch,), device=device)
+        seconds = []
+        for _ in range(steps + 2):
+            started = time.perf_counter()
+            with torch.autocast(
+                device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"
+            ):
+                total = trial(images, labels).total
+            total.backward()
+            total.item()  # waits for the device
+            seconds.append(time.perf_counter() - started)
+    return batch / statistics.median(seconds[2:])  # the first two warm up
+
+
+def readable_duration(seconds: float) -> str:
+    """90 -> "2 min", 30000 -> "8.3 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
