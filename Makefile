@@ -3,6 +3,12 @@
 PYTHON ?= python3
 # How many seeds.
 SEEDS ?= 1
+# cpu or paper; empty: paper where there is a GPU, else the experiment's smallest.
+SCALE ?=
+# Folder with the data set's archive (downloaded there), or folder or tar of images; empty: data/.
+DATA ?=
+# ffcv, torch or auto.
+LOADER ?= auto
 # FFCV=0 leaves FFCV out of the installation.
 FFCV ?= 1
 
@@ -14,10 +20,10 @@ HEADERS := libopencv-dev libturbojpeg0-dev pkg-config
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures tables verdict test test-slow lint bench clean
+.PHONY: help setup demo replicate-cifar10 replicate-cifar100 replicate-imagenet figures tables verdict test test-slow lint bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv with the tested versions, and FFCV where it can be built
 
@@ -53,6 +59,22 @@ demo: $(STAMP) ## train a coded network on digits and draw its figures (no data 
 	@$(CODEPATH) figures --results $(DEMO)/results --out $(DEMO)
 	@$(CODEPATH) tables --results $(DEMO)/results --out $(DEMO)
 	@$(CODEPATH) verdict --results $(DEMO)/results --out $(DEMO)
+
+define replicate
+@$(CODEPATH) run $(1) --seeds $(SEEDS) --loader $(LOADER) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA))
+@$(CODEPATH) figures
+@$(CODEPATH) tables
+@$(CODEPATH) verdict
+endef
+
+replicate-cifar10: $(STAMP) ## train and measure Table 2's CIFAR-10 networks (SCALE= SEEDS= DATA= LOADER=)
+	$(call replicate,table2-cifar10)
+
+replicate-cifar100: $(STAMP) ## the same for CIFAR-100
+	$(call replicate,table2-cifar100)
+
+replicate-imagenet: $(STAMP) ## the same for ImageNet (for now: check the data)
+	$(call replicate,table2-imagenet)
 
 figures: $(STAMP) ## redraw paper/figures from results/
 	@$(CODEPATH) figures

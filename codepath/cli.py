@@ -181,12 +181,15 @@ def submit(
         str, typer.Option(help="slurm, local or debug (in this process).")
     ] = "slurm",
     profile: Annotated[str, typer.Option(help="Section of slurm/profiles.toml.")] = "cpu",
+    data: Data = None,
+    loader: LoaderName = "auto",
 ) -> None:
     """Submit an experiment's runs through Submitit, one job a run."""
     configs = _planned(name, scale, seed, seeds, settings)
     from codepath.launch import submit as submit_
 
-    for job in submit_(configs, _places(runs, results, configs[0].scale), cluster, profile):
+    places = _places(runs, results, configs[0].scale)
+    for job in submit_(configs, places, cluster, profile, data, loader):
         typer.echo(job)
 
 

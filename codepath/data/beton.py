@@ -84,13 +84,13 @@ def _write(split: Split, path: Path) -> None:
     writer.num_samples = len(split)
     writer.prepare()
     try:
-        metadata = np.frombuffer(writer.metadata_sm.buf, dtype=writer.metadata_type)
+        metadata = np.zeros(len(split), dtype=writer.metadata_type)
         allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
         with allocator:
             for index, sample in enumerate(zip(split.images, split.labels, strict=True)):
                 handle_sample(sample, index, metadata.dtype.names, metadata, allocator, fields)
+        writer.metadata_sm.buf[: metadata.nbytes] = metadata.tobytes()
         writer.finalize(allocator.allocations)
-        del metadata
     finally:
         writer.metadata_sm.close()
         writer.metadata_sm.unlink()

@@ -88,10 +88,17 @@ def _cifar(name: str) -> Callable[[Path | None], ImageSet]:
     return load
 
 
+def _imagenet(data: Path | None) -> ImageSet:
+    from codepath.data.imagenet import load_imagenet
+
+    load_imagenet(data)
+
+
 _SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
     "digits": _digits,
     "cifar10": _cifar("cifar10"),
     "cifar100": _cifar("cifar100"),
+    "imagenet": _imagenet,
 }
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from codepath.experiments.paper import reference
-from codepath.figures.style import BLUE, ORANGE, PAPER_STYLE, main_rows, mean_line
+from codepath.figures.style import BLUE, ORANGE, PAPER_STYLE, main_rows, mean_line, paper_label
 
 NAME = "fig2a"
 TITLE = "Accuracy without some of a block's paths"
@@ -39,7 +39,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
                 published["removed"],
                 published["top1"],
                 marker=look["marker"],
-                label=f"{group}, paper",
+                label=f"{group} ({paper_label(rows)})",
                 **PAPER_STYLE,
             )
     block = ", ".join(str(b) for b in sorted(rows["block"].unique()))

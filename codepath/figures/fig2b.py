@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.paper import reference
-from codepath.figures.style import BLUE, PAPER_STYLE, main_rows
+from codepath.figures.style import BLUE, PAPER_STYLE, main_rows, paper_label
 
 NAME = "fig2b"
 TITLE = "Binary classifiers, one per class"
@@ -44,7 +44,9 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     )
     if dataset == "cifar10":
         paper = reference("fig2b_binary_cifar10").query("negatives == 'in'")
-        ax.plot(paper["recall"], paper["precision"], marker="o", label="paper", **PAPER_STYLE)
+        ax.plot(
+            paper["recall"], paper["precision"], marker="o", label=paper_label(rows), **PAPER_STYLE
+        )
         ax.legend(loc="lower left")
     if len(points) <= _MOST_LABELS:
         spots = points.round(1).groupby(["recall", "precision"])

@@ -45,15 +45,15 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     paper = paper[paper["dataset"] == dataset]
     names = [*(str(b) for b in blocks[:-1]), "softmax"]
     for (_, one), marker in zip(paper.groupby("mu"), "s^", strict=False):
-        shown = one[one["block"].isin(names)]
+        if one["block"].tolist() != names:  # another network: its blocks are not comparable
+            continue
         ax.plot(
-            [names.index(b) for b in shown["block"]],
-            shown["top1"],
+            range(len(names)),
+            one["top1"],
             marker=marker,
             label=f"paper (mu {one['mu'].iloc[0]:g})",
             **PAPER_STYLE,
         )
-    if len(paper):
         ax.legend(loc="lower right")
     ax.set_xticks(places, [*(f"{b}" for b in blocks[:-1]), "softmax"])
     ax.set(xlabel="decoder of block", ylabel="top-1 accuracy (%)")

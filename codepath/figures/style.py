@@ -78,6 +78,11 @@ def describe(rows: pd.DataFrame) -> str:
     return f"{sources}, {scales} scale\n{spread}, n = {images:,} test images"
 
 
+def paper_label(rows: pd.DataFrame) -> str:
+    """What the paper's points are called: beside a proxy it must be said that they are none."""
+    return "paper" if (rows["scale"] == "paper").all() else "paper, full scale"
+
+
 def mean_line(
     ax: Axes, x: pd.Series, rows: pd.DataFrame, by: str, label: str, color: str, **style: Any
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import submitit
 
@@ -15,7 +16,14 @@ from codepath.runtime import UserError, make_directory, unknown_name
 CLUSTERS = ("debug", "local", "slurm")
 
 
-def submit(configs: Sequence[RunConfig], places: Places, cluster: str, profile: str) -> list[str]:
+def submit(
+    configs: Sequence[RunConfig],
+    places: Places,
+    cluster: str,
+    profile: str,
+    data: Path | None = None,
+    backend: str = "auto",
+) -> list[str]:
     """Submit one job per run that is not done; a line per run says what became of it.
 
     On "debug" the runs are done in this process before the call returns.
@@ -23,6 +31,7 @@ def submit(configs: Sequence[RunConfig], places: Places, cluster: str, profile: 
     if cluster not in CLUSTERS:
         raise unknown_name("cluster", cluster, CLUSTERS)
     runs, results = places.runs.resolve(), places.results.resolve()
+    data = data.resolve() if data else None
     parameters = load_profile(profile)
     try:
         executor = submitit.AutoExecutor(
@@ -37,7 +46,7 @@ def submit(configs: Sequence[RunConfig], places: Places, cluster: str, profile: 
         if is_done(places.run_dir(config), config):
             lines.append(f"{title}: done already")
             continue
-        job = executor.submit(RunTask(to_dict(config), runs, results))
+        job = executor.submit(RunTask(to_dict(config), runs, results, data, backend))
         if cluster == "debug":
             job.result()
         lines.append(f"{title}: job {job.job_id}, log {job.paths.stdout}")

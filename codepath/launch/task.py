@@ -17,6 +17,8 @@ class RunTask:
     config: dict[str, Any]
     runs: Path
     results: Path
+    data: Path | None = None
+    backend: str = "auto"
 
     def __call__(self) -> str:
         """Do the run and return its id."""
@@ -27,7 +29,7 @@ class RunTask:
         from codepath.rundir import Places
 
         config = run_config_from_dict(self.config)
-        jobs.run(config, Places(self.runs, self.results), Console())
+        jobs.run(config, Places(self.runs, self.results), Console(), self.data, self.backend)
         return config.run_id
 
     def checkpoint(self) -> Any:

@@ -116,8 +116,8 @@ def test_fig2a_shows_means_over_seeds_beside_the_papers_points(results: Path) ->
     ax = drawn(fig2a, results)
     assert points(ax, "active paths") == [(x, round(94.1 - x, 2)) for x in range(6)]
     assert points(ax, "inactive paths")[5] == (5, 95.1)
-    assert points(ax, "active, paper")[1] == (1, 94.0)
-    assert points(ax, "inactive, paper")[5] == (5, 95.4)
+    assert points(ax, "active (paper)")[1] == (1, 94.0)
+    assert points(ax, "inactive (paper)")[5] == (5, 95.4)
 
 
 def test_fig2b_has_a_point_per_class_and_the_papers(results: Path) -> None:

@@ -1,0 +1,183 @@
+"""Image files and CIFAR's archives, good and broken."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codepath.data import archives, cifar, load_image_set
+from codepath.data.archives import read_image_files
+from codepath.data.cifar import CIFAR10_CLASSES
+from codepath.runtime import UserError
+
+
+def pixels(seed: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+
+
+def encoded(image: np.ndarray, suffix: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, {"png": "PNG", "jpg": "JPEG"}[suffix], **options)
+    return buffer.getvalue()
+
+
+def make_tree(
+    folder: Path, classes: tuple[str, ...] = ("a", "b"), suffix: str = "png", **options: object
+) -> Path:
+    """Three training images and one test image per class."""
+    for k, name in enumerate(classes):
+        for split, count in (("train", 3), ("test", 1)):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                data = encoded(pixels(100 * k + i), suffix, **options)
+                (folder / split / name / f"{i:04d}.{suffix}").write_bytes(data)
+    return folder
+
+
+def make_tar(tree: Path, path: Path) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for split in ("train", "test"):
+            archive.add(tree / split, split)
+    return path
+
+
+def test_folder_and_tar_give_the_same_images(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree")
+    folder = read_image_files(tree)
+    tar = read_image_files(make_tar(tree, tmp_path / "images.tar.gz"))
+    assert folder.class_names == tar.class_names == ("a", "b")
+    assert folder.jpeg_quality is None
+    for split in ("train", "test"):
+        assert np.array_equal(folder.splits[split].images, tar.splits[split].images)
+    assert folder.splits["train"].labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(folder.splits["train"].images[4], pixels(101))
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 92])
+def test_jpeg_quality_is_recognised(quality: int, tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, suffix="jpg", quality=quality)
+    assert read_image_files(tree).jpeg_quality == quality
+
+
+def test_missing_and_unexpected_classes(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    with pytest.raises(UserError, match="for 10 classes, found 2"):
+        read_image_files(tree, CIFAR10_CLASSES)
+    (tree / "test" / "b").rename(tree / "test" / "c")
+    with pytest.raises(UserError, match=r"expected test/CLASS/ for 2 classes.*first difference: b"):
+        read_image_files(tree)
+
+
+def test_broken_and_odd_images(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    odd = tree / "train" / "a" / "0003.png"
+    odd.write_bytes(encoded(pixels(0, (8, 9)), "png"))
+    with pytest.raises(UserError, match=r"train/a/0003\.png is 9 x 8 pixels"):
+        read_image_files(tree)
+    odd.write_bytes(encoded(pixels(0), "png")[:-40])
+    with pytest.raises(UserError, match=r"cannot read the image train/a/0003\.png"):
+        read_image_files(tree)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.95])
+def test_a_truncated_tar(keep: float, tmp_path: Path) -> None:
+    path = make_tar(make_tree(tmp_path / "tree"), tmp_path / "images.tar.gz")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data))])
+    with pytest.raises(UserError, match="truncated"):
+        read_image_files(path)
+
+
+@pytest.mark.parametrize("name", ["../train/a/evil.png", "/train/a/evil.png", "train/../../x.png"])
+def test_a_tar_with_a_path_outside_itself(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as archive:
+        data = encoded(pixels(0), "png")
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    with pytest.raises(UserError, match="unsafe path"):
+        read_image_files(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["images.tar"]
+
+
+def test_cifar10_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = make_tree(tmp_path / "tree", CIFAR10_CLASSES, "jpg", quality=75)
+    images = load_image_set("cifar10", tree)
+    assert images.source == "CIFAR-10 as images, JPEG quality 75"
+    assert images.class_names == CIFAR10_CLASSES
+    monkeypatch.setenv(cifar.IMAGES_VARIABLE, str(tree))
+    assert np.array_equal(load_image_set("cifar10").train.images, images.train.images)
+    monkeypatch.setenv(cifar.IMAGES_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="does not exist"):
+        load_image_set("cifar10")
+    with pytest.raises(UserError, match="100 classes, found 10"):
+        load_image_set("cifar100", tree)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an archive laid out like CIFAR-10's, with two images a batch."""
+    cls = cifar.CIFAR10
+    rng = np.random.default_rng(0)
+    files = {
+        name: {"data": rng.integers(0, 256, (2, 3072)).astype(np.uint8), "labels": [k % 10, 9]}
+        for k, name in enumerate([f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"])
+    }
+    files["batches.meta"] = {"label_names": list(CIFAR10_CLASSES)}
+    path = tmp_path / "data" / cls.filename
+    path.parent.mkdir()
+    sums = {}
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            data = pickle.dumps(content)
+            sums[name] = hashlib.md5(data).hexdigest()
+            member = tarfile.TarInfo(f"{cls.base_folder}/{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    monkeypatch.setattr(cls, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(cls, "train_list", [[n, sums[n]] for n, _ in cls.train_list])
+    monkeypatch.setattr(cls, "test_list", [[n, sums[n]] for n, _ in cls.test_list])
+    monkeypatch.setattr(
+        cls, "meta", {**cls.meta, "filename": "batches.meta", "md5": sums["batches.meta"]}
+    )
+    return path
+
+
+def test_cifar10_from_its_archive(archive: Path) -> None:
+    images = load_image_set("cifar10", archive.parent)
+    assert images.source == "CIFAR-10 archive"
+    assert images.train.images.shape == (10, 32, 32, 3)
+    assert images.test.labels.tolist() == [5, 9]
+    assert images.class_names == CIFAR10_CLASSES
+    archive.unlink()  # unpacked by now: it is not needed any more
+    again = load_image_set("cifar10", archive.parent)
+    assert np.array_equal(again.train.images, images.train.images)
+
+
+def test_a_truncated_cifar_archive(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes()[:-100])
+    with pytest.raises(UserError, match="truncated or altered"):
+        load_image_set("cifar10", archive.parent)
+
+
+def test_offline_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
+    with pytest.raises(UserError, match=r"put cifar-10-python\.tar\.gz there"):
+        load_image_set("cifar10", tmp_path)
+
+
+def test_whether_a_path_holds_images(tmp_path: Path) -> None:
+    assert not archives.is_image_files(tmp_path)
+    assert archives.is_image_files(make_tree(tmp_path))
