@@ -8,14 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
 
 from codepath import store
-from codepath.data.cifar import CIFAR10_CLASSES
 from codepath.runtime import REPO_ROOT
 
 CODEPATH = [sys.executable, "-m", "codepath.cli"]
@@ -173,28 +170,6 @@ def test_data_without_the_expected_classes(tmp_path: Path) -> None:
         str(tmp_path / "runs"),
     )
     assert_one_clear_line(done, "expected train/CLASS/ for 10 classes, found 0")
-
-
-def test_paper_scale_needs_randaugment(tmp_path: Path) -> None:
-    image = np.zeros((32, 32, 3), np.uint8)
-    for split in ("train", "test"):
-        for name in CIFAR10_CLASSES:
-            folder = tmp_path / split / name
-            folder.mkdir(parents=True)
-            Image.fromarray(image).save(folder / "0.png")
-    done = call(
-        "run",
-        "table2-cifar10",
-        "--scale",
-        "paper",
-        "--data",
-        str(tmp_path),
-        "--runs",
-        str(tmp_path / "runs"),
-        "--loader",
-        "torch",
-    )
-    assert_one_clear_line(done, "RandAugment (rand-m4-n3) is not available yet")
 
 
 def test_figures_need_rows(tmp_path: Path) -> None:

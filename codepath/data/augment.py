@@ -9,29 +9,28 @@ from numpy.typing import NDArray
 
 from codepath.config import DataConfig
 from codepath.data.kernels import crop_flip
+from codepath.data.randaugment import RandAugment
 from codepath.data.randomness import Draw, integers
-from codepath.runtime import UserError
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Pad-crop and flip; RandAugment goes before them."""
+    """RandAugment, then pad-crop, then flip: the order of the authors' code."""
 
     pad: int = 0
     flip: bool = False
+    randaugment: RandAugment | None = None
 
     @classmethod
-    def from_config(cls, config: DataConfig) -> Augmentation:
+    def from_config(cls, config: DataConfig, mean: tuple[float, ...]) -> Augmentation:
         """The augmentation of training images that a configuration asks for.
 
-        Raises UserError for RandAugment, whose kernels are not here yet.
+        Args:
+            config: the configuration; UserError for a RandAugment policy that is none.
+            mean: the data set's, which fills what RandAugment moves in from outside.
         """
-        if config.randaugment:
-            raise UserError(
-                f"RandAugment ({config.randaugment}) is not available yet: train at cpu scale, or "
-                "without it by --set data.randaugment= (recorded as another experiment)"
-            )
-        return cls(pad=config.pad, flip=config.flip)
+        policy = RandAugment.parse(config.randaugment, mean) if config.randaugment else None
+        return cls(pad=config.pad, flip=config.flip, randaugment=policy)
 
     def apply(
         self,
@@ -51,6 +50,10 @@ class Augmentation:
             indices: (B,) places of the same samples in their split, which the draws depend on.
             out: (B, H, W, C).
         """
+        if self.randaugment is not None:
+            changed = np.empty_like(out)
+            self.randaugment.apply(images, rows, seed, epoch, indices, changed)
+            images, rows = changed, np.arange(len(rows))
         draws = (seed, epoch, indices)
         places = 2 * self.pad + 1
         top = integers(places, *draws, Draw.CROP_Y)

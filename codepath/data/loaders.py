@@ -193,7 +193,7 @@ def training_loader(
     Both backends yield the same bytes in the same order.
     """
     options = options or LoaderOptions()
-    augmentation = Augmentation.from_config(config)
+    augmentation = Augmentation.from_config(config, images.mean)
     backend, _ = choose_backend(images, options)
     if backend == "torch":
         return ArrayLoader(images.train, batch_size, augmentation, shuffle=True, seed=seed)

@@ -23,6 +23,8 @@ class Draw(IntEnum):
     CROP_X = 2
     FLIP = 3
     REMOVED_PATHS = 4
+    RANDAUGMENT = 16
+    """The first of a RandAugment policy's draws; the last value."""
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -100,7 +100,7 @@ def _check_data(config: RunConfig, images: ImageSet) -> None:
 
 
 def _claim(config: RunConfig, run_dir: Path) -> None:
-    """Write config.json, or check that the one there is the same; note the environment."""
+    """Write config.json, or check that the one there is the same."""
     path = run_dir / "config.json"
     if path.exists():
         changed = differences(to_dict(read_config(run_dir)), to_dict(config))

@@ -20,7 +20,7 @@ from codepath.runtime import UserError
 
 HAS_FFCV = importlib.util.find_spec("ffcv") is not None
 needs_ffcv = pytest.mark.skipif(not HAS_FFCV, reason="FFCV is not installed (codepath doctor)")
-CONFIG = DataConfig(source="cifar10", pad=4, flip=True)
+CONFIG = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m4-n3")
 
 
 @pytest.fixture(scope="module")
