@@ -61,7 +61,7 @@ demo: $(STAMP) ## train a coded network on digits and draw its figures (no data 
 	@$(CODEPATH) verdict --results $(DEMO)/results --out $(DEMO)
 
 define replicate
-@$(CODEPATH) run $(1) --seeds $(SEEDS) --loader $(LOADER) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA))
+@$(CODEPATH) run $(1) --results results --seeds $(SEEDS) --loader $(LOADER) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA))
 @$(CODEPATH) figures
 @$(CODEPATH) tables
 @$(CODEPATH) verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,7 +45,7 @@ Data = Annotated[
 LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
 Results = Annotated[
     Path | None,
-    typer.Option(help="Where rows go; default results/, for demo runs RUNS/demo/results."),
+    typer.Option(help="Where rows go; default RUNS/SCALE/results."),
 ]
 ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows.")]
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
@@ -82,8 +83,7 @@ def _scale_here(scales: tuple[str, ...]) -> str:
 def _places(runs: Path, results: Path | None, scale: str) -> Places:
     from codepath.rundir import Places
 
-    default = runs / "demo" / "results" if scale == "demo" else REPO_ROOT / "results"
-    return Places(runs, results or default)
+    return Places(runs, results or runs / scale / "results")
 
 
 @app.command("list")
@@ -300,6 +300,8 @@ def bench(
 
 def main() -> None:
     """Entry point: known mistakes end in one line and a non-zero exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # logs of background runs stay current
     try:
         app()
     except UserError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from rich.progress import track
 from codepath.data.datasets import Split
 from codepath.runtime import UserError
 
+_Item = TypeVar("_Item")
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 
@@ -84,7 +86,7 @@ def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> Imag
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name with forward slashes, content) of all files, in order of their names."""
     if path.is_dir():
-        for file in track(sorted(path.rglob("*")), f"reading {path.name}", transient=True):
+        for file in _shown(sorted(path.rglob("*")), path):
             if file.is_file():
                 yield file.relative_to(path).as_posix(), file.read_bytes()
         return
@@ -97,7 +99,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise UserError(f"{path}: unsafe path '{member.name}' in the archive")
             content = {}
             # In the archive's order: going back and forth in a compressed file is slow.
-            for member in track(members, f"reading {path.name}", transient=True):
+            for member in _shown(members, path):
                 if member.isfile():
                     stream = archive.extractfile(member)
                     assert stream is not None
@@ -107,6 +109,11 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
             f"{path} is no tar archive or is truncated ({error}); get it again"
         ) from None
     yield from sorted(content.items())
+
+
+def _shown(items: Sequence[_Item], path: Path) -> Iterable[_Item]:
+    """`items`, with a progress bar where a person watches."""
+    return track(items, f"reading {path.name}", transient=True, disable=not sys.stdout.isatty())
 
 
 # Luminance quantisation of the JPEG standard (Annex K) at quality 50.

@@ -44,9 +44,7 @@ def load_cifar(name: str, data: Path | None) -> ImageSet:
         files = read_image_files(data, CIFAR10_CLASSES if name == "cifar10" else None)
         quality = files.jpeg_quality
         kind = f"JPEG quality {quality}" if quality else data.name
-        if len(files.class_names) != len(set(files.class_names)) or (
-            name == "cifar100" and len(files.class_names) != 100
-        ):
+        if name == "cifar100" and len(files.class_names) != 100:
             raise UserError(f"{data}: CIFAR-100 has 100 classes, found {len(files.class_names)}")
         splits, classes = files.splits, files.class_names
         source = f"{_title(name)} as images, {kind}"

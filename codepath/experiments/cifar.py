@@ -20,7 +20,7 @@ def table2_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
     Paper items: Table 2, Fig 2a, 2b, 3, 4 and 7.
 
     Command: make replicate-cifar10 [SCALE=cpu|paper] [SEEDS=3]
-    Cost: cpu scale about 25 minutes a run on two CPU cores (measured on an AMD EPYC); paper
+    Cost: cpu scale 16 (plain) to 26 (coded) minutes a run on two cores of an AMD EPYC; paper
     scale 300 epochs a run, said at the start from the machine's own speed.
     Expected: at paper scale top-1 of 94.41 % coded and 93.66 % plain. The cpu scale is a proxy:
     a smaller network, 15 epochs, no RandAugment.

@@ -47,20 +47,35 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         ax.plot(
             paper["recall"], paper["precision"], marker="o", label=paper_label(rows), **PAPER_STYLE
         )
-        ax.legend(loc="lower left")
-    if len(points) <= _MOST_LABELS:
-        spots = points.round(1).groupby(["recall", "precision"])
-        for (recall, precision), group in spots:
-            ax.annotate(
-                ", ".join(str(name) for name in group.index),
-                (recall, precision),
-                xytext=(-4, -4),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                fontsize=6.5,
-            )
+        ax.legend(loc="best")
     ax.set(xlabel="recall (%)", ylabel="precision (%)")
-    ax.margins(0.12)
+    ax.margins(0.15)
     for (least, most), limit in ((ax.get_xlim(), ax.set_xlim), (ax.get_ylim(), ax.set_ylim)):
         limit(min(least, 94), min(most, 100.8))
+    if len(points) <= _MOST_LABELS:
+        _label(ax, points)
+
+
+def _label(ax: Axes, points: pd.DataFrame) -> None:
+    """Class names left of their points; right where another point is in the way."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    names: dict[tuple[float, float], list[str]] = {}
+    for name, recall, precision in points.round(1)[["recall", "precision"]].itertuples():
+        names.setdefault((float(recall), float(precision)), []).append(str(name))
+    for (recall, precision), group in names.items():
+        text = ", ".join(group)
+        reach = (0.03 + 0.015 * len(text)) * (right - left)
+        crowded = any(
+            0 < recall - x < reach or (x == recall and y < precision)
+            for x, y in names
+            if abs(y - precision) < 0.06 * (top - bottom)
+        )
+        ax.annotate(
+            text,
+            (recall, precision),
+            xytext=(4 if crowded else -4, -4),
+            textcoords="offset points",
+            ha="left" if crowded else "right",
+            va="center",
+            fontsize=6.5,
+        )

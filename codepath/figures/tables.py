@@ -66,7 +66,7 @@ def table2(results: Path) -> tuple[list[str], list[list[str]]]:
                 str(group["seed"].nunique()),
                 f"{group['n'].iloc[0]:,}",
                 str(group["source"].iloc[0]),
-                f"{paper.iloc[0]:.2f}" if len(paper) else "-",
+                f"{paper.iloc[0]:.2f}" if len(paper) and scale == "paper" else "-",
             ]
         )
     header = [

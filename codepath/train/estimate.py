@@ -11,6 +11,9 @@ import torch
 from codepath.config import TrainConfig
 from codepath.losses import TrainingObjective
 
+_PATIENCE = 10.0
+"""Seconds after which a slow machine's steps so far must do."""
+
 
 def images_per_second(
     objective: TrainingObjective,
@@ -22,17 +25,20 @@ def images_per_second(
 ) -> float:
     """Training speed over a few steps on random images; loading is not included.
 
-    Works on a copy: weights, statistics and random states stay as they are.
+    On the CPU, where the speed hardly depends on it, the batch is at most 64 images. Works on
+    a copy: weights, statistics and random states stay as they are.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         trial = copy.deepcopy(objective).train()
-        batch = config.batch_size
+        batch = config.batch_size if device.type == "cuda" else min(config.batch_size, 64)
         images = torch.randn(batch, *image_shape, device=device)
         images = images.to(memory_format=torch.channels_last)
         labels = torch.randint(classes, (batch,), device=device)
-        seconds = []
+        seconds: list[float] = []
         for _ in range(steps + 2):
+            if sum(seconds) > _PATIENCE and len(seconds) > 1:
+                break
             started = time.perf_counter()
             with torch.autocast(
                 device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"
@@ -41,7 +47,8 @@ def images_per_second(
             total.backward()
             total.item()  # waits for the device
             seconds.append(time.perf_counter() - started)
-    return batch / statistics.median(seconds[2:])  # the first two warm up
+    measured = seconds[2:] or seconds[1:]  # the first two warm up
+    return batch / statistics.median(measured)
 
 
 def readable_duration(seconds: float) -> str:
