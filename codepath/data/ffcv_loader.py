@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from codepath.data.augment import Augmentation
-from codepath.data.loaders import Batch, EpochOrder, make_batch
+from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, make_batch
 from codepath.runtime import UserError, available_cores
 
 _THREADS = torch.get_num_threads()
@@ -80,7 +80,7 @@ class _CounterOrder(TraversalOrder):
         return self._order.order(epoch)
 
 
-class FfcvLoader:
+class FfcvLoader(OrderedLoader):
     """Training batches of a beton, in the order and with the bytes of the torch backend.
 
     Args:
@@ -94,10 +94,9 @@ class FfcvLoader:
     def __init__(
         self, path: Path, samples: int, batch_size: int, augmentation: Augmentation, seed: int
     ) -> None:
+        super().__init__(EpochOrder(samples, batch_size, shuffle=True, seed=seed))
         self._path = path
-        self._order = EpochOrder(samples, batch_size, shuffle=True, seed=seed)
         self._augment = _Augment(augmentation, seed)
-        self._epoch = 0
 
         threads = torch.get_num_threads()
         try:
@@ -123,18 +122,6 @@ class FfcvLoader:
                 f"{path} holds {self._loader.reader.num_samples} images, {samples} expected; "
                 "remove it: it is made again"
             )
-
-    @property
-    def num_samples(self) -> int:
-        """Images that one iteration yields."""
-        return self._order.num_samples
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._order)
 
     def __iter__(self) -> Iterator[Batch]:
         threads = torch.get_num_threads()

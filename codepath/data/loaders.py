@@ -107,7 +107,27 @@ class EpochOrder:
             yield order[start : start + self.batch_size]
 
 
-class ArrayLoader:
+class OrderedLoader:
+    """What loaders over an `EpochOrder` share."""
+
+    def __init__(self, order: EpochOrder) -> None:
+        self._order = order
+        self._epoch = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Images that one iteration yields."""
+        return self._order.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+class ArrayLoader(OrderedLoader):
     """The torch backend: a split in memory.
 
     Args:
@@ -128,20 +148,7 @@ class ArrayLoader:
     ) -> None:
         self._split = split
         self._augmentation = augmentation
-        self._order = EpochOrder(len(split), batch_size, shuffle, seed)
-        self._epoch = 0
-
-    @property
-    def num_samples(self) -> int:
-        """Images that one iteration yields."""
-        return self._order.num_samples
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._order)
+        super().__init__(EpochOrder(len(split), batch_size, shuffle, seed))
 
     def __iter__(self) -> Iterator[Batch]:
         images, epoch, seed = self._split.images, self._epoch, self._order.seed
