@@ -16,6 +16,13 @@ from codepath.runtime import UserError
 
 SCALES = ("demo", "cpu", "paper")
 
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2673, 0.2564, 0.2762)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Data set -> mean and standard deviation per channel of pixels in [0, 1], as in the paper."""
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:

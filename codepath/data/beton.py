@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from codepath.data.datasets import ImageSet, Split
 from codepath.runtime import UserError, atomic_path, make_directory, package_versions, write_text
 
-_FORMAT = 1
-"""Raised when betons of an earlier layout must not be read any more."""
-
 
 def _digest(split: Split) -> str:
     """SHA-256 over pixels and labels."""
@@ -29,7 +26,6 @@ def _manifest(images: ImageSet, name: str, digest: str) -> dict[str, Any]:
     split = images.split(name)
     counts = np.bincount(split.labels, minlength=len(images.class_names))
     return {
-        "format": _FORMAT,
         "dataset": images.dataset,
         "source": images.source,
         "split": name,

@@ -10,15 +10,12 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
+from codepath.config import STATISTICS
 from codepath.data.archives import is_image_files, read_image_files
 from codepath.data.datasets import ImageSet, Split
 from codepath.runtime import UserError
 
 _SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
-_STATISTICS = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2673, 0.2564, 0.2762)),
-}
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
@@ -51,7 +48,7 @@ def load_cifar(name: str, data: Path | None) -> ImageSet:
     else:
         splits, classes = _torchvision(name, data)
         source = f"{_title(name)} archive"
-    mean, std = _STATISTICS[name]
+    mean, std = STATISTICS[name]
     return ImageSet(name, source, splits["train"], splits["test"], classes, mean, std)
 
 

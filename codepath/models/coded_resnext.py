@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from codepath.codes import CodingScheme, find_scheme, load_scheme
+from codepath.config import STATISTICS
 from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
 from codepath.runtime import UserError
 
@@ -341,13 +342,9 @@ def _cfg(
     }
 
 
-CIFAR10_STATISTICS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-CIFAR100_STATISTICS = ((0.5071, 0.4867, 0.4408), (0.2673, 0.2564, 0.2762))
-IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-_cifar10 = _cfg(32, *CIFAR10_STATISTICS, num_classes=10)
-_cifar100 = _cfg(32, *CIFAR100_STATISTICS, num_classes=100)
-_imagenet = _cfg(160, *IMAGENET_STATISTICS, num_classes=1000, crop_pct=0.875, pool_size=(5, 5))
+_cifar10 = _cfg(32, *STATISTICS["cifar10"], num_classes=10)
+_cifar100 = _cfg(32, *STATISTICS["cifar100"], num_classes=100)
+_imagenet = _cfg(160, *STATISTICS["imagenet"], num_classes=1000, crop_pct=0.875, pool_size=(5, 5))
 
 default_cfgs = generate_default_cfgs(
     {
