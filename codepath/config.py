@@ -39,7 +39,9 @@ class ModelConfig:
     p_drop: float = 0.0
     """DropSubNNs: probability that a path's output is zeroed in training."""
     schemes: tuple[str, ...] = ()
-    """A catalogue name or CSV file per coded stage; empty: the catalogue's choice."""
+    """A catalogue name or CSV file per coded stage; empty: the family's."""
+    scheme_family: str = "paper"
+    """paper or best: which catalogue of coding schemes."""
 
     def __post_init__(self) -> None:
         _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")

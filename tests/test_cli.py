@@ -184,9 +184,40 @@ def test_design_a_scheme(tmp_path: Path) -> None:
     assert call("codes", "design", *size, "--out", str(path)).returncode == 0
     shown = call("codes", "show", str(path)).stdout
     assert "K = 20 classes, N = 10 paths, Nact = 4" in shown
-    assert "at most" in shown
+    assert "excluded by" in shown
+    assert "column sums 8 8 8 8 8 8 8 8 8 8" in shown
+    checked = call("codes", "check", str(path))
+    assert checked.returncode == 0
+    assert "valid, 20 x 10, 4 ones a row" in checked.stdout
+    too_much = call("codes", "check", str(path), "--distance", "8")
+    assert_one_clear_line(too_much, "no scheme of this size exceeds 4")
+    path.write_text(path.read_text().replace("0", "2", 3))
+    assert_one_clear_line(call("codes", "check", str(path)), "line 2")
     size[1] = "900"
     assert_one_clear_line(call("codes", "design", *size), "210 different codewords")
+    nowhere = str(tmp_path / "absent" / "scheme.csv")
+    size[1] = "20"
+    assert_one_clear_line(call("codes", "design", *size, "--out", nowhere), "not a folder")
+
+
+def test_design_prints_a_table_that_can_be_read_back(tmp_path: Path) -> None:
+    printed = call("codes", "design", "--classes", "8", "--paths", "8", "--active", "4")
+    assert "optimal" in printed.stderr
+    path = tmp_path / "scheme.csv"
+    path.write_text(printed.stdout)
+    assert call("codes", "check", str(path)).returncode == 0
+
+
+def test_picture_of_a_scheme(tmp_path: Path) -> None:
+    path = tmp_path / "scheme.png"
+    done = call("codes", "show", "best/100-20-8", "--picture", str(path))
+    assert done.returncode == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    bad = call("codes", "show", "best/100-20-8", "--picture", str(tmp_path / "scheme.doc"))
+    assert_one_clear_line(bad, "a picture is one of")
+    listed = call("codes", "list").stdout
+    assert "best/1000-32-16    d = 12" in listed
+    assert "paper/1000-32-16   d = 10" in listed
 
 
 def test_doctor_reports() -> None:

@@ -1,9 +1,13 @@
-"""What no constant-weight code can exceed."""
+"""What no constant-weight code can exceed: Johnson's bound, and a linear programme."""
 
 from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from codepath.runtime import UserError
 
@@ -25,20 +29,156 @@ def johnson_bound(paths: int, distance: int, active: int) -> int:
     return min(keep, drop)
 
 
-def largest_distance(classes: int, paths: int, active: int) -> int:
-    """The largest even d that Johnson's bound allows for K words.
+@dataclass(frozen=True)
+class _Polytope:
+    """Which distance distributions B = (B_1, .., B_m) a code may have: `matrix` B >= `least`.
 
-    Raises UserError where even distinct words (d = 2) do not suffice.
+    B_i is the mean number of words at distance 2i from a word, m = min(Nact, N - Nact).
     """
+
+    matrix: NDArray[np.float64]
+    least: NDArray[np.float64]
+
+
+@functools.cache
+def _johnson_scheme(paths: int, active: int) -> NDArray[np.float64]:
+    """(m + 1, m + 1): q[k, i] = E_i(k) / v_i, the normalised dual Hahn polynomials.
+
+    E_i(k) = sum_j (-1)^j C(k,j) C(w-k,i-j) C(N-w-k,i-j), v_i = C(w,i) C(N-w,i), in exact
+    integers before the division. Source: P. Delsarte, "An algebraic approach to the
+    association schemes of coding theory", 1973.
+    """
+    light = min(active, paths - active)
+    q = np.empty((light + 1, light + 1))
+    for k in range(light + 1):
+        for i in range(light + 1):
+            value = sum(
+                (-1) ** j
+                * math.comb(k, j)
+                * math.comb(light - k, i - j)
+                * math.comb(paths - light - k, i - j)
+                for j in range(min(i, k) + 1)
+            )
+            q[k, i] = value / (math.comb(light, i) * math.comb(paths - light, i))
+    return q
+
+
+def _least_repeats(total: int, places: int) -> int:
+    """Fewest pairs in equal places when `total` things are spread over `places`."""
+    each, rest = divmod(total, places)
+    return rest * math.comb(each + 1, 2) + (places - rest) * math.comb(each, 2)
+
+
+def _polytope(classes: int, paths: int, active: int, distance: int) -> _Polytope:
+    """Delsarte's inequalities, and the counting ones that know about whole numbers.
+
+    Counting: t chosen paths are shared by two classes in sum_pairs C(s, t) ways, s being the
+    ones that the two codewords share; as K C(w, t) incidences fall on C(N, t) choices of paths,
+    that is least when they fall evenly. The same holds for zeros.
+    """
+    light = min(active, paths - active)
+    q = _johnson_scheme(paths, active)[1:, distance // 2 :]
+    matrix, least = [*q], [-1.0] * len(q)
+    steps = range(distance // 2, light + 1)
+    for weight in {light, paths - light}:
+        for t in range(1, weight - distance // 2 + 1):
+            row = np.array([math.comb(weight - i, t) for i in steps], dtype=float)
+            repeats = _least_repeats(classes * math.comb(weight, t), math.comb(paths, t))
+            if repeats == 0:
+                continue
+            scale = max(row.max(), 1.0)
+            matrix.append(row / scale)
+            least.append(2 * repeats / classes / scale)
+    return _Polytope(np.array(matrix), np.array(least))
+
+
+def _programme(
+    classes: int, paths: int, active: int, distance: int, cost: NDArray[np.float64]
+) -> float | None:
+    """Least cost.B over the distributions of K words at distance >= d; None: there are none."""
+    from scipy.optimize import linprog
+
+    polytope = _polytope(classes, paths, active, distance)
+    result = linprog(
+        cost,
+        A_ub=-polytope.matrix,
+        b_ub=-polytope.least,
+        A_eq=np.ones((1, len(cost))),
+        b_eq=[classes - 1],
+        method="highs",
+    )
+    if result.status == 2:
+        return None
+    if result.status != 0:
+        raise AssertionError(f"linear programme: {result.message}")
+    return float(result.fun)
+
+
+@functools.cache
+def fewest_pairs(classes: int, paths: int, active: int, distance: int) -> int | None:
+    """Lower bound on the pairs at distance exactly d, of K words at distance >= d.
+
+    The least K B_{d/2} / 2 of Delsarte's linear programme with the counting inequalities;
+    None where the programme has no solution, so that no such scheme exists.
+    """
+    light = min(active, paths - active)
+    if distance > 2 * light:
+        return None
+    cost = np.zeros(light - distance // 2 + 1)
+    cost[0] = 1
+    value = _programme(classes, paths, active, distance, cost)
+    if value is None:
+        return None
+    # The solver's tolerance is 1e-7 of a constraint; a proof must not round it up.
+    return max(0, math.ceil(classes * value / 2 - 1e-4 - 1e-7 * classes * classes))
+
+
+def refuted_by(classes: int, paths: int, active: int, distance: int) -> str | None:
+    """Which bound excludes K words at distance >= d: its name, or None where none does."""
+    if distance > 2 * min(active, paths - active):
+        return "the weight"
+    if johnson_bound(paths, distance, active) < classes:
+        return "Johnson's bound"
+    if fewest_pairs(classes, paths, active, distance) is None:
+        return "Delsarte's linear programme"
+    return None
+
+
+def check_size(classes: int, paths: int, active: int) -> None:
+    """UserError where no K different words of weight Nact exist, with what is possible."""
+    if paths < 2:
+        raise UserError(f"{paths} paths: a coding scheme needs at least 2")
     if not 0 < active < paths:
         raise UserError(f"active is {active} of {paths} paths: choose 1 to {paths - 1}")
     words = math.comb(paths, active)
     if not 2 <= classes <= words:
         raise UserError(
-            f"{classes} classes: {paths} paths with {active} active have {words} different "
-            f"codewords, so 2 to {words} classes are possible"
+            f"{classes} classes: {paths} paths with {active} active have {words:,} different "
+            f"codewords, so 2 to {words:,} classes are possible"
         )
+
+
+def check_distance(classes: int, paths: int, active: int, distance: int) -> None:
+    """UserError where a bound excludes K words at distance d, with the largest possible d."""
+    check_size(classes, paths, active)
+    if distance < 2 or distance % 2:
+        raise UserError(f"distance is {distance}: words of equal weight differ in 2, 4, .. paths")
+    excluded = refuted_by(classes, paths, active, distance)
+    if excluded:
+        raise UserError(
+            f"distance {distance} is impossible for {classes} classes on {paths} paths with "
+            f"{active} active ({excluded}): at most {largest_distance(classes, paths, active)}"
+        )
+
+
+@functools.cache
+def largest_distance(classes: int, paths: int, active: int) -> int:
+    """The largest even d that no bound excludes for K words.
+
+    Raises UserError where even distinct words (d = 2) do not suffice.
+    """
+    check_size(classes, paths, active)
     distance = 2
-    while johnson_bound(paths, distance + 2, active) >= classes:
+    while refuted_by(classes, paths, active, distance + 2) is None:
         distance += 2
     return distance

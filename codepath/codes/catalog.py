@@ -1,41 +1,56 @@
-"""The coding schemes that come with the package, and the choice for given parameters."""
+"""The coding schemes that come with the package, and the choice for given parameters.
+
+Two families: `paper`, for replication, and `best`, the strongest that `design_scheme` found.
+"""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
 
-from codepath.codes.design import design_scheme
 from codepath.codes.scheme import CodingScheme
 from codepath.runtime import PACKAGE_ROOT, UserError, unknown_name
 
 TABLES = PACKAGE_ROOT / "codes" / "tables"
+FAMILIES = ("paper", "best")
 
 
 def catalog_names() -> list[str]:
-    """Names of the shipped schemes: K-N-Nact."""
-    return sorted(path.stem for path in TABLES.glob("*.csv"))
+    """Names of the shipped schemes: FAMILY/K-N-Nact."""
+    return sorted(
+        f"{family}/{path.stem}" for family in FAMILIES for path in (TABLES / family).glob("*.csv")
+    )
 
 
 @functools.cache
 def load_scheme(name: str) -> CodingScheme:
     """A shipped scheme by name, or any other by the path of its CSV file.
 
-    10-10-5 and 10-10-3 are the paper's Table 3. The paper does not print its other tables:
-    the ones here are built by `design_scheme`.
+    FAMILY/K-N-Nact, or K-N-Nact for the paper's. Of the `paper` family, 10-10-5 and 10-10-3 are
+    the paper's Table 3. The paper does not print its other tables: those here have its
+    distance and balance and are built by its Algorithm 1 (`codepath.codes.greedy`, seed 0).
+    The `best` family is by `design_scheme`, the fewest pairs at d of seeds 0 to 9.
     """
     if name.endswith(".csv"):
         return CodingScheme.from_csv(Path(name))
-    if name not in catalog_names():
+    full = name if "/" in name else f"paper/{name}"
+    if full not in catalog_names():
         error = unknown_name("coding scheme", name, catalog_names())
         raise UserError(f"{error} (or the path of a .csv file)")
-    return CodingScheme.from_csv(TABLES / f"{name}.csv")
+    return CodingScheme.from_csv(TABLES / f"{full}.csv")
 
 
 @functools.cache
-def find_scheme(classes: int, paths: int, active: int) -> CodingScheme:
-    """The scheme for K classes, N paths and Nact ones: shipped, else designed."""
-    name = f"{classes}-{paths}-{active}"
+def find_scheme(classes: int, paths: int, active: int, family: str = "paper") -> CodingScheme:
+    """The scheme for K classes, N paths and Nact ones: the family's where shipped, else designed.
+
+    Raises UserError for an unknown family and for impossible parameters.
+    """
+    if family not in FAMILIES:
+        raise unknown_name("scheme family", family, FAMILIES)
+    name = f"{family}/{classes}-{paths}-{active}"
     if name in catalog_names():
         return load_scheme(name)
+    from codepath.codes.design import design_scheme  # compiles its loops: a second or two
+
     return design_scheme(classes, paths, active)

@@ -1,177 +1,147 @@
-"""Constructions of coding schemes: large minimum distance first, then even column sums."""
+"""The best scheme that the constructions reach: distance, then even columns, then few pairs."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from codepath.codes.bounds import largest_distance
+from codepath.codes.bounds import check_distance, fewest_pairs, largest_distance
+from codepath.codes.choose import choose, column_error
+from codepath.codes.families import one_hot, weight_classes
+from codepath.codes.greedy import lexicode, random_code
+from codepath.codes.groups import transitive_groups
+from codepath.codes.orbits import orbit_union
 from codepath.codes.scheme import CodingScheme
+from codepath.codes.words import Table
+from codepath.runtime import UserError
 
-Words = NDArray[np.uint8]
+MOST_SCANNED = 20_000_000
+"""Words that a lexicode may have to look at."""
+POOLS = 2
+"""Codes taken from one algebraic family."""
+UNIONS = 2
+"""Groups whose orbits are taken where they succeed."""
+LARGEST_POOL = 4
+"""A pool holds at most this many words per class."""
+LARGEST_GROUP = 2000
+CROWDED = 20.0
+"""Expected number of words nearer than d to a random one, above which orbits are not tried."""
 
-_LEXICODE_LIMIT = 300_000
-"""All words of the length and weight are held in memory up to this many."""
-_CYCLIC_CANDIDATES = 20_000
-_BATCH = 256
+Progress = Callable[[str], None]
 
 
-def design_scheme(classes: int, paths: int, active: int, seed: int = 0) -> CodingScheme:
-    """A scheme of K codewords of length N with Nact ones, deterministic for a seed.
+def design_scheme(
+    classes: int,
+    paths: int,
+    active: int,
+    seed: int = 0,
+    time_limit: float | None = None,
+    distance: int | None = None,
+    progress: Progress = lambda _: None,
+) -> CodingScheme:
+    """A scheme of K codewords of length N with Nact ones.
 
-    Goes from the largest distance that Johnson's bound allows downwards and takes the first
-    at which a construction succeeds; at equal distance the more even column sums win.
-    Raises UserError where the parameters are impossible (see `largest_distance`).
+    From the largest distance that no bound excludes downwards (or at `distance` alone), the
+    constructions that fit the parameters are tried: one-hot coded linear codes, words of one
+    weight of cyclic codes, the lexicode, orbits of transitive groups, random greedy codes. Of
+    those that succeed at the first distance where any does, the one with the most even columns
+    and then the fewest pairs at d is returned. More than N / 2 ones are designed as zeros:
+    complementing all words keeps every distance.
+
+    Args:
+        seed: another seed gives another scheme; equal seeds give equal schemes.
+        time_limit: seconds after which no further construction is begun but the cheapest; the
+            result then depends on the machine's speed.
+        distance: demanded minimum distance.
+        progress: called with a line of text before each construction.
+
+    Raises UserError where the parameters are impossible, with what is possible, and where a
+    demanded distance is not reached.
     """
-    for distance in range(largest_distance(classes, paths, active), 0, -2):
-        rng = np.random.default_rng([seed, distance])
-        found = [
-            table
-            for table in (
-                _lexicode(classes, paths, active, distance, rng),
-                _cyclic(classes, paths, active, distance, rng),
-            )
-            if table is not None
-        ]
-        if found:
-            return CodingScheme(min(found, key=_column_error))
-    raise AssertionError("distance 2 admits every set of different words")
-
-
-def _column_error(table: Words) -> int:
-    """Squared deviation of the column sums from their mean, times N (an integer)."""
-    sums = table.sum(0, dtype=np.int64)
-    return int(len(sums) * (sums**2).sum() - sums.sum() ** 2)
-
-
-def _lexicode(
-    classes: int, paths: int, active: int, distance: int, rng: np.random.Generator
-) -> Words | None:
-    """Greedy code over all words in lexicographic order, then a balanced choice of K of them.
-
-    A word is accepted if it is at least `distance` from every accepted one (Conway and Sloane,
-    "Lexicographic codes", 1986). The seed permutes the paths, which keeps all distances.
-    """
-    if math.comb(paths, active) > _LEXICODE_LIMIT:
-        return None
-    supports = np.array(list(itertools.combinations(range(paths), active)))
-    words = np.zeros((len(supports), paths), dtype=np.uint8)
-    np.put_along_axis(words, paths - 1 - supports, 1, axis=1)
-    words = words[::-1]
-    real = words.astype(np.float32)
-    alive = np.ones(len(words), dtype=bool)
-    accepted = []
-    most_shared = active - distance // 2
-    while alive.any():
-        index = int(np.argmax(alive))
-        accepted.append(index)
-        alive &= real @ real[index] <= most_shared
-    if len(accepted) < classes:
-        return None
-    pool = words[accepted][:, rng.permutation(paths)]
-    return _balanced_choice(pool, classes, rng)
-
-
-def _balanced_choice(pool: Words, classes: int, rng: np.random.Generator) -> Words:
-    """K of the M words of `pool` with column sums as even as swaps make them.
-
-    Steepest descent on the squared column error over swaps of one chosen and one unchosen
-    word, with a tabu list against cycling; the best selection seen is returned.
-    """
-    size = len(pool)
-    order = rng.permutation(size)
-    inside, outside = list(order[:classes]), list(order[classes:])
-    values = pool.astype(np.int64) * pool.shape[1]
-    target = classes * int(pool[0].sum())
-    error = values[inside].sum(0) - target
-    best, best_error = sorted(inside), int((error**2).sum())
-    floor = _smallest_column_error(target, pool.shape[1])
-    tabu: list[int] = []
-    for _ in range(400 if outside else 0):
-        if best_error <= floor:
-            break
-        ins = rng.choice(len(outside), size=min(len(outside), 256), replace=False)
-        out = rng.choice(len(inside), size=min(len(inside), 256), replace=False)
-        change = values[np.array(outside)[ins]][:, None] - values[np.array(inside)[out]][None]
-        cost = ((error + change) ** 2).sum(-1)
-        for place, word in enumerate(np.array(outside)[ins]):
-            if word in tabu:
-                cost[place] += 1 << 40
-        i, j = np.unravel_index(int(np.argmin(cost)), cost.shape)
-        error = error + change[i, j]
-        leaving = inside[out[j]]
-        inside[out[j]], outside[ins[i]] = outside[ins[i]], leaving
-        tabu = [*tabu, leaving][-7:]
-        if int((error**2).sum()) < best_error:
-            best, best_error = sorted(inside), int((error**2).sum())
-    return pool[best]
-
-
-def _smallest_column_error(total: int, paths: int) -> int:
-    """Least squared error of N integer column sums with this total, scaled like the errors."""
-    quotient, rest = divmod(total, paths)
-    high, low = (quotient + 1) * paths - total, quotient * paths - total
-    return rest * high**2 + (paths - rest) * low**2
-
-
-def _cyclic(
-    classes: int, paths: int, active: int, distance: int, rng: np.random.Generator
-) -> Words | None:
-    """Unions of cyclic orbits: the N rotations of a word use every path equally often.
-
-    Random representatives are kept where they are far enough from their own rotations and
-    from all kept words. What remains of K after whole orbits is filled with words of a
-    shorter period where one fits exactly, else with single words that even the columns.
-    """
-    kept = np.zeros((0, paths), dtype=np.uint8)
-    most_shared = active - distance // 2
-
-    def fits(orbit: Words, others: Words) -> bool:
-        own = orbit.astype(np.int64) @ orbit[0]
-        return bool(
-            (own[1:] <= most_shared).all()
-            and (others.astype(np.int64) @ orbit[0] <= most_shared).all()
-        )
-
-    whole, rest = divmod(classes, paths)
-    if rest and rest < paths and paths % rest == 0 and active * rest % paths == 0:
-        repeats = paths // rest
-        for _ in range(_BATCH):
-            base = _random_word(rest, active // repeats, rng)
-            orbit = _rotations(np.tile(base, repeats))[:rest]
-            if fits(orbit, kept):
-                kept, rest = orbit, 0
+    if distance is not None:
+        check_distance(classes, paths, active, distance)
+    start = largest_distance(classes, paths, active) if distance is None else distance
+    light = min(active, paths - active)
+    deadline = math.inf if time_limit is None else time.monotonic() + time_limit
+    for d in range(start, 0 if distance is None else start - 1, -2):
+        rng = np.random.default_rng([seed, d])
+        best, quality = None, (0, 0)
+        for table in _tables(classes, paths, light, d, rng, deadline, progress):
+            now = (column_error(table), _pairs_at(table, d))
+            if best is None or now < quality:
+                best, quality = table, now
+            if quality == (0, fewest_pairs(classes, paths, active, d)):
                 break
-    for _ in range(_CYCLIC_CANDIDATES):
-        if whole == 0:
+        if best is not None:
+            best = best[rng.permutation(classes)][:, rng.permutation(paths)]
+            return CodingScheme(best if light == active else 1 - best)
+    raise UserError(
+        f"no construction reaches distance {start} for {classes} classes on {paths} paths with "
+        f"{active} active: leave the distance out, or give more time"
+    )
+
+
+def _tables(
+    classes: int,
+    paths: int,
+    active: int,
+    distance: int,
+    rng: np.random.Generator,
+    deadline: float,
+    progress: Progress,
+) -> Iterator[Table]:
+    """Schemes at distance >= d, Nact <= N / 2."""
+
+    def late() -> bool:
+        return time.monotonic() > deadline
+
+    crowd = classes * _share_nearer(paths, active, distance)
+    for name, pools in (
+        ("one-hot coded linear codes", one_hot(classes, paths, active, distance, rng)),
+        ("words of one weight of cyclic codes", weight_classes(classes, paths, active, distance)),
+    ):
+        progress(f"d = {distance}: {name}")
+        for pool in itertools.islice(pools, POOLS):
+            yield choose(pool, classes, distance, rng)
+            if late():
+                break
+    if math.comb(paths, active) <= MOST_SCANNED and not late():
+        for ascending in (False, True):
+            progress(f"d = {distance}: lexicode")
+            pool = lexicode(paths, active, distance, LARGEST_POOL * classes, ascending)
+            if len(pool) >= classes:
+                yield choose(pool, classes, distance, rng)
+    unions = 0
+    for group in transitive_groups(paths, min(classes, LARGEST_GROUP)) if crowd < CROWDED else []:
+        if late() or unions == UNIONS:
             break
-        orbit = _rotations(_random_word(paths, active, rng))
-        if fits(orbit, kept):
-            kept = np.concatenate([kept, orbit])
-            whole -= 1
-    if whole:
-        return None
-    for _ in range(rest):
-        candidates = np.stack([_random_word(paths, active, rng) for _ in range(2000)])
-        far = (candidates.astype(np.int64) @ kept.T <= most_shared).all(1)
-        if not far.any():
-            return None
-        candidates = candidates[far]
-        load = candidates @ kept.sum(0, dtype=np.int64)
-        kept = np.concatenate([kept, candidates[[int(np.argmin(load))]]])
-    return kept
+        progress(f"d = {distance}: orbits of {group.name}")
+        union = orbit_union(group, classes, paths, active, distance, rng, late)
+        if union is not None:
+            unions += 1
+            yield choose(union, classes, distance, rng)
+    if unions == 0 and crowd < math.log(2_000_000):
+        progress(f"d = {distance}: random greedy code")
+        code = random_code(classes, paths, active, distance, rng)
+        if code is not None:
+            yield choose(code, classes, distance, rng)
 
 
-def _random_word(paths: int, active: int, rng: np.random.Generator) -> Words:
-    word = np.zeros(paths, dtype=np.uint8)
-    word[rng.permutation(paths)[:active]] = 1
-    return word
+def _share_nearer(paths: int, active: int, distance: int) -> float:
+    """Probability that two random words of the weight are nearer than d."""
+    near = sum(math.comb(active, i) * math.comb(paths - active, i) for i in range(distance // 2))
+    return near / math.comb(paths, active)
 
 
-def _rotations(word: Words) -> Words:
-    """(N, N): row i is `word` rotated by i."""
-    index = np.arange(len(word))
-    return word[(index[None] - index[:, None]) % len(word)]
+def _pairs_at(table: Table, distance: int) -> int:
+    """Unordered pairs at distance exactly d."""
+    shared = int(table[0].sum()) - distance // 2
+    words = table.astype(np.float32)
+    return sum(
+        int((words[i : i + 1024] @ words[: i + 1024].T == shared).sum())
+        for i in range(0, len(words), 1024)
+    )

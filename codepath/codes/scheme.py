@@ -8,11 +8,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from codepath.runtime import UserError, write_text
+
+if TYPE_CHECKING:
+    from codepath.codes.certificate import Certificate
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,7 @@ class CodingScheme:
             counts += np.bincount(distance[above], minlength=self.paths + 1)
         return counts
 
-    @property
+    @functools.cached_property
     def min_distance(self) -> int:
         """d, the smallest Hamming distance of two codewords."""
         return int(np.flatnonzero(self.distance_counts)[0])
@@ -109,6 +113,12 @@ class CodingScheme:
     def pairs_at_min_distance(self) -> int:
         """Unordered pairs of codewords at distance d."""
         return int(self.distance_counts[self.min_distance])
+
+    def certificate(self) -> Certificate:
+        """What is proved about distance, balance and pairs at d: optimal, or the gap."""
+        from codepath.codes.certificate import certify
+
+        return certify(self)
 
     def to_csv(self) -> str:
         """Columns class, codeword; a codeword is N characters 0 or 1."""

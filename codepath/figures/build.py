@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
-from codepath.figures import fig2a, fig2b, fig3, fig4, style
+from codepath.figures import decoding, fig2a, fig2b, fig3, fig4, style
 from codepath.runtime import UserError, make_directory
 
 PANELS = (fig2a, fig2b, fig3, fig4)
@@ -69,4 +70,11 @@ def build_figures(
                 built.paths.append(path)
                 on_file(path)
             plt.close(figure)
+    study = results / decoding.SOURCE
+    if study.is_file():
+        for path in decoding.draw(pd.read_csv(study), folder):
+            built.paths.append(path)
+            on_file(path)
+    else:
+        built.missing.append(f"{decoding.NAME}: no {study}; codepath bench decoding writes it")
     return built

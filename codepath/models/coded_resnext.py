@@ -57,7 +57,8 @@ class CodedResNeXt(nn.Module):
         stem_width, stem_kernel, stem_stride: the stem convolution.
         stem_pool: whether a 3x3/2 max pooling follows the stem.
         schemes: one per coded stage: CodingScheme, (K, N) table, catalogue name or CSV file;
-            None takes the catalogue's choice for (K, N, Nact).
+            None takes the family's for (K, N, Nact).
+        scheme_family: "paper" or "best", see `codepath.codes.catalog`.
         p_drop: DropSubNNs' probability, in training.
         drop_rate: dropout before the head.
         global_pool: timm's name of the pooling before the head.
@@ -75,6 +76,7 @@ class CodedResNeXt(nn.Module):
         stem_stride: int = 1,
         stem_pool: bool = False,
         schemes: Sequence[SchemeLike] | None = None,
+        scheme_family: str = "paper",
         p_drop: float = 0.0,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
@@ -83,6 +85,7 @@ class CodedResNeXt(nn.Module):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.paths = paths
+        self.scheme_family = scheme_family
         self.p_drop = p_drop
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
@@ -138,7 +141,7 @@ class CodedResNeXt(nn.Module):
                 continue
             chosen = next(given)
             if chosen is None:
-                scheme = find_scheme(classes, self.paths, stage.active)
+                scheme = find_scheme(classes, self.paths, stage.active, self.scheme_family)
             elif isinstance(chosen, str):
                 scheme = load_scheme(chosen)
             else:
@@ -296,7 +299,9 @@ class CodedResNeXt(nn.Module):
         if num_classes:
             for block in self.coded_blocks.values():
                 if len(block.codewords) != num_classes:
-                    block.set_scheme(find_scheme(num_classes, self.paths, block.active))
+                    block.set_scheme(
+                        find_scheme(num_classes, self.paths, block.active, self.scheme_family)
+                    )
         if global_pool is not None:
             self.global_pool = SelectAdaptivePool2d(
                 pool_type=global_pool, flatten=bool(global_pool)

@@ -26,7 +26,11 @@ def create_model(config: ModelConfig) -> nn.Module:
         raise unknown_name("model", config.name, model_names())
     coded: dict[str, Any] = {}
     if config.name in REGISTERED:
-        coded = {"p_drop": config.p_drop, "schemes": config.schemes or None}
+        coded = {
+            "p_drop": config.p_drop,
+            "schemes": config.schemes or None,
+            "scheme_family": config.scheme_family,
+        }
     return timm.create_model(
         config.name, num_classes=config.num_classes, in_chans=config.in_chans, **coded
     )

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import csv
 import itertools
-import math
 
 import numpy as np
 import pytest
 
 from codepath.codes import (
+    FAMILIES,
     CodingScheme,
     catalog_names,
     design_scheme,
     find_scheme,
-    johnson_bound,
-    largest_distance,
     load_scheme,
 )
 from codepath.experiments.paper import REFERENCE
@@ -27,6 +25,8 @@ PAPER_SETS = {
     (100, 20, 4): (4, 20, 20),
     (1000, 32, 16): (10, 499, 501),
     (1000, 32, 8): (6, 249, 251),
+    (1000, 32, 24): (6, 749, 751),
+    (1000, 32, 4): (4, 125, 125),
 }
 
 
@@ -45,21 +45,37 @@ def test_table3_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("size", PAPER_SETS)
-@pytest.mark.parametrize("source", ["catalog", "designed"])
-def test_paper_sets_reach_the_papers_distance_and_balance(size: tuple, source: str) -> None:
-    scheme = find_scheme(*size) if source == "catalog" else design_scheme(*size)
+def test_paper_family_has_the_papers_distance_and_balance(size: tuple) -> None:
+    scheme = find_scheme(*size)
     distance, least, most = PAPER_SETS[size]
     assert scheme.table.shape == size[:2]
     assert (scheme.table.sum(1) == size[2]).all()
-    assert scheme.min_distance >= distance
+    assert scheme.min_distance == distance
     assert least <= scheme.column_sums.min() <= scheme.column_sums.max() <= most
 
 
+@pytest.mark.parametrize("size", PAPER_SETS)
+def test_best_family_is_optimal_in_distance_and_balance(size: tuple) -> None:
+    paper, best = find_scheme(*size), find_scheme(*size, "best")
+    certificate = best.certificate()
+    assert best.table.shape == size[:2]
+    assert certificate.distance_optimal
+    assert certificate.balance_optimal
+    assert best.min_distance > paper.min_distance or (
+        best.min_distance == paper.min_distance
+        and best.pairs_at_min_distance <= paper.pairs_at_min_distance
+    )
+
+
 def test_catalog_covers_the_paper_sets_and_every_entry_is_named_by_its_size() -> None:
-    assert {"-".join(map(str, size)) for size in PAPER_SETS} == set(catalog_names())
+    sizes = {"-".join(map(str, size)) for size in PAPER_SETS}
+    assert {f"{family}/{size}" for family in FAMILIES for size in sizes} == set(catalog_names())
     for name in catalog_names():
         scheme = load_scheme(name)
-        assert name == f"{scheme.classes}-{scheme.paths}-{scheme.active}"
+        assert name.split("/")[1] == f"{scheme.classes}-{scheme.paths}-{scheme.active}"
+    assert load_scheme("10-10-5") is not load_scheme("best/10-10-5")
+    with pytest.raises(UserError, match="unknown scheme family 'worst'"):
+        find_scheme(10, 10, 5, "worst")
 
 
 def test_properties_against_brute_force() -> None:
@@ -71,43 +87,6 @@ def test_properties_against_brute_force() -> None:
         assert scheme.column_sums.tolist() == scheme.table.sum(0).tolist()
     assert load_scheme("10-10-5").pairs_at_min_distance == 20
     assert load_scheme("10-10-3").ratio == pytest.approx(0.3)
-
-
-def test_design_is_deterministic_and_follows_the_seed() -> None:
-    a, b, c = (design_scheme(100, 20, 8, seed=seed) for seed in (0, 0, 1))
-    assert np.array_equal(a.table, b.table)
-    assert not np.array_equal(a.table, c.table)
-
-
-@pytest.mark.parametrize(("classes", "paths", "active"), [(37, 10, 5), (252, 10, 5), (2, 3, 1)])
-def test_odd_sizes_are_balanced(classes: int, paths: int, active: int) -> None:
-    scheme = design_scheme(classes, paths, active)
-    assert scheme.column_sums.max() - scheme.column_sums.min() <= 1
-    assert min(brute_force_distances(scheme.table)) == scheme.min_distance
-
-
-def test_johnson_bound_is_never_below_a_code_that_exists() -> None:
-    # Exact values of A(n, d, w) from the published tables of constant-weight codes.
-    known = {(7, 4, 3): 7, (8, 4, 4): 14, (9, 4, 3): 12, (10, 4, 5): 36, (12, 4, 6): 132}
-    for (paths, distance, active), words in known.items():
-        assert johnson_bound(paths, distance, active) >= words
-    assert johnson_bound(7, 4, 3) == 7
-    assert johnson_bound(10, 2, 5) == math.comb(10, 5)
-    assert largest_distance(10, 10, 5) == 4
-
-
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        ((10, 10, 0), "active is 0 of 10"),
-        ((10, 10, 10), "active is 10 of 10"),
-        ((7, 4, 2), "6 different codewords"),
-        ((1, 10, 5), "2 to 252 classes"),
-    ],
-)
-def test_impossible_requests_say_what_is_possible(size: tuple, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        design_scheme(*size)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from codepath import store
-from codepath.figures import build_figures, fig2a, fig2b, fig3, fig4, write_claims, write_tables
+from codepath.figures import (
+    build_figures,
+    decoding,
+    fig2a,
+    fig2b,
+    fig3,
+    fig4,
+    write_claims,
+    write_tables,
+)
 from codepath.figures.verdict import claims, judge
 from codepath.runtime import UserError
 from codepath.store import Measurement, Provenance
@@ -79,6 +89,14 @@ def results(tmp_path: Path) -> Path:
         plain = dataclasses.replace(BASE, seed=seed, run_id=f"plain{seed}", model="baseline")
         top1 = Measurement(kind="accuracy", metric="top1", value=0.93 + 0.0015 * seed, n=10_000)
         store.append_rows(folder, store.rows_of([top1], plain))
+    (folder / "benchmarks").mkdir()
+    study = [
+        {"classes": 10, "paths": 10, "active": 5, "family": family, "distance": 4, "noise": x / 10,
+         "error": x / (40 + d), "n": 1000}
+        for d, family in enumerate(("paper", "best"))
+        for x in range(1, 9)
+    ]  # fmt: skip
+    pd.DataFrame(study).to_csv(folder / decoding.SOURCE, index=False)
     return folder
 
 
@@ -89,7 +107,7 @@ def test_all_figures_are_built_and_repeat_to_the_byte(results: Path, tmp_path: P
         f"{name}-cifar10-paper.{suffix}"
         for name in ("fig2a", "fig2b", "fig3", "fig4", "overview")
         for suffix in ("pdf", "png")
-    }
+    } | {"decoding.pdf", "decoding.png"}
     assert not built.missing
     for path, again in zip(built.paths, build_figures(results, tmp_path / "b").paths, strict=True):
         assert path.read_bytes() == again.read_bytes()
@@ -150,8 +168,12 @@ def test_rows_of_overridden_experiments_are_left_out(results: Path) -> None:
 
 def test_missing_rows_are_named(results: Path, tmp_path: Path) -> None:
     (results / "removal.csv").unlink()
+    (results / decoding.SOURCE).unlink()
     built = build_figures(results, tmp_path)
-    assert built.missing == [f"fig2a: no rows of cifar10 at paper scale in {results}"]
+    assert built.missing == [
+        f"fig2a: no rows of cifar10 at paper scale in {results}",
+        f"decoding: no {results / decoding.SOURCE}; codepath bench decoding writes it",
+    ]
     assert not any(path.name.startswith("overview") for path in built.paths)
     for build in (build_figures, write_tables):
         with pytest.raises(UserError, match="run an experiment first"):
