@@ -233,7 +233,7 @@ def test_another_scheme_in_the_checkpoint_is_refused(
     (tmp_path / "model.safetensors").unlink()
     monkeypatch.setattr(
         "codepath.models.coded_resnext.find_scheme",
-        lambda classes, paths, active, family: design_scheme(classes, paths, active, seed=8),
+        lambda *size: design_scheme(*size[:3], seed=8),
     )
     with pytest.raises(UserError, match="another coding scheme"):
         fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
