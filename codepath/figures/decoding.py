@@ -26,7 +26,7 @@ def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
     columns = 3
     lines = -(-len(sizes) // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(style.TWO_COLUMNS, 1.9 * lines + 0.5), sharex=True, squeeze=False
+        lines, columns, figsize=(style.TWO_COLUMNS, 1.9 * lines + 0.6), sharex=True, squeeze=False
     )
     for ax in axes.flat[len(sizes) :]:
         ax.set_visible(False)
@@ -49,8 +49,8 @@ def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
     for ax in axes[:, 0]:
         ax.set_ylabel("wrong classes (%)")
     figure.suptitle(
-        "Nearest codeword when energies are a codeword plus normal noise (no network); "
-        f"n = {rows['n'].min():,} decisions a point, at least {FEWEST_ERRORS} of them wrong",
+        "Nearest codeword when energies are a codeword plus normal noise (no network)\n"
+        f"n = {rows['n'].min():,} decisions a point; points with at least {FEWEST_ERRORS} wrong ones",
         fontsize=8,
     )
     paths = style.save(figure, folder, NAME)
