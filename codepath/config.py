@@ -42,6 +42,10 @@ class ModelConfig:
     """A catalogue name or CSV file per coded stage; empty: the family's."""
     scheme_family: str = "paper"
     """paper or best: which catalogue of coding schemes."""
+    active: tuple[int | tuple[int, ...], ...] = ()
+    """Nact per stage, or per block of a stage; empty: the network's own."""
+    aggregate: str = "sum"
+    """sum of the paths' outputs, or concat."""
 
     def __post_init__(self) -> None:
         _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
@@ -81,6 +85,8 @@ class TrainConfig:
     """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
     exponent: float = 4.0
     """Exponent of the coding loss (Eq. 5)."""
+    gradient_masking: bool = False
+    """In place of the coding loss, gradients reach the class's own paths alone (footnote 5)."""
     label_smoothing: float = 0.0
     precision: str = "float32"
 
@@ -93,6 +99,7 @@ class TrainConfig:
             f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs",
         )
         _require(self.mu >= 0, f"mu is {self.mu}, must not be negative")
+        _require(self.exponent > 0, f"exponent is {self.exponent}, must be positive")
         _require(
             self.precision in ("float32", "bfloat16"),
             f"precision is '{self.precision}', must be float32 or bfloat16",
@@ -157,7 +164,7 @@ def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
     arguments = {
         key: _from_dict(types[key], value, f"{where}.{key}")
         if dataclasses.is_dataclass(types[key])
-        else tuple(value)
+        else _as_tuple(value)
         if isinstance(value, list)
         else value
         for key, value in values.items()
@@ -166,6 +173,10 @@ def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
         return cls(**arguments)
     except TypeError as error:
         raise UserError(f"bad configuration: {where}: {error}") from None
+
+
+def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)
 
 
 def content_hash(config: Any) -> str:

@@ -43,23 +43,31 @@ class TrainingObjective(nn.Module):
     """Eq. 6: cross-entropy + mu * sum of the coding losses over the coded blocks.
 
     The network is a submodule, so that one wrapper (DDP, compile) covers network and loss.
-    For a plain network the coding part is empty.
+    For a plain network the coding part is empty. With `gradient_masking` it is left out of the
+    total, and gradients reach the class's own paths alone (the paper's footnote 5).
     """
 
     def __init__(
-        self, model: nn.Module, mu: float, exponent: float = 4, label_smoothing: float = 0.0
+        self,
+        model: nn.Module,
+        mu: float,
+        exponent: float = 4,
+        label_smoothing: float = 0.0,
+        gradient_masking: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.mu = mu
         self.exponent = exponent
         self.label_smoothing = label_smoothing
+        self.gradient_masking = gradient_masking
 
     def forward(self, images: Tensor, labels: Tensor) -> LossParts:
         """Normalised images (B, 3, H, W) and labels (B,) -> named parts."""
         coding: dict[int, Tensor] = {}
         if isinstance(self.model, CodedResNeXt):
-            logits, energies = self.model.forward_coded(images)
+            own = labels if self.gradient_masking else None
+            logits, energies = self.model.forward_coded(images, gradient_keep=own)
             for number, block in self.model.coded_blocks.items():
                 coding[number] = coding_loss(
                     energies[number], block.codewords[labels], block.ratio, self.exponent
@@ -69,5 +77,7 @@ class TrainingObjective(nn.Module):
         cross_entropy = F.cross_entropy(
             logits.float(), labels, label_smoothing=self.label_smoothing
         )
-        total = cross_entropy + self.mu * sum(coding.values())
+        total = cross_entropy
+        if not self.gradient_masking:
+            total = total + self.mu * sum(coding.values())
         return LossParts(total, cross_entropy, coding, logits)

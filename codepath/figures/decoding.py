@@ -50,7 +50,8 @@ def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
         ax.set_ylabel("wrong classes (%)")
     figure.suptitle(
         "Nearest codeword when energies are a codeword plus normal noise (no network)\n"
-        f"n = {rows['n'].min():,} decisions a point; points with at least {FEWEST_ERRORS} wrong ones",
+        f"n = {rows['n'].min():,} decisions a point; points with at least "
+        f"{FEWEST_ERRORS} wrong ones",
         fontsize=8,
     )
     paths = style.save(figure, folder, NAME)

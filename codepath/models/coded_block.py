@@ -4,20 +4,25 @@ Shapes: B batch, N paths, d width of a path, C output channels, H x W pixels, K 
 
 The paper's block computes t_n = W_n h_n for every path, measures its energy, divides by the
 root of the mean energy and sums over n. Neither the energies nor the sum need the tensor of
-all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_n,
-    E_n = mean over c,h,w of t_n^2 = <S_n, G_n> / (C H W),
+all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T / (H W) and G_n = W_n^T W_n / C,
+    E_n = mean over c,h,w of t_n^2 = <S_n, G_n>,
     sum_n m_n t_n / sqrt(mean E) = conv3(h * m / sqrt(mean E)).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from codepath.codes import CodingScheme
+from codepath.runtime import UserError, unknown_name
 
+AGGREGATES = ("sum", "concat")
 SMALLEST_MEAN_ENERGY = 1e-12
 """Lower clamp of the mean energy in Eq. 3: keeps an all-zero sample finite."""
 
@@ -33,15 +38,184 @@ def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
     Returns:
         (B, N), mean over C, H, W of (W_n h_n)^2; float32, or float64 for float64 input.
     """
+    dtype = torch.promote_types(h.dtype, torch.float32)
+    return (_moments(h, paths, dtype) * _grams(weight, paths, dtype)).sum((-2, -1))
+
+
+def _grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
+    """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n."""
+    with torch.autocast(weight.device.type, enabled=False):
+        w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
+        return w @ w.mT / weight.shape[0]
+
+
+def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
+    """(B, N*d, H, W) -> (B, N, d, d), S_n."""
     B, _, H, W = h.shape
-    C = weight.shape[0]
     with torch.autocast(h.device.type, enabled=False):
-        dtype = torch.promote_types(h.dtype, torch.float32)
-        h = h.to(dtype).reshape(B, paths, -1, H * W)  # (B, N, d, HW)
-        w = weight.to(dtype).reshape(C, paths, -1).permute(1, 2, 0)  # (N, d, C)
-        S = h @ h.mT  # (B, N, d, d)
-        G = w @ w.mT  # (N, d, d)
-        return (S * G).sum((-2, -1)) / (C * H * W)
+        h = h.to(dtype)
+        if (
+            h.is_cpu
+            and not torch.compiler.is_compiling()
+            and h.is_contiguous(memory_format=torch.channels_last)
+        ):
+            # One product a path: joining B and N would copy h, whose channels are innermost.
+            x = h.permute(0, 2, 3, 1).reshape(B, H * W, paths, -1)
+            products = [torch.bmm(x[:, :, n].mT, x[:, :, n]) for n in range(paths)]
+            return torch.stack(products).transpose(0, 1) / (H * W)
+        x = h.reshape(B, paths, -1, H * W)
+        return x @ x.mT / (H * W)
+
+
+def _rows(h: Tensor, paths: int) -> Tensor:
+    """(B, N*d, H, W) in channels_last memory -> (N, B*H*W, d), a view."""
+    return h.permute(0, 2, 3, 1).reshape(-1, paths, h.shape[1] // paths).transpose(0, 1)
+
+
+def _per_channel(factor: Tensor, h: Tensor) -> Tensor:
+    """(B, N) -> (B, N*d, 1, 1) in the type of h, finite."""
+    factor = factor.clamp(max=torch.finfo(h.dtype).max).to(h.dtype)
+    return factor.repeat_interleave(h.shape[1] // factor.shape[1], 1)[:, :, None, None]
+
+
+def _normalise(
+    energies: Tensor, path_mask: Tensor | None, drop_mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Eq. 3: (B, N) energies -> (B, N) energies of the normalised paths and factor of each."""
+    if path_mask is not None:
+        energies = energies * path_mask
+    mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
+    factor = mean.rsqrt().expand(-1, energies.shape[1])
+    if path_mask is not None:
+        factor = factor * path_mask
+    if drop_mask is not None:
+        factor = factor * drop_mask
+    return energies / mean, factor
+
+
+def _expand(
+    h: Tensor,
+    weight: Tensor,
+    paths: int,
+    dtype: torch.dtype,
+    path_mask: Tensor | None,
+    drop_mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N)."""
+    energies, factor = _normalise(path_energies(h, weight, paths), path_mask, drop_mask)
+    h = h.to(dtype)
+    return F.conv2d(h * _per_channel(factor, h), weight.to(dtype)), energies
+
+
+class _Expand(torch.autograd.Function):
+    """`_expand` with a backward of few passes, which keeps h and the moments S_n alone.
+
+    With g the gradient of conv3's input z = f h, m the mean energy, E_n of Eq. 2 and e_n = E_n / m,
+        dL/dE_n = (dL/de_n - mean_j e_j dL/de_j - sum(g z) / 2N) / m,
+        dL/dh = f g + 2 (dL/dE_n) G_n h / (H W),
+        dL/dW_n = (conv3's own part) + 2 W_n (sum over the batch of (dL/dE_n) S_n) / C.
+    z is computed again instead of kept, and the energies' parts are added in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        h: Tensor,
+        weight: Tensor,
+        paths: int,
+        dtype: torch.dtype,
+        path_mask: Tensor | None,
+        drop_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        high = torch.promote_types(h.dtype, torch.float32)
+        grams = _grams(weight, paths, high)
+        moments = _moments(h, paths, high)
+        raw = (moments * grams).sum((-2, -1))
+        energies, factor = _normalise(raw, path_mask, drop_mask)
+        ctx.save_for_backward(h, weight, grams, moments, raw, path_mask, drop_mask)
+        ctx.dtype = dtype
+        ctx.set_materialize_grads(False)
+        low = h.to(dtype)
+        return F.conv2d(low * _per_channel(factor, low), weight.to(dtype)), energies
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        h, weight, grams, moments, raw, path_mask, drop_mask = ctx.saved_tensors
+        H, W = h.shape[-2:]
+        N = grams.shape[0]
+        if torch.is_grad_enabled():  # create_graph: derivatives of this backward are wanted
+            outputs = _expand(h, weight, N, ctx.dtype, path_mask, drop_mask)
+            used = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
+            found = torch.autograd.grad(
+                [o for o, _ in used], (h, weight), [g for _, g in used], create_graph=True
+            )
+            return *found, None, None, None, None
+        out_gradient, energies_gradient = gradients
+        if path_mask is not None:
+            raw = raw * path_mask
+        mean = raw.mean(1, keepdim=True)
+        inside = mean >= SMALLEST_MEAN_ENERGY
+        mean = mean.clamp_min(SMALLEST_MEAN_ENERGY)
+        raw_gradient = torch.zeros_like(raw)
+        if energies_gradient is not None:
+            owed = (energies_gradient * raw).mean(1, keepdim=True) / mean * inside
+            raw_gradient = (energies_gradient - owed) / mean
+        h_gradient = weight_gradient = None
+        if out_gradient is not None:
+            low = h.to(ctx.dtype)
+            factor = _per_channel(_normalise(raw, path_mask, drop_mask)[1], low)
+            z = low * factor
+            z_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
+                out_gradient, z, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1), False,
+                (0, 0), 1, (True, ctx.needs_input_grad[1], False),
+            )  # fmt: skip
+            inside = inside & (mean.rsqrt() <= torch.finfo(ctx.dtype).max)
+            owed = _dot(z_gradient, z, grams.dtype)[:, None] / (2 * N * mean) * inside
+            raw_gradient = raw_gradient - owed
+            h_gradient = z_gradient.mul_(factor).to(h.dtype)
+        if path_mask is not None:
+            raw_gradient = raw_gradient * path_mask
+        high = h.to(grams.dtype)
+        pulled = high * _per_channel(raw_gradient * (2 / (H * W)), high)
+        h_gradient = _add_mixed(h_gradient, pulled, grams).to(h.dtype)
+        if ctx.needs_input_grad[1]:
+            sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
+            weight_gradient = _add_gram_part(weight_gradient, weight, sums)
+        return h_gradient, weight_gradient, None, None, None, None
+
+
+def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, ..) twice -> (B,) inner products, computed in `dtype`."""
+    if a.dtype == dtype and a.stride() == b.stride() and a.shape[1:].numel():
+        last = a.is_contiguous(memory_format=torch.channels_last)
+        a, b = (t.permute(0, 2, 3, 1) if last else t for t in (a, b))
+        return torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return (a * b).sum((1, 2, 3), dtype=dtype)
+
+
+def _add_mixed(total: Tensor | None, h: Tensor, grams: Tensor) -> Tensor:
+    """total + G_n h_n at every pixel, in place where memory allows."""
+    B, hidden, H, W = h.shape
+    N = grams.shape[0]
+    if not h.is_contiguous(memory_format=torch.channels_last):
+        mixed = (grams @ h.reshape(B, N, -1, H * W)).view(B, hidden, H, W)
+        return mixed if total is None else mixed.add_(total)
+    out = torch.zeros_like(h) if total is None else total.to(h.dtype)
+    out = out.contiguous(memory_format=torch.channels_last)
+    rows = _rows(out, N)
+    torch.baddbmm(rows, _rows(h, N), grams, out=rows)
+    return out
+
+
+def _add_gram_part(total: Tensor | None, weight: Tensor, sums: Tensor) -> Tensor:
+    """total + 2 W_n sums_n / C, (C, N*d, 1, 1), in the weight's type."""
+    C, N = weight.shape[0], sums.shape[0]
+    columns = weight.to(sums.dtype).reshape(C, N, -1).transpose(0, 1)  # (N, C, d)
+    out = torch.zeros_like(weight) if total is None else total
+    out = out.to(sums.dtype).contiguous()
+    view = out.view(C, N, -1).transpose(0, 1)
+    torch.baddbmm(view, columns, sums, alpha=2 / C, out=view)
+    return out.to(weight.dtype)
 
 
 def draw_drop_mask(batch: int, paths: int, p_drop: float, device: torch.device) -> Tensor:
@@ -63,6 +237,8 @@ class CodedBottleneck(nn.Module):
         scheme: CodingScheme or (K, N) table.
         stride: of the 3x3 convolution and of the projection skip.
         p_drop: probability of dropping a path in training (DropSubNNs).
+        aggregate: "sum" of the paths' outputs, or "concat" for the paper's ablation: path n
+            gives C // N of the C output channels, the first C % N paths one more.
     """
 
     codewords: Tensor
@@ -74,9 +250,12 @@ class CodedBottleneck(nn.Module):
         width: int,
         scheme: CodingScheme | ArrayLike,
         stride: int = 1,
+        aggregate: str = "sum",
         p_drop: float = 0.0,
     ) -> None:
         super().__init__()
+        if aggregate not in AGGREGATES:
+            raise unknown_name("aggregate", aggregate, AGGREGATES)
         scheme = scheme if isinstance(scheme, CodingScheme) else CodingScheme(scheme)
         self.paths = scheme.paths
         self.p_drop = p_drop
@@ -89,7 +268,12 @@ class CodedBottleneck(nn.Module):
         )
         self.bn2 = nn.BatchNorm2d(hidden)
         self.act2 = nn.ReLU(inplace=True)
-        self.conv3 = nn.Conv2d(hidden, out_chs, 1, bias=False)
+        self.aggregate = aggregate
+        self.conv3: nn.Conv2d | ConcatenatedPaths = (
+            nn.Conv2d(hidden, out_chs, 1, bias=False)
+            if aggregate == "sum"
+            else ConcatenatedPaths(hidden, out_chs, self.paths)
+        )
         self.bn3 = nn.BatchNorm2d(out_chs)
         self.act3 = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
@@ -134,7 +318,7 @@ class CodedBottleneck(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        fan_out = self.paths * self.conv3.out_channels
+        fan_out = self.conv3.out_channels * (self.paths if self.aggregate == "sum" else 1)
         nn.init.normal_(self.conv3.weight, std=(2 / fan_out) ** 0.5)
         nn.init.zeros_(self.bn3.weight)
 
@@ -143,7 +327,11 @@ class CodedBottleneck(nn.Module):
         return self.forward_coded(x)[0]
 
     def forward_coded(
-        self, x: Tensor, path_mask: Tensor | None = None, drop_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        path_mask: Tensor | None = None,
+        drop_mask: Tensor | None = None,
+        gradient_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The block with its energies.
 
@@ -153,6 +341,8 @@ class CodedBottleneck(nn.Module):
                 before the normaliser of Eq. 3.
             drop_mask: (N,) or (B, N) of any dtype, factor of each normalised path (DropSubNNs);
                 drawn here in training where it is not given.
+            gradient_mask: (N,) or (B, N) of any dtype, 1 where gradients flow back into a path's
+                output; it changes no value (the paper's footnote 5).
 
         Returns:
             (B, C, H', W') output and (B, N) energies of the normalised paths, before dropping;
@@ -161,19 +351,78 @@ class CodedBottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         h = self.act1(self.bn1(self.conv1(x)))
         h = self.act2(self.bn2(self.conv2(h)))
-        energies = path_energies(h, self.conv3.weight, self.paths)
-        if path_mask is not None:
-            path_mask = path_mask.to(energies.dtype)
-            energies = energies * path_mask
-        mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
-        energies = energies / mean
-        factor = mean.rsqrt().expand(-1, self.paths)  # (B, N)
-        if path_mask is not None:
-            factor = factor * path_mask
         if drop_mask is None and self.training and self.p_drop > 0:
-            drop_mask = draw_drop_mask(len(x), self.paths, self.p_drop, x.device)
-        if drop_mask is not None:
-            factor = factor * drop_mask.to(factor.dtype)
-        factor = factor.clamp(max=torch.finfo(h.dtype).max).to(h.dtype)
-        h = h * factor.repeat_interleave(h.shape[1] // self.paths, 1)[:, :, None, None]
-        return self.act3(self.bn3(self.conv3(h)) + shortcut), energies
+            drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
+        out, energies = self._expand(h, path_mask, drop_mask, gradient_mask)
+        out = self.bn3(out)
+        out += shortcut
+        return self.act3(out), energies
+
+    def _expand(
+        self,
+        h: Tensor,
+        path_mask: Tensor | None,
+        drop_mask: Tensor | None,
+        gradient_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """conv3 under the normaliser: (B, N*d, H, W) -> (B, C, H, W) and (B, N)."""
+        B, device = h.shape[0], h.device.type
+        high = torch.promote_types(h.dtype, torch.float32)
+        path_mask, drop_mask, gradient_mask = (
+            None if mask is None else mask.to(high).expand(B, -1)
+            for mask in (path_mask, drop_mask, gradient_mask)
+        )
+        if self.aggregate == "sum" and gradient_mask is None:
+            low = torch.is_autocast_enabled(device)
+            dtype = torch.get_autocast_dtype(device) if low else h.dtype
+            expand = _expand
+            if torch.is_grad_enabled() and h.requires_grad and not torch.compiler.is_compiling():
+                expand = _Expand.apply
+            with torch.autocast(device, enabled=False):
+                return expand(h, self.conv3.weight, self.paths, dtype, path_mask, drop_mask)
+        raw = (
+            path_energies(h, self.conv3.weight, self.paths)
+            if isinstance(self.conv3, nn.Conv2d)
+            else self.conv3.energies(h)
+        )
+        if gradient_mask is not None:
+            raw = raw * gradient_mask + (raw * (1 - gradient_mask)).detach()
+        energies, factor = _normalise(raw, path_mask, drop_mask)
+        z = h * _per_channel(factor, h)
+        if gradient_mask is None:
+            return self.conv3(z), energies
+        own = _per_channel(gradient_mask, z)
+        return self.conv3(z * own) + self.conv3(z * (1 - own)).detach(), energies
+
+
+class ConcatenatedPaths(nn.Module):
+    """1x1 convolutions of the paths' channels, path by path, side by side in the output.
+
+    `weight` is (C, d, 1, 1): row c maps the d channels of the path that owns output channel c.
+    """
+
+    def __init__(self, hidden: int, out_channels: int, paths: int) -> None:
+        super().__init__()
+        if out_channels < paths:
+            raise UserError(f"{out_channels} channels cannot be shared by {paths} paths")
+        self.paths = paths
+        self.out_channels = out_channels
+        each, rest = divmod(out_channels, paths)
+        self.sizes = tuple(each + (n < rest) for n in range(paths))
+        self.weight = nn.Parameter(torch.empty(out_channels, hidden // paths, 1, 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, N*d, H, W) -> (B, C, H, W)."""
+        each, most = min(self.sizes), max(self.sizes)
+        if each == most:
+            return F.conv2d(z, self.weight, groups=self.paths)
+        parts = zip(z.chunk(self.paths, 1), self.weight.split(list(self.sizes)), strict=True)
+        return torch.cat([F.conv2d(part, weight) for part, weight in parts], 1)
+
+    def energies(self, h: Tensor) -> Tensor:
+        """Eq. 2 over a path's own output channels: (B, N*d, H, W) -> (B, N)."""
+        dtype = torch.promote_types(h.dtype, torch.float32)
+        with torch.autocast(h.device.type, enabled=False):
+            weights = self.weight.to(dtype).flatten(1).split(list(self.sizes))
+            grams = torch.stack([w.mT @ w / len(w) for w in weights])
+            return (_moments(h, self.paths, dtype) * grams).sum((-2, -1))

@@ -5,6 +5,7 @@ Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,12 +27,20 @@ SchemeLike = CodingScheme | ArrayLike | str
 
 
 class Stage(NamedTuple):
-    """[C, d, Nact] x depth of Table 1; the stage is coded where Nact < N."""
+    """[C, d, Nact] x depth of Table 1; a block is coded where Nact < N."""
 
     channels: int
     width: int
-    active: int
+    active: int | tuple[int, ...]
+    """Nact of all blocks, or of each."""
     depth: int
+
+    @property
+    def actives(self) -> tuple[int, ...]:
+        """Nact of every block."""
+        if isinstance(self.active, int):
+            return (self.active,) * self.depth
+        return tuple(self.active)
 
 
 class CodedOutput(NamedTuple):
@@ -56,9 +65,14 @@ class CodedResNeXt(nn.Module):
         in_chans: input channels.
         stem_width, stem_kernel, stem_stride: the stem convolution.
         stem_pool: whether a 3x3/2 max pooling follows the stem.
-        schemes: one per coded stage: CodingScheme, (K, N) table, catalogue name or CSV file;
-            None takes the family's for (K, N, Nact).
+        active: Nact of every stage, or of every block of a stage, in place of the stages' own:
+            the paper's variants with other ratios, such as (32, 24, (16,) * 3 + (8,) * 3, 4).
+        schemes: one per run of coded blocks (consecutive blocks of a stage with equal Nact), or
+            one per coded block: CodingScheme, (K, N) table, catalogue name or CSV file; None
+            takes the family's for (K, N, Nact).
         scheme_family: "paper" or "best", see `codepath.codes.catalog`.
+        aggregate: "sum" or "concat" in the coded blocks, see CodedBottleneck; with "concat", d
+            is raised until the stage's parameters match those of "sum" most closely.
         p_drop: DropSubNNs' probability, in training.
         drop_rate: dropout before the head.
         global_pool: timm's name of the pooling before the head.
@@ -75,8 +89,10 @@ class CodedResNeXt(nn.Module):
         stem_kernel: int = 3,
         stem_stride: int = 1,
         stem_pool: bool = False,
+        active: Sequence[int | Sequence[int]] | None = None,
         schemes: Sequence[SchemeLike] | None = None,
         scheme_family: str = "paper",
+        aggregate: str = "sum",
         p_drop: float = 0.0,
         drop_rate: float = 0.0,
         global_pool: str = "avg",
@@ -90,7 +106,9 @@ class CodedResNeXt(nn.Module):
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
 
-        tables = self._resolve_schemes(stages, num_classes or code_classes, schemes)
+        self.aggregate = aggregate
+        stages = _with_active(stages, active, paths)
+        tables = iter(self._resolve_schemes(stages, num_classes or code_classes, schemes))
         self.conv1 = nn.Conv2d(
             in_chans, stem_width, stem_kernel, stem_stride, stem_kernel // 2, bias=False
         )
@@ -103,13 +121,17 @@ class CodedResNeXt(nn.Module):
         reduction = stem_stride * (2 if stem_pool else 1)
         channels = stem_width
         self.layer_names: list[str] = []
-        for index, (stage, scheme) in enumerate(zip(stages, tables, strict=True), start=1):
+        for index, stage in enumerate(stages, start=1):
             stride = 1 if index == 1 else 2
             reduction *= stride
             name = f"layer{index}"
             blocks = [
                 self._block(
-                    channels if first else stage.channels, stage, stride if first else 1, scheme
+                    channels if first else stage.channels,
+                    stage,
+                    self._width(stage, channels),
+                    stride if first else 1,
+                    next(tables),
                 )
                 for first in [True] + [False] * (stage.depth - 1)
             ]
@@ -128,42 +150,75 @@ class CodedResNeXt(nn.Module):
         classes: int,
         schemes: Sequence[SchemeLike] | None,
     ) -> list[CodingScheme | None]:
-        coded = [stage for stage in stages if stage.active < self.paths]
-        if schemes is not None and len(schemes) != len(coded):
+        """One table or None for each block of the network."""
+        every = [nact for stage in stages for nact in stage.actives]
+        runs = [
+            (nact, len(list(blocks)))
+            for stage in stages
+            for nact, blocks in itertools.groupby(stage.actives)
+        ]
+        lengths = [length for nact, length in runs if nact < self.paths]
+        given: list[SchemeLike | None]
+        if schemes is None:
+            given = [None] * sum(lengths)
+        elif len(schemes) == len(lengths):
+            given = [s for s, length in zip(schemes, lengths, strict=True) for _ in range(length)]
+        elif len(schemes) == sum(lengths):
+            given = list(schemes)
+        else:
             raise UserError(
-                f"{len(schemes)} schemes given, the network has {len(coded)} coded stages"
+                f"{len(schemes)} schemes given, the network has {len(lengths)} coded stages "
+                f"(runs of {sum(lengths)} coded blocks)"
             )
-        given = iter(schemes if schemes is not None else [None] * len(coded))
-        tables: list[CodingScheme | None] = []
-        for stage in stages:
-            if stage.active == self.paths:
-                tables.append(None)
-                continue
-            chosen = next(given)
-            if chosen is None:
-                scheme = find_scheme(classes, self.paths, stage.active, self.scheme_family)
-            elif isinstance(chosen, str):
-                scheme = load_scheme(chosen)
-            else:
-                scheme = chosen if isinstance(chosen, CodingScheme) else CodingScheme(chosen)
-            if scheme.classes != classes:
-                raise UserError(
-                    f"the scheme has codewords for {scheme.classes} classes, the network has "
-                    f"{classes}: give a scheme with K = {classes}"
-                )
-            if scheme.paths != self.paths:
-                raise UserError(
-                    f"the scheme has {scheme.paths} paths, the network's blocks have {self.paths}"
-                )
-            tables.append(scheme)
-        return tables
+        chosen = iter(given)
+        return [
+            None if nact == self.paths else self._scheme(next(chosen), classes, nact)
+            for nact in every
+        ]
+
+    def _scheme(self, chosen: SchemeLike | None, classes: int, active: int) -> CodingScheme:
+        if chosen is None:
+            scheme = find_scheme(classes, self.paths, active, self.scheme_family)
+        elif isinstance(chosen, str):
+            scheme = load_scheme(chosen)
+        else:
+            scheme = chosen if isinstance(chosen, CodingScheme) else CodingScheme(chosen)
+        if scheme.classes != classes:
+            raise UserError(
+                f"the scheme has codewords for {scheme.classes} classes, the network has "
+                f"{classes}: give a scheme with K = {classes}"
+            )
+        if scheme.paths != self.paths:
+            raise UserError(
+                f"the scheme has {scheme.paths} paths, the network's blocks have {self.paths}"
+            )
+        return scheme
+
+    def _width(self, stage: Stage, in_chs: int) -> int:
+        """d of a stage's coded blocks: with "concat", the one that matches "sum" most closely."""
+        if self.aggregate == "sum":
+            return stage.width
+        inputs = [in_chs] + [stage.channels] * (stage.depth - 1)
+
+        def parameters(width: int, concat: bool) -> int:
+            return sum(
+                width * self.paths * (chs + 9 * width + 4)
+                + stage.channels * width * (1 if concat else self.paths)
+                for chs in inputs
+            )
+
+        target = parameters(stage.width, concat=False)
+        return min(
+            range(stage.width, 8 * stage.width),
+            key=lambda width: abs(parameters(width, concat=True) - target),
+        )
 
     def _block(
-        self, in_chs: int, stage: Stage, stride: int, scheme: CodingScheme | None
+        self, in_chs: int, stage: Stage, width: int, stride: int, scheme: CodingScheme | None
     ) -> nn.Module:
         if scheme is not None:
             return CodedBottleneck(
-                in_chs, stage.channels, stage.width, scheme, stride, p_drop=self.p_drop
+                in_chs, stage.channels, width, scheme, stride, self.aggregate, self.p_drop
             )
         planes = stage.channels // Bottleneck.expansion
         project = stride != 1 or in_chs != stage.channels
@@ -217,6 +272,7 @@ class CodedResNeXt(nn.Module):
         keep: int | Tensor | None = None,
         path_masks: Mapping[int, Tensor] | None = None,
         first_block: int = 0,
+        gradient_keep: Tensor | None = None,
     ) -> CodedOutput:
         """Logits with the energies of every coded block.
 
@@ -225,6 +281,8 @@ class CodedResNeXt(nn.Module):
             keep: class index or (B,) class indices: only their paths act in all coded blocks.
             path_masks: coded block number -> (N,) or (B, N), 1 where a path acts.
             first_block: 0, or the number of the block to go on from (see `forward_until`).
+            gradient_keep: (B,) class indices: gradients flow back into these classes' paths
+                alone; no value changes (the paper's footnote 5).
         """
         masks = dict(path_masks or {})
         unknown = set(masks) - set(self.coded_blocks)
@@ -239,7 +297,7 @@ class CodedResNeXt(nn.Module):
                 masks[number] = word * masks[number] if number in masks else word
         if not first_block:
             x = self._stem(x)
-        x, energies = self._run(x, first_block or 1, len(self.blocks), masks)
+        x, energies = self._run(x, first_block or 1, len(self.blocks), masks, gradient_keep)
         return CodedOutput(self.forward_head(x), energies)
 
     def forward_until(self, x: Tensor, block: int) -> Tensor:
@@ -250,7 +308,12 @@ class CodedResNeXt(nn.Module):
         return self.maxpool(self.act1(self.bn1(self.conv1(x))))
 
     def _run(
-        self, x: Tensor, first: int, last: int, path_masks: Mapping[int, Tensor]
+        self,
+        x: Tensor,
+        first: int,
+        last: int,
+        path_masks: Mapping[int, Tensor],
+        gradient_keep: Tensor | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Blocks `first` to `last`; a run of blocks with one scheme shares its drop mask."""
         energies: dict[int, Tensor] = {}
@@ -259,7 +322,9 @@ class CodedResNeXt(nn.Module):
             if isinstance(block, CodedBottleneck):
                 if self.training and self.p_drop > 0 and number in self._run_starts:
                     drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
-                arguments = (x, path_masks.get(number), drop_mask)
+                arguments = [x, path_masks.get(number), drop_mask]
+                if gradient_keep is not None:
+                    arguments.append(block.codewords[gradient_keep])
                 if self.grad_checkpointing and self.training:
                     x, energies[number] = checkpoint(
                         block.forward_coded, *arguments, use_reentrant=False
@@ -313,6 +378,29 @@ class CodedResNeXt(nn.Module):
             if num_classes
             else nn.Identity()
         )
+
+
+def _with_active(
+    stages: Sequence[Stage], active: Sequence[int | Sequence[int]] | None, paths: int
+) -> list[Stage]:
+    """The stages with Nact replaced where `active` is given; checked."""
+    if active is not None:
+        if len(active) != len(stages):
+            raise UserError(f"active has {len(active)} entries, the network {len(stages)} stages")
+        stages = [
+            stage._replace(active=nact if isinstance(nact, int) else tuple(nact))
+            for stage, nact in zip(stages, active, strict=True)
+        ]
+    for number, stage in enumerate(stages, start=1):
+        if len(stage.actives) != stage.depth:
+            raise UserError(
+                f"active has {len(stage.actives)} entries for stage {number}, "
+                f"which has {stage.depth} blocks"
+            )
+        for nact in stage.actives:
+            if not 0 < nact <= paths:
+                raise UserError(f"active is {nact} in stage {number}: choose 1 to {paths}")
+    return list(stages)
 
 
 def _run_starts(blocks: Sequence[nn.Module]) -> frozenset[int]:

@@ -30,6 +30,8 @@ def create_model(config: ModelConfig) -> nn.Module:
             "p_drop": config.p_drop,
             "schemes": config.schemes or None,
             "scheme_family": config.scheme_family,
+            "active": config.active or None,
+            "aggregate": config.aggregate,
         }
     return timm.create_model(
         config.name, num_classes=config.num_classes, in_chans=config.in_chans, **coded

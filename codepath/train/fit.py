@@ -148,7 +148,9 @@ def _train(
     recipe = config.train
     torch.manual_seed(config.seed)
     model = create_model(config.model).to(device).to(memory_format=torch.channels_last)
-    objective = TrainingObjective(model, recipe.mu, recipe.exponent, recipe.label_smoothing)
+    objective = TrainingObjective(
+        model, recipe.mu, recipe.exponent, recipe.label_smoothing, recipe.gradient_masking
+    )
     optimizer = make_optimizer(model, recipe)
     loader = training_loader(images, config.data, recipe.batch_size, config.seed, options)
     normalize = Normalize(images.mean, images.std).to(device)
