@@ -114,7 +114,9 @@ class CodedResNeXt(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
-        self.feature_info = [{"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}]
+        self.feature_info: list[dict[str, Any]] = [
+            {"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}
+        ]
         reduction = stem_stride * (2 if stem_pool else 1)
         channels = stem_width
         self.layer_names: list[str] = []
@@ -234,22 +236,24 @@ class CodedResNeXt(nn.Module):
             "a coded network is being trained without its coding loss, so its paths will not "
             "follow the codewords: train with codepath.losses.TrainingObjective, or run a timm "
             "script through `codepath timm`",
-            stacklevel=3,
+            stacklevel=5,  # behind this, forward and two frames of nn.Module
         )
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, C, H', W')."""
         x = self._stem(x)
-        if isinstance(x, torch.fx.Proxy):  # coded blocks are leaves of fx graphs, whole blocks only
-            for name in self.layer_names:
-                x = getattr(self, name)(x)
-            return x
-        return self._run(x, 1, len(self.blocks), {})[0]
+        by_block = self.training and (self.p_drop > 0 or self.grad_checkpointing)
+        if by_block and not isinstance(x, torch.fx.Proxy):
+            return self._run(x, 1, len(self.blocks), {})[0]
+        # Modules are called as such: fx takes coded blocks for leaves, and hooks see their outputs.
+        for name in self.layer_names:
+            x = getattr(self, name)(x)
+        return x
 
     def forward_intermediates(
         self,
         x: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,  # noqa: ARG002 (timm's signature; there is no final norm)
         stop_early: bool = False,
         output_fmt: str = "NCHW",
@@ -287,7 +291,7 @@ class CodedResNeXt(nn.Module):
 
     def prune_intermediate_layers(
         self,
-        indices: int | Sequence[int] = 1,
+        indices: int | list[int] = 1,
         prune_norm: bool = False,  # noqa: ARG002 (timm's signature; there is no final norm)
         prune_head: bool = True,
     ) -> list[int]:
@@ -302,7 +306,7 @@ class CodedResNeXt(nn.Module):
             self.maxpool = nn.Identity()
         pruned = last < len(self.feature_info) - 1
         if pruned:
-            self.num_features = int(self.feature_info[last]["num_chs"])
+            self.num_features = self.feature_info[last]["num_chs"]
         if pruned or prune_head:
             self.reset_classifier(0, "")
         return wanted
