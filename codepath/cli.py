@@ -325,6 +325,20 @@ def list_schemes() -> None:
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint of the authors' code.")],
+    model: Annotated[str, typer.Option(help="The network that it is of.")],
+    out: Out,
+    ema: Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")] = False,
+) -> None:
+    """Turn the authors' weights into a folder that timm loads (local-dir:OUT)."""
+    from codepath.models.convert import create_converted
+    from codepath.models.hub import save_local
+
+    typer.echo(f"wrote {_shown(save_local(create_converted(model, file, ema), out))}")
+
+
+@app.command()
 def doctor() -> None:
     """What is installed here, what is missing, and what that means."""
     from codepath.doctor import report

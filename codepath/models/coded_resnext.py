@@ -495,13 +495,15 @@ def _fit_codewords(state: dict[str, Tensor], model: CodedResNeXt) -> dict[str, T
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: Any) -> CodedResNeXt:
     """The network of an entry point.
 
-    `saved_schemes`, written by `codepath.models.hub`, are tables that a checkpoint brings along:
-    unlike `schemes` they give way where other classes are asked for.
+    `saved_schemes`, written by `codepath.models.hub`, are tables that a checkpoint brings along,
+    words such as "0110": unlike `schemes` they give way where other classes are asked for.
     """
     saved = kwargs.pop("saved_schemes", None)
     if saved and (kwargs.get("num_classes") or len(saved[0])) == len(saved[0]):
-        kwargs.setdefault("schemes", saved)
+        kwargs.setdefault("schemes", [[list(map(int, word)) for word in words] for words in saved])
         kwargs["code_classes"] = len(saved[0])
+    if "stages" in kwargs:
+        kwargs["stages"] = tuple(Stage(*stage) for stage in kwargs["stages"])
     depth = len(kwargs.get("stages", defaults["stages"]))
     return build_model_with_cfg(
         CodedResNeXt,
