@@ -374,6 +374,30 @@ def bench(
     runpy.run_path(str(scripts[name]), run_name="__main__")
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,  # what stands behind SCRIPT is the script's
+    }
+)
+def timm(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(help="train.py, validate.py, ... of a timm checkout.")],
+    mu: Annotated[float, typer.Option(envvar="CODEPATH_MU", help="Weight of the coding loss.")] = 6,
+    exponent: Annotated[
+        float, typer.Option(envvar="CODEPATH_EXPONENT", help="Exponent of the coding loss.")
+    ] = 4,
+) -> None:
+    """Run a script of timm with these networks, and with the coding loss in training.
+
+    Options of this command stand before SCRIPT; what follows goes to the script.
+    """
+    from codepath.train.timm_runner import run_script
+
+    run_script(script, context.args, mu, exponent)
+
+
 def main() -> None:
     """Entry point: known mistakes end in one line and a non-zero exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
