@@ -105,14 +105,11 @@ class _Hook:
         """Whether they are the logits or, as in timm's JSD loss, the first rows of them."""
         if value is self.logits:
             return True
-        return (
-            isinstance(value, Tensor)
-            and value._base is not None
-            and value._base is self.logits
-            and value.ndim == 2
-            and value.shape[1] == value._base.shape[1]
-            and value.storage_offset() == value._base.storage_offset()
-        )
+        whole = value._base if isinstance(value, Tensor) else None
+        if whole is None or whole is not self.logits or value.ndim != 2:
+            return False
+        same_start = int(value.storage_offset()) == int(whole.storage_offset())
+        return same_start and value.shape[1] == whole.shape[1]
 
     def _coding_loss(self, network: CodedResNeXt, rows: int, target: Tensor) -> Tensor:
         assert network.last_energies is not None

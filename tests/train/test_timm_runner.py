@@ -162,6 +162,7 @@ MIXED = 0.7 * F.one_hot(LABELS, 10) + 0.3 * F.one_hot(LABELS.flip(0), 10)
     ],
 )
 @pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")
 def test_every_loss_of_timm(criterion: nn.Module, target: Tensor, compiled: bool) -> None:
     torch._dynamo.reset()
     model = make()
