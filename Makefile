@@ -98,7 +98,9 @@ lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP) ## run the benchmarks
+	@$(CODEPATH) bench codes
 	@$(CODEPATH) bench block
+	@$(CODEPATH) bench network
 
 clean: ## remove caches and the demo's runs (not .venv, not other runs)
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -1,22 +1,29 @@
-"""What coding costs: training steps of a plain, a coded and a literally coded block.
+"""What coding costs a block: plain ResNeXt bottleneck, coded, and Eq. 2-3 written literally.
 
-The three run interleaved in one process; a step is forward, coding loss and backward. Reported
-are median milliseconds and throughput relative to the plain block.
+Forward pass and training step (forward, coding loss, backward), interleaved in one run, and the
+peak memory of a training step. Rows go to results/benchmarks/block-DEVICE.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from timm.models.resnet import Bottleneck
-from torch import nn
+from torch import Tensor, nn
 
+from benchmarks._rows import FOLDER, write_rows
+from benchmarks._timing import (
+    PRECISIONS,
+    add_comparison,
+    autocast,
+    compare,
+    comparison_table,
+    random_images,
+)
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import find_scheme
 from codepath.losses import coding_loss
@@ -28,77 +35,88 @@ STAGES = {
     "C10 c3": (512, 22, 10, 5, 10, 16),
     "C10 c4": (1024, 44, 10, 3, 10, 8),
     "C100 c3": (512, 12, 20, 8, 100, 16),
+    "C100 c4": (1024, 24, 20, 4, 100, 8),
     "ImageNet c4": (1024, 16, 32, 16, 1000, 10),
     "ImageNet c5": (2048, 32, 32, 8, 1000, 5),
 }
 
 
-def step_of(block: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    """A training step of one block."""
+def training_step(
+    block: nn.Module, x: Tensor, labels: Tensor, precision: str
+) -> Callable[[], None]:
+    """A training step of one block, the gradient of its input included."""
 
     def step() -> None:
-        block.zero_grad(set_to_none=True)
-        if isinstance(block, CodedBottleneck):
-            out, energies = block.forward_coded(x)
-            loss = coding_loss(energies, block.codewords[labels], block.ratio)
-            (out.mean() + loss).backward()
-        else:
-            block(x).mean().backward()
-        if x.is_cuda:
-            torch.cuda.synchronize()
+        block.train().zero_grad(set_to_none=True)
+        x.grad = None
+        with autocast(precision, x.device):
+            if isinstance(block, CodedBottleneck):
+                out, energies = block.forward_coded(x)
+                loss = coding_loss(energies, block.codewords[labels], block.ratio)
+                total = out.float().mean() + loss
+            else:
+                total = block(x).float().mean()
+        total.backward()
 
     return step
 
 
-def measure(name: str, batch: int, repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of a step of each variant."""
-    C, d, N, active, K, side = STAGES[name]
-    x = torch.randn(batch, C, side, side, device=device).to(memory_format=torch.channels_last)
-    x.requires_grad_()
-    labels = torch.randint(K, (batch,), device=device)
-    scheme = find_scheme(K, N, active)
-    planes = C // 4
-    blocks = {
-        "plain": Bottleneck(C, planes, cardinality=N, base_width=d * 64 / planes),
-        "coded": CodedBottleneck(C, C, d, scheme),
-        "literal": LiteralCodedBottleneck(C, C, d, scheme),
-    }
-    steps = {
-        variant: step_of(block.to(device).to(memory_format=torch.channels_last), x, labels)
-        for variant, block in blocks.items()
-    }
-    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
-    for repeat in range(repeats + 1):
-        for variant, step in steps.items():
-            started = time.perf_counter()
-            step()
-            if repeat:  # the first is a warm-up
-                seconds[variant].append(time.perf_counter() - started)
-    return {variant: statistics.median(values) for variant, values in seconds.items()}
+def forward_pass(block: nn.Module, x: Tensor, precision: str) -> Callable[[], None]:
+    """Inference."""
+
+    def step() -> None:
+        block.eval()
+        with torch.no_grad(), autocast(precision, x.device):
+            block(x)
+
+    return step
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
     options = parser.parse_args()
     device = choose_device()
-    table = Table(
-        title=f"Training step, batch {options.batch}, float32, channels last, "
-        f"{device_name(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    console = Console(width=120)
+    table = comparison_table(
+        f"A block, batch {options.batch}, {device_name(device)}, "
+        f"{torch.get_num_threads()} threads, channels last, torch {torch.__version__}, "
+        f"median of {options.repeats} turns"
     )
-    for heading in ("stage", "plain ms", "coded ms", "literal ms", "coded/plain", "coded/literal"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for name in STAGES:
-        s = measure(name, options.batch, options.repeats, device)
-        table.add_row(
-            name,
-            *(f"{1000 * s[variant]:.1f}" for variant in ("plain", "coded", "literal")),
-            f"{s['plain'] / s['coded']:.2f}x",
-            f"{s['literal'] / s['coded']:.1f}x",
-        )
-    Console().print(table)
+    rows = []
+    for stage in options.stages:
+        C, d, N, active, K, side = STAGES[stage]
+        x = random_images(options.batch, C, side, device).requires_grad_()
+        labels = torch.randint(K, (options.batch,), device=device)
+        scheme = find_scheme(K, N, active)
+        planes = C // 4
+        blocks = {
+            variant: block.to(device).to(memory_format=torch.channels_last)
+            for variant, block in {
+                "plain": Bottleneck(C, planes, cardinality=N, base_width=d * 64 / planes),
+                "coded": CodedBottleneck(C, C, d, scheme),
+                "literal": LiteralCodedBottleneck(C, C, d, scheme),
+            }.items()
+        }
+        for precision in options.precisions:
+            with console.status(f"{stage} {precision}"):
+                found = compare(
+                    {v: training_step(b, x, labels, precision) for v, b in blocks.items()},
+                    {v: forward_pass(b, x, precision) for v, b in blocks.items()},
+                    options.repeats,
+                    device,
+                )
+            add_comparison(table, f"{stage} {precision}", found)
+            settings = {"stage": stage, "batch": options.batch, "precision": precision}
+            rows += [settings | row for row in found]
+    console.print(table)
+    path = write_rows(f"block-{device.type}", rows, options.out, device_name(device))
+    console.print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ class LiteralCodedBottleneck(CodedBottleneck):
     """The same block, parameters and interface; every path's output is materialised."""
 
     def forward_coded(
-        self, x: Tensor, path_mask: Tensor | None = None, drop_mask: Tensor | None = None
+        self,
+        x: Tensor,
+        path_mask: Tensor | None = None,
+        drop_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See CodedBottleneck.forward_coded."""
         shortcut = x if self.downsample is None else self.downsample(x)

@@ -325,6 +325,20 @@ def list_schemes() -> None:
 
 
 @app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint of the authors' code.")],
+    model: Annotated[str, typer.Option(help="The network that it is of.")],
+    out: Out,
+    ema: Annotated[bool, typer.Option("--ema", help="The moving average of the weights.")] = False,
+) -> None:
+    """Turn the authors' weights into a folder that timm loads (local-dir:OUT)."""
+    from codepath.models.convert import create_converted
+    from codepath.models.hub import save_local
+
+    typer.echo(f"wrote {_shown(save_local(create_converted(model, file, ema), out))}")
+
+
+@app.command()
 def doctor() -> None:
     """What is installed here, what is missing, and what that means."""
     from codepath.doctor import report
@@ -358,6 +372,30 @@ def bench(
     sys.path.insert(0, str(REPO_ROOT))
     sys.argv = [str(scripts[name]), *context.args]
     runpy.run_path(str(scripts[name]), run_name="__main__")
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,  # what stands behind SCRIPT is the script's
+    }
+)
+def timm(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(help="train.py, validate.py, ... of a timm checkout.")],
+    mu: Annotated[float, typer.Option(envvar="CODEPATH_MU", help="Weight of the coding loss.")] = 6,
+    exponent: Annotated[
+        float, typer.Option(envvar="CODEPATH_EXPONENT", help="Exponent of the coding loss.")
+    ] = 4,
+) -> None:
+    """Run a script of timm with these networks, and with the coding loss in training.
+
+    Options of this command stand before SCRIPT; what follows goes to the script.
+    """
+    from codepath.train.timm_runner import run_script
+
+    run_script(script, context.args, mu, exponent)
 
 
 def main() -> None:

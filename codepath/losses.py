@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,3 +82,30 @@ class TrainingObjective(nn.Module):
         if not self.gradient_masking:
             total = total + self.mu * sum(coding.values())
         return LossParts(total, cross_entropy, coding, logits)
+
+
+def coding_loss_soft(
+    energies: Tensor, codewords: Tensor, targets: Tensor, ratio: float, exponent: float = 4
+) -> Tensor:
+    """Eq. 5 for soft targets: sum over classes k of targets_k times the coding loss to class k.
+
+    Codewords are binary, so a path costs |r E_n - 1|^exponent with the weight of the classes
+    that it belongs to, and |r E_n|^exponent with the others' weight: (B, N), never (B, K, N).
+
+    Args:
+        energies: (B, N), energies of a coded block's normalised paths.
+        codewords: (K, N), zeros and ones.
+        targets: (B, K), weights of the classes (mixup, label smoothing).
+        ratio: r = Nact / N of the block.
+        exponent: 4 in the paper.
+
+    Returns:
+        Scalar; for one-hot targets that of `coding_loss`.
+    """
+    with torch.autocast(energies.device.type, enabled=False):
+        targets = targets.to(energies.dtype)
+        inside = targets @ codewords.to(energies.dtype)  # (B, N)
+        outside = targets.sum(1, keepdim=True) - inside
+        scaled = ratio * energies
+        cost = inside * (scaled - 1).abs().pow(exponent) + outside * scaled.abs().pow(exponent)
+        return cost.mean()

@@ -5,7 +5,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from codepath.losses import TrainingObjective, coding_loss
+from codepath.losses import TrainingObjective, coding_loss, coding_loss_soft
 
 
 def test_coding_loss_by_hand() -> None:
@@ -42,3 +42,24 @@ def test_plain_networks_have_cross_entropy_alone() -> None:
     parts = TrainingObjective(model, mu=0.0)(torch.randn(4, 3, 8, 8), torch.arange(4))
     assert parts.coding == {}
     assert parts.total == parts.cross_entropy
+
+
+@pytest.mark.parametrize("exponent", [1, 2, 4])
+def test_soft_coding_loss_is_the_expectation_over_classes(exponent: float) -> None:
+    torch.manual_seed(0)
+    energies = torch.rand(6, 10, dtype=torch.float64) * 3
+    codewords = (torch.rand(7, 10) < 0.4).to(torch.uint8)
+    targets = torch.rand(6, 7, dtype=torch.float64)
+    targets /= targets.sum(1, keepdim=True)
+    expected = sum(
+        targets[b, k] * coding_loss(energies[b], codewords[k], 0.4, exponent) / 6
+        for b in range(6)
+        for k in range(7)
+    )
+    got = coding_loss_soft(energies, codewords, targets, 0.4, exponent)
+    torch.testing.assert_close(got, expected)
+
+    labels = torch.tensor([0, 6, 2, 2, 5, 1])
+    hard = coding_loss(energies, codewords[labels], 0.4, exponent)
+    soft = coding_loss_soft(energies, codewords, F.one_hot(labels, 7), 0.4, exponent)
+    torch.testing.assert_close(soft, hard)

@@ -42,7 +42,7 @@ class CodingScheme:
             raise UserError(
                 f"scheme row {row}, path {column}: {array[row, column]!r} is neither 0 nor 1"
             )
-        array = np.array(array, dtype=np.uint8)
+        array = np.array(array, dtype=np.uint8, order="C")
         array.setflags(write=False)
         weights = array.sum(1)
         uneven = np.flatnonzero(weights != weights[0])

@@ -6,6 +6,7 @@ Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+    register_notrace_module,
+)
+from timm.models._features import feature_take_indices
 from timm.models.resnet import Bottleneck, downsample_conv
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -24,6 +31,8 @@ from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
 from codepath.runtime import UserError
 
 SchemeLike = CodingScheme | ArrayLike | str
+
+register_notrace_module(CodedBottleneck)  # its code reads shapes and dtypes, which fx cannot follow
 
 
 class Stage(NamedTuple):
@@ -78,6 +87,12 @@ class CodedResNeXt(nn.Module):
         global_pool: timm's name of the pooling before the head.
     """
 
+    keeps_energies = False
+    """Whether `forward` in training leaves the energies of its pass in `last_energies`."""
+    last_energies: dict[int, Tensor] | None = None
+    """Coded block number -> (B, N), see `keeps_energies`."""
+    _coding_heeded = False  # energies were asked for in training, or their neglect was warned of
+
     def __init__(
         self,
         stages: Sequence[Stage],
@@ -117,7 +132,9 @@ class CodedResNeXt(nn.Module):
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
 
-        self.feature_info = [{"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}]
+        self.feature_info: list[dict[str, Any]] = [
+            {"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}
+        ]
         reduction = stem_stride * (2 if stem_pool else 1)
         channels = stem_width
         self.layer_names: list[str] = []
@@ -252,12 +269,102 @@ class CodedResNeXt(nn.Module):
         }
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, K)."""
+        """(B, in_chans, H, W) -> (B, K).
+
+        Warns once if a coded network is trained by this method alone: without the energies
+        there is no coding loss.
+        """
+        if self.training and self.keeps_energies:
+            output = self.forward_coded(x)
+            self.last_energies = output.energies
+            return output.logits
+        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self._warn_of_neglected_coding(x)
         return self.forward_head(self.forward_features(x))
+
+    def _warn_of_neglected_coding(self, x: Tensor) -> None:
+        traced = torch.jit.is_tracing() or isinstance(x, torch.fx.Proxy)
+        if traced or self._coding_heeded or not self.coded_blocks:
+            return
+        self._coding_heeded = True
+        warnings.warn(
+            "a coded network is being trained without its coding loss, so its paths will not "
+            "follow the codewords: train with codepath.losses.TrainingObjective, or run a timm "
+            "script through `codepath timm`",
+            stacklevel=5,  # behind this, forward and two frames of nn.Module
+        )
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, C, H', W')."""
-        return self._run(self._stem(x), 1, len(self.blocks), {})[0]
+        x = self._stem(x)
+        by_block = self.training and (self.p_drop > 0 or self.grad_checkpointing)
+        if by_block and not isinstance(x, torch.fx.Proxy):
+            return self._run(x, 1, len(self.blocks), {})[0]
+        # Modules are called as such: fx takes coded blocks for leaves, and hooks see their outputs.
+        for name in self.layer_names:
+            x = getattr(self, name)(x)
+        return x
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,  # noqa: ARG002 (timm's signature; there is no final norm)
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """timm: the features with the maps of the stem (index 0) and the stages (1, 2, ...).
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: which maps; the last n for a number, all for None.
+            norm: without effect.
+            stop_early: leave out the stages behind the last map.
+            output_fmt: "NCHW", nothing else.
+            intermediates_only: return the maps alone.
+
+        Returns:
+            (B, C, H', W') features and the maps, each (B, C_i, H_i, W_i).
+        """
+        if output_fmt != "NCHW":
+            raise UserError(f"output_fmt is {output_fmt!r}: maps come as 'NCHW' alone")
+        wanted, last = feature_take_indices(len(self.feature_info), indices)
+        x = self.act1(self.bn1(self.conv1(x)))
+        maps = [x] if 0 in wanted else []
+        x = self.maxpool(x)
+        block = 1
+        for index, name in enumerate(self.layer_names, start=1):
+            if stop_early and index > last:
+                break
+            depth = len(getattr(self, name))
+            x = self._run(x, block, block + depth - 1, {})[0]
+            block += depth
+            if index in wanted:
+                maps.append(x)
+        return maps if intermediates_only else (x, maps)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,  # noqa: ARG002 (timm's signature; there is no final norm)
+        prune_head: bool = True,
+    ) -> list[int]:
+        """timm: remove the stages behind the last of the maps `indices`; returns these.
+
+        The head goes with the last stage, whose features it takes.
+        """
+        wanted, last = feature_take_indices(len(self.feature_info), indices)
+        for name in self.layer_names[last:]:
+            setattr(self, name, nn.Sequential())
+        if last == 0:
+            self.maxpool = nn.Identity()
+        pruned = last < len(self.feature_info) - 1
+        if pruned:
+            self.num_features = self.feature_info[last]["num_chs"]
+        if pruned or prune_head:
+            self.reset_classifier(0, "")
+        return wanted
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, C, H', W') -> (B, K), or pooled features."""
@@ -284,6 +391,8 @@ class CodedResNeXt(nn.Module):
             gradient_keep: (B,) class indices: gradients flow back into these classes' paths
                 alone; no value changes (the paper's footnote 5).
         """
+        if self.training and not torch.compiler.is_compiling():
+            self._coding_heeded = True
         masks = dict(path_masks or {})
         unknown = set(masks) - set(self.coded_blocks)
         if unknown or (keep is not None and not self.coded_blocks):
@@ -322,7 +431,7 @@ class CodedResNeXt(nn.Module):
             if isinstance(block, CodedBottleneck):
                 if self.training and self.p_drop > 0 and number in self._run_starts:
                     drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
-                arguments = [x, path_masks.get(number), drop_mask]
+                arguments: list[Any] = [x, path_masks.get(number), drop_mask]
                 if gradient_keep is not None:
                     arguments.append(block.codewords[gradient_keep])
                 if self.grad_checkpointing and self.training:
@@ -351,9 +460,9 @@ class CodedResNeXt(nn.Module):
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
-    def get_classifier(self) -> nn.Module:
-        """timm: the head's linear layer."""
-        return self.fc
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """timm: the head's linear layer, or its name."""
+        return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """timm: a new head.
@@ -368,13 +477,19 @@ class CodedResNeXt(nn.Module):
                         find_scheme(num_classes, self.paths, block.active, self.scheme_family)
                     )
         if global_pool is not None:
+            if num_classes and not global_pool:
+                raise UserError(
+                    f"a head for {num_classes} classes needs pooled features: name a global_pool, "
+                    "or leave the head out with num_classes=0"
+                )
             self.global_pool = SelectAdaptivePool2d(
                 pool_type=global_pool, flatten=bool(global_pool)
             )
         self.num_classes = num_classes
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         device = self.conv1.weight.device
         self.fc = (
-            nn.Linear(self.num_features, num_classes, bias=False, device=device)
+            nn.Linear(self.head_hidden_size, num_classes, bias=False, device=device)
             if num_classes
             else nn.Identity()
         )
@@ -454,12 +569,35 @@ default_cfgs = generate_default_cfgs(
 )
 
 
+def _fit_codewords(state: dict[str, Tensor], model: CodedResNeXt) -> dict[str, Tensor]:
+    """timm's filter of loaded weights: codewords of other classes give way to the model's own."""
+    own = model.state_dict()
+    return {
+        key: own[key]
+        if key.endswith(".codewords") and key in own and own[key].shape != value.shape
+        else value
+        for key, value in state.items()
+    }
+
+
 def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: Any) -> CodedResNeXt:
-    depth = len(defaults["stages"])
+    """The network of an entry point.
+
+    `saved_schemes`, written by `codepath.models.hub`, are tables that a checkpoint brings along,
+    words such as "0110": unlike `schemes` they give way where other classes are asked for.
+    """
+    saved = kwargs.pop("saved_schemes", None)
+    if saved and (kwargs.get("num_classes") or len(saved[0])) == len(saved[0]):
+        kwargs.setdefault("schemes", [[list(map(int, word)) for word in words] for words in saved])
+        kwargs["code_classes"] = len(saved[0])
+    if "stages" in kwargs:
+        kwargs["stages"] = tuple(Stage(*stage) for stage in kwargs["stages"])
+    depth = len(kwargs.get("stages", defaults["stages"]))
     return build_model_with_cfg(
         CodedResNeXt,
         variant,
         pretrained,
+        pretrained_filter_fn=_fit_codewords,
         feature_cfg={"out_indices": tuple(range(depth + 1))},
         **{**defaults, **kwargs},
     )

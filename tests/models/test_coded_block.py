@@ -15,6 +15,7 @@ from codepath.evaluate import nearest_codeword
 from codepath.losses import coding_loss
 from codepath.models import CodedBottleneck, path_energies
 from codepath.models.coded_block import draw_drop_mask
+from codepath.models.convert import convert_block
 from codepath.runtime import REPO_ROOT
 
 GOLDEN = REPO_ROOT.parent / "shared" / "golden"
@@ -65,38 +66,6 @@ def test_closed_form_equals_the_literal_equations(
         torch.testing.assert_close(closed, literal, rtol=1e-9, atol=1e-10)
 
 
-def load_authors_weights(block: CodedBottleneck, vectors: dict[str, Tensor]) -> None:
-    """The authors' names to ours; their grouped conv (N*C, d) is our dense (C, N*d)."""
-    block.load_state_dict(
-        {"codewords": vectors["sd/Mask_perClass"].to(torch.uint8)}
-        | {
-            our_name(name): dense(vectors[f"sd/{name}"], block, name)
-            for name in (key[3:] for key in vectors if key.startswith("sd/"))
-            if name != "Mask_perClass"
-        },
-        strict=False,
-    )
-
-
-def our_name(name: str) -> str:
-    for theirs, ours in {
-        "_reduce": "1",
-        "_internal": "2",
-        "_expand": "3",
-        "skip_connection.conv_skip": "downsample.0",
-        "skip_connection.bn_skip": "downsample.1",
-    }.items():
-        name = name.replace(theirs, ours)
-    return name
-
-
-def dense(value: Tensor, block: CodedBottleneck, name: str) -> Tensor:
-    if not name.startswith("conv_expand"):
-        return value
-    C = block.conv3.out_channels
-    return value.view(block.paths, C, -1).permute(1, 0, 2).reshape(C, -1, 1, 1)
-
-
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no vectors of the authors' block in {GOLDEN}")
 @pytest.mark.parametrize("name", ["c10_3_10_stride2", "c10_5_10"])
 def test_parity_with_the_authors_block(name: str) -> None:
@@ -108,7 +77,8 @@ def test_parity_with_the_authors_block(name: str) -> None:
     block = CodedBottleneck(
         v["x"].shape[1], C, width, v["sd/Mask_perClass"].numpy(), stride
     ).double()
-    load_authors_weights(block, v)
+    theirs = {key[len("sd/") :]: value for key, value in v.items() if key.startswith("sd/")}
+    block.load_state_dict(convert_block(theirs), strict=False)
     tight = {"rtol": 1e-10, "atol": 1e-10}
     words = block.codewords[v["y"]]
 
@@ -130,15 +100,17 @@ def test_parity_with_the_authors_block(name: str) -> None:
     torch.testing.assert_close(loss, v["train/loss"].view(()), **tight)
     ((out * v["train/g"]).sum() + 6 * loss).backward()
     torch.testing.assert_close(image.grad, v["train/dx"], **tight)
-    gradients = {key[len("train/grad/") :]: v[key] for key in v if key.startswith("train/grad/")}
+    gradients = convert_block(
+        {
+            key[len("train/grad/") :]: value
+            for key, value in v.items()
+            if key.startswith("train/grad/") and value.numel()
+        }
+    )
     assert len(gradients) >= 7
     ours = dict(block.named_parameters())
-    for theirs, gradient in gradients.items():
-        if theirs in ("bn_expand.weight", "bn_expand.bias") and gradient.numel() == 0:
-            continue
-        torch.testing.assert_close(
-            ours[our_name(theirs)].grad, dense(gradient, block, theirs), **tight
-        )
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(ours[name].grad, gradient, **tight)
 
 
 def test_energies_sum_to_the_number_of_paths(x: Tensor) -> None:

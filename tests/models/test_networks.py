@@ -1,4 +1,4 @@
-"""Every registered network: geometry, start, timm's contract, export."""
+"""Every registered network: geometry, start, coding, export."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm.data import resolve_model_data_config
 
 from codepath.codes import CodingScheme, design_scheme, load_scheme
 from codepath.config import ModelConfig
-from codepath.models import CodedBottleneck, CodedResNeXt, create_model, model_names
+from codepath.models import CodedBottleneck, create_model, model_names
 from codepath.models.coded_resnext import REGISTERED
 from codepath.runtime import UserError
+from tests.models.networks import image_for, randomise_last_norms
 
 PARAMETERS = {
     "coded_resnext20_10x4d": 300_064,
@@ -33,19 +33,6 @@ CODED_BLOCKS = {
     "coded_resnext29_20x6d": range(4, 10),
     "coded_resnext50_32x4d": range(8, 17),
 }
-
-
-def image_for(model: CodedResNeXt, batch: int = 2) -> torch.Tensor:
-    size = 64 if model.num_features == 2048 else 32
-    return torch.randn(batch, 3, size, size, generator=torch.manual_seed(0))
-
-
-def randomise_last_norms(model: torch.nn.Module) -> None:
-    """Untrained blocks add nothing (gamma 0): give them weight so that tests see the blocks."""
-    torch.manual_seed(1)
-    for module in model.modules():
-        if hasattr(module, "bn3"):
-            torch.nn.init.normal_(module.bn3.weight)
 
 
 def test_every_registered_network_is_pinned() -> None:
@@ -77,59 +64,6 @@ def test_coded_blocks_and_their_start(name: str) -> None:
         std = float(block.conv3.weight.detach().std())
         assert std == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
         assert (block.bn3.weight == 0).all()
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_timm_contract(name: str) -> None:
-    model = timm.create_model(name).eval()
-    x = image_for(model, batch=1)
-    with torch.no_grad():
-        logits = model(x)
-        features = model.forward_features(x)
-        pooled = model.forward_head(features, pre_logits=True)
-    assert logits.shape == (1, model.num_classes)
-    assert logits.isfinite().all()
-    assert features.shape[1] == model.num_features
-    assert pooled.shape == (1, model.head_hidden_size)
-    assert isinstance(model.get_submodule(model.pretrained_cfg["classifier"]), torch.nn.Linear)
-    assert isinstance(model.get_submodule(model.pretrained_cfg["first_conv"]), torch.nn.Conv2d)
-    assert model.get_classifier() is model.fc
-    assert resolve_model_data_config(model)["mean"] == model.pretrained_cfg["mean"]
-
-    model.reset_classifier(0)
-    assert model(x).shape == pooled.shape
-    model.reset_classifier(0, "")
-    assert model(x).shape == features.shape
-    classes = model.pretrained_cfg["num_classes"] // 2
-    model.reset_classifier(classes, "avg")
-    assert model(x).shape == (1, classes)
-    assert all(block.scheme.classes == classes for block in model.coded_blocks.values())
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_every_parameter_gets_a_gradient(name: str) -> None:
-    model = timm.create_model(name).train()
-    randomise_last_norms(model)
-    model(image_for(model)).square().mean().backward()
-    missing = [key for key, p in model.named_parameters() if p.grad is None]
-    assert not missing
-    assert all(p.grad.isfinite().all() for p in model.parameters())
-
-
-@pytest.mark.parametrize("name", ["coded_resnext29_20x6d", "coded_resnext50_32x4d"])
-def test_features_only(name: str) -> None:
-    model = timm.create_model(name, features_only=True).eval()
-    maps = model(torch.randn(1, 3, 64, 64))
-    assert [m.shape[1] for m in maps] == model.feature_info.channels()
-    assert [64 // m.shape[-1] for m in maps] == model.feature_info.reduction()
-
-
-def test_other_channels_and_classes() -> None:
-    model = timm.create_model("coded_resnext29_10x11d", num_classes=37, in_chans=1).eval()
-    assert model(torch.randn(1, 1, 16, 16)).shape == (1, 37)
-    assert model.coded_blocks[4].codewords.shape == (37, 10)
-    with pytest.raises(UserError, match="252 different codewords"):
-        timm.create_model("coded_resnext29_10x11d", num_classes=1000)
 
 
 @pytest.mark.parametrize("name", CODED)
@@ -188,26 +122,13 @@ def test_a_run_of_blocks_shares_its_drop_mask(monkeypatch: pytest.MonkeyPatch) -
             return original(x, path_mask, drop_mask)
 
         monkeypatch.setattr(block, "forward_coded", spy)
-    model(torch.randn(8, 3, 8, 8))
+    model.forward_coded(torch.randn(8, 3, 8, 8))
     assert torch.equal(seen[3], seen[4])
     assert torch.equal(seen[5], seen[6])
     assert not torch.equal(seen[3], seen[5])
     model.eval()
     model(torch.randn(8, 3, 8, 8))
     assert all(mask is None for mask in seen.values())
-
-
-def test_grad_checkpointing_changes_nothing() -> None:
-    gradients = []
-    for enable in (False, True):
-        torch.manual_seed(0)
-        model = timm.create_model("coded_resnext20_10x4d", p_drop=0.3).train()
-        randomise_last_norms(model)
-        model.set_grad_checkpointing(enable)
-        model(image_for(model)).square().mean().backward()
-        gradients.append([p.grad for p in model.parameters()])
-    for plain, checkpointed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, checkpointed)
 
 
 def test_schemes_are_saved_with_the_weights() -> None:

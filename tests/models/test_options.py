@@ -14,6 +14,7 @@ from codepath.config import ModelConfig, run_config_from_dict, to_dict
 from codepath.experiments import find_experiment
 from codepath.losses import TrainingObjective
 from codepath.models import CodedBottleneck, create_model
+from codepath.models.hub import save_local
 from codepath.runtime import UserError
 
 
@@ -135,3 +136,25 @@ def test_gradient_masking_replaces_the_coding_loss() -> None:
     assert sorted(parts.coding) == [3, 4, 5, 6]
     parts.total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"active": (10, (5, 3), 3), "aggregate": "concat"},
+        {"schemes": ["10-10-5", "best/10-10-5", "10-10-3", "best/10-10-3"]},
+        {"scheme_family": "best", "p_drop": 0.2},
+    ],
+)
+def test_options_travel_with_the_folder(options: dict, tmp_path) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("coded_resnext20_10x4d", **options).eval()
+    for block in model.blocks:
+        torch.nn.init.normal_(block.bn3.weight)
+    save_local(model, tmp_path)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    assert (again.aggregate, again.p_drop) == (model.aggregate, model.p_drop)
+    for ours, theirs in zip(model.coded_blocks.values(), again.coded_blocks.values(), strict=True):
+        assert torch.equal(ours.codewords, theirs.codewords)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(again(x), model(x))

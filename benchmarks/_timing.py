@@ -1,0 +1,144 @@
+"""Timing of rival implementations: interleaved in one run, median and ratios of pairs."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """bfloat16: autocast over float32 weights; float32: nothing."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def interleaved(
+    steps: dict[str, Callable[[], None]], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of `repeats` calls of each step after one warm-up, taken in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(repeats + 1):
+        for name, step in steps.items():
+            gc.collect()
+            _wait(device)
+            started = time.perf_counter()
+            step()
+            _wait(device)
+            if repeat:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def speed_ratio(slow: list[float], fast: list[float]) -> float:
+    """Median over the turns of slow / fast: how many times the throughput."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
+    """Most memory that `step` holds at once beyond what is held before it.
+
+    CUDA: the allocator's peak. CPU: the allocations and frees that torch's profiler records.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    held = most = 0
+    for event in sorted(_memory_events(profiler), key=lambda event: event[0]):
+        held += event[1]
+        most = max(most, held)
+    return most
+
+
+def _memory_events(profiler: Any) -> Iterator[tuple[int, int]]:
+    """(time, bytes allocated or, negative, freed)."""
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            yield event.start_ns(), event.nbytes()
+
+
+VARIANTS = ("plain", "coded", "literal")
+
+
+def compare(
+    train: dict[str, Callable[[], None]],
+    forward: dict[str, Callable[[], None]],
+    repeats: int,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Training step, forward pass and peak memory of the step: a row for each and variant.
+
+    `value` is in seconds (median) or bytes; `coded_ratio` is the throughput, or the memory, of
+    "coded" as a multiple of the variant's (median over turns).
+    """
+    rows = []
+    for what, steps in (("train", train), ("forward", forward)):
+        seconds = interleaved(steps, repeats, device)
+        for variant, values in seconds.items():
+            rows.append(
+                {
+                    "what": what,
+                    "variant": variant,
+                    "value": statistics.median(values),
+                    "coded_ratio": speed_ratio(values, seconds["coded"]),
+                }
+            )
+    peak = {variant: peak_bytes(step, device) for variant, step in train.items()}
+    for variant, held in peak.items():
+        rows.append(
+            {
+                "what": "peak memory",
+                "variant": variant,
+                "value": held,
+                "coded_ratio": peak["coded"] / held,
+            }
+        )
+    return rows
+
+
+def comparison_table(title: str) -> Table:
+    """An empty table for `add_comparison`."""
+    table = Table(title=title)
+    for heading in ("", "what", *VARIANTS, "coded / plain", "coded / literal"):
+        table.add_column(heading, justify="right" if heading in VARIANTS else "left", no_wrap=True)
+    return table
+
+
+def add_comparison(table: Table, name: str, rows: list[dict[str, Any]]) -> None:
+    """A line for each of training step, forward pass and peak memory."""
+    for what in dict.fromkeys(row["what"] for row in rows):
+        here = {row["variant"]: row for row in rows if row["what"] == what}
+        unit, scale = ("MiB", 2.0**-20) if what == "peak memory" else ("ms", 1000.0)
+        values = [f"{scale * here[v]['value']:.1f} {unit}" if v in here else "" for v in VARIANTS]
+        ratios = [f"{here[v]['coded_ratio']:.3f}" if v in here else "" for v in VARIANTS]
+        table.add_row(name, what, *values, ratios[0], ratios[2])
+        name = ""
+
+
+def random_images(batch: int, channels: int, side: int, device: torch.device) -> Tensor:
+    """(B, C, H, W), normal, channels last."""
+    images = torch.randn(batch, channels, side, side, device=device)
+    return images.to(memory_format=torch.channels_last)
