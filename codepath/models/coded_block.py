@@ -4,8 +4,8 @@ Shapes: B batch, N paths, d width of a path, C output channels, H x W pixels, K 
 
 The paper's block computes t_n = W_n h_n for every path, measures its energy, divides by the
 root of the mean energy and sums over n. Neither the energies nor the sum need the tensor of
-all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T / (H W) and G_n = W_n^T W_n / C,
-    E_n = mean over c,h,w of t_n^2 = <S_n, G_n>,
+all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_n,
+    E_n = mean over c,h,w of t_n^2 = <S_n, G_n> / (C H W),
     sum_n m_n t_n / sqrt(mean E) = conv3(h * m / sqrt(mean E)).
 """
 
@@ -39,11 +39,17 @@ def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
         (B, N), mean over C, H, W of (W_n h_n)^2; float32, or float64 for float64 input.
     """
     dtype = torch.promote_types(h.dtype, torch.float32)
-    return (_moments(h, paths, dtype) * _grams(weight, paths, dtype)).sum((-2, -1))
+    H, W = h.shape[-2:]
+    return _contract(_moments(h, paths, dtype), _grams(weight, paths, dtype)) / (H * W)
+
+
+def _contract(moments: Tensor, grams: Tensor) -> Tensor:
+    """(B, N, d, d) and (N, d, d) -> (B, N), <S_n, G_n>."""
+    return (moments * grams).sum((-2, -1))
 
 
 def _grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
-    """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n."""
+    """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n / C."""
     with torch.autocast(weight.device.type, enabled=False):
         w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
         return w @ w.mT / weight.shape[0]
@@ -62,9 +68,9 @@ def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
             # One product a path: joining B and N would copy h, whose channels are innermost.
             x = h.permute(0, 2, 3, 1).reshape(B, H * W, paths, -1)
             products = [torch.bmm(x[:, :, n].mT, x[:, :, n]) for n in range(paths)]
-            return torch.stack(products).transpose(0, 1) / (H * W)
+            return torch.stack(products).transpose(0, 1)
         x = h.reshape(B, paths, -1, H * W)
-        return x @ x.mT / (H * W)
+        return x @ x.mT
 
 
 def _rows(h: Tensor, paths: int) -> Tensor:
@@ -130,7 +136,7 @@ class _Expand(torch.autograd.Function):
         high = torch.promote_types(h.dtype, torch.float32)
         grams = _grams(weight, paths, high)
         moments = _moments(h, paths, high)
-        raw = (moments * grams).sum((-2, -1))
+        raw = _contract(moments, grams) / (h.shape[2] * h.shape[3])
         energies, factor = _normalise(raw, path_mask, drop_mask)
         ctx.save_for_backward(h, weight, grams, moments, raw, path_mask, drop_mask)
         ctx.dtype = dtype
@@ -176,7 +182,8 @@ class _Expand(torch.autograd.Function):
         if path_mask is not None:
             raw_gradient = raw_gradient * path_mask
         high = h.to(grams.dtype)
-        pulled = high * _per_channel(raw_gradient * (2 / (H * W)), high)
+        raw_gradient = raw_gradient * (2 / (H * W))
+        pulled = high * _per_channel(raw_gradient, high)
         h_gradient = _add_mixed(h_gradient, pulled, grams).to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
@@ -208,13 +215,13 @@ def _add_mixed(total: Tensor | None, h: Tensor, grams: Tensor) -> Tensor:
 
 
 def _add_gram_part(total: Tensor | None, weight: Tensor, sums: Tensor) -> Tensor:
-    """total + 2 W_n sums_n / C, (C, N*d, 1, 1), in the weight's type."""
+    """total + W_n sums_n / C, (C, N*d, 1, 1), in the weight's type."""
     C, N = weight.shape[0], sums.shape[0]
     columns = weight.to(sums.dtype).reshape(C, N, -1).transpose(0, 1)  # (N, C, d)
     out = torch.zeros_like(weight) if total is None else total
     out = out.to(sums.dtype).contiguous()
     view = out.view(C, N, -1).transpose(0, 1)
-    torch.baddbmm(view, columns, sums, alpha=2 / C, out=view)
+    torch.baddbmm(view, columns, sums, alpha=1 / C, out=view)
     return out.to(weight.dtype)
 
 
@@ -425,4 +432,4 @@ class ConcatenatedPaths(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             weights = self.weight.to(dtype).flatten(1).split(list(self.sizes))
             grams = torch.stack([w.mT @ w / len(w) for w in weights])
-            return (_moments(h, self.paths, dtype) * grams).sum((-2, -1))
+            return _contract(_moments(h, self.paths, dtype), grams) / (h.shape[2] * h.shape[3])

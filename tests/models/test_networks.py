@@ -54,6 +54,21 @@ def test_imagenet_geometry_is_timms() -> None:
     assert shapes == {key: v.shape for key, v in theirs.items() if key != "fc.bias"}
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_with_every_path_active_it_is_timms_network(training: bool) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("resnext50_32x4d", num_classes=20)
+    randomise_last_norms(theirs)
+    ours = timm.create_model("coded_resnext50_32x4d", num_classes=20, active=(32, 32, 32, 32))
+    state = theirs.state_dict()
+    bias = state.pop("fc.bias")
+    ours.load_state_dict(state)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        found = ours.train(training)(x) + bias
+        torch.testing.assert_close(found, theirs.train(training)(x), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", CODED)
 def test_coded_blocks_and_their_start(name: str) -> None:
     model = timm.create_model(name)
