@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
@@ -109,6 +110,11 @@ def _is_section(config: RunConfig, name: str) -> bool:
 def _parse(text: str, kind: Any, setting: str) -> Any:
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
+        if inner not in (str, int, float):  # nested, such as 10,(5,3),3
+            try:
+                return tuple(ast.literal_eval(f"({text},)"))
+            except (SyntaxError, ValueError):
+                raise UserError(f"cannot read '{setting}': write it as 10,(5,3),3") from None
         return tuple(_parse(item, inner, setting) for item in text.split(",") if item)
     if kind is bool:
         if text.lower() not in ("true", "false"):

@@ -383,7 +383,8 @@ class CodedBottleneck(nn.Module):
             low = torch.is_autocast_enabled(device)
             dtype = torch.get_autocast_dtype(device) if low else h.dtype
             expand = _expand
-            if torch.is_grad_enabled() and h.requires_grad and not torch.compiler.is_compiling():
+            traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+            if torch.is_grad_enabled() and h.requires_grad and not traced:
                 expand = _Expand.apply
             with torch.autocast(device, enabled=False):
                 return expand(h, self.conv3.weight, self.paths, dtype, path_mask, drop_mask)

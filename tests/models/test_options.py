@@ -12,6 +12,7 @@ from torch import Tensor
 from codepath.codes import find_scheme, load_scheme
 from codepath.config import ModelConfig, run_config_from_dict, to_dict
 from codepath.experiments import find_experiment
+from codepath.experiments.registry import override
 from codepath.losses import TrainingObjective
 from codepath.models import CodedBottleneck, create_model
 from codepath.models.hub import save_local
@@ -51,6 +52,15 @@ def test_family_travels_with_the_configuration() -> None:
     assert run_config_from_dict(to_dict(run)) == run
     model = create_model(run.model)
     assert [block.active for block in model.coded_blocks.values()] == [5, 3, 3, 3]
+
+
+def test_ratio_per_block_by_override() -> None:
+    run = find_experiment("table2-digits").runs("demo", 0)[0]
+    changed = override(run, ["model.active=10,(5,3),3", "train.gradient_masking=true"])
+    assert changed.model.active == (10, (5, 3), 3)
+    assert changed.train.gradient_masking
+    with pytest.raises(UserError, match="write it as"):
+        override(run, ["model.active=10,(5"])
 
 
 @pytest.mark.parametrize(
