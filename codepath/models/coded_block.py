@@ -249,6 +249,8 @@ class CodedBottleneck(nn.Module):
     """
 
     codewords: Tensor
+    active: int
+    """Nact."""
 
     def __init__(
         self,
@@ -290,7 +292,7 @@ class CodedBottleneck(nn.Module):
                 nn.BatchNorm2d(out_chs),
             )
         self.set_scheme(scheme)
-        self.register_load_state_dict_post_hook(lambda module, _: module._count_active())
+        self.register_load_state_dict_post_hook(_count_active)
         self.reset_parameters()
 
     @property
@@ -310,11 +312,7 @@ class CodedBottleneck(nn.Module):
         device = self.conv1.weight.device
         table = torch.from_numpy(np.array(scheme.table)).to(device)
         self.register_buffer("codewords", table)
-        self._count_active()
-
-    def _count_active(self) -> None:
-        # Kept as a number: reading it off the buffer would synchronise the device every step.
-        self.active = int(self.codewords[0].sum())
+        _count_active(self)
 
     def reset_parameters(self) -> None:
         """Kaiming-normal fan-out start, and the last normalisation's gamma at zero.
@@ -401,6 +399,11 @@ class CodedBottleneck(nn.Module):
             return self.conv3(z), energies
         own = _per_channel(gradient_mask, z)
         return self.conv3(z * own) + self.conv3(z * (1 - own)).detach(), energies
+
+
+def _count_active(block: CodedBottleneck, _: Any = None) -> None:
+    # Kept as a number: reading it off the buffer would synchronise the device every step.
+    block.active = int(block.codewords[0].sum())
 
 
 class ConcatenatedPaths(nn.Module):

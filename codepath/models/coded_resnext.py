@@ -93,6 +93,8 @@ class CodedResNeXt(nn.Module):
     """Coded block number -> (B, N), see `keeps_energies`."""
     _coding_heeded = False  # energies were asked for in training, or their neglect was warned of
 
+    _run_starts: frozenset[int]
+
     def __init__(
         self,
         stages: Sequence[Stage],
@@ -157,7 +159,7 @@ class CodedResNeXt(nn.Module):
             channels = stage.channels
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
 
-        self._run_starts = _run_starts(self.blocks)
+        self.register_load_state_dict_post_hook(_find_runs)
         self.num_features = self.head_hidden_size = channels
         self.reset_classifier(num_classes, global_pool)
 
@@ -485,6 +487,7 @@ class CodedResNeXt(nn.Module):
             self.global_pool = SelectAdaptivePool2d(
                 pool_type=global_pool, flatten=bool(global_pool)
             )
+        _find_runs(self)
         self.num_classes = num_classes
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         device = self.conv1.weight.device
@@ -516,6 +519,10 @@ def _with_active(
             if not 0 < nact <= paths:
                 raise UserError(f"active is {nact} in stage {number}: choose 1 to {paths}")
     return list(stages)
+
+
+def _find_runs(model: CodedResNeXt, _: Any = None) -> None:
+    model._run_starts = _run_starts(model.blocks)
 
 
 def _run_starts(blocks: Sequence[nn.Module]) -> frozenset[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import timm
@@ -144,6 +146,25 @@ def test_a_run_of_blocks_shares_its_drop_mask(monkeypatch: pytest.MonkeyPatch) -
     model.eval()
     model(torch.randn(8, 3, 8, 8))
     assert all(mask is None for mask in seen.values())
+
+
+def test_runs_follow_the_loaded_schemes() -> None:
+    one = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5))
+    assert sorted(one._run_starts) == [3]
+    schemes = ["10-10-5", design_scheme(10, 10, 5, seed=4)]
+    two = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5), schemes=schemes)
+    assert sorted(two._run_starts) == [3, 5]
+    one.load_state_dict(two.state_dict())
+    assert sorted(one._run_starts) == [3, 5]
+
+
+def test_whole_networks_are_copied_and_pickled(tmp_path) -> None:
+    model = timm.create_model("coded_resnext20_10x4d").eval()
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    x = image_for(model)
+    torch.testing.assert_close(again(x), model(x))
+    torch.testing.assert_close(copy.deepcopy(model)(x), model(x))
 
 
 def test_schemes_are_saved_with_the_weights() -> None:
