@@ -19,6 +19,7 @@ SUMS = 1 << 33
 MOST_COSETS = 14
 MOST_WORDS = 1 << 17
 """Codes over larger fields are enumerated up to this many words."""
+LARGEST_FIELD = 1024
 MOST_POINTS = 4096
 POINT_SET_TRIES = 4
 POINT_SET_MOVES = 100_000
@@ -29,7 +30,8 @@ def weight_classes(classes: int, paths: int, active: int, distance: int) -> Iter
 
     Words of equal weight of a linear code with minimum distance d are at distance d or more.
     Extended by parity, codes that hold the all-ones word (of odd weight) are of use alone: the
-    parity bit of others is constant. BCH and quadratic residue codes are among them.
+    parity bit of others is constant. BCH and quadratic residue codes are among them. Source:
+    F. J. MacWilliams and N. J. A. Sloane, "The Theory of Error-Correcting Codes", 1977.
     """
     if active < distance or paths < 7:
         return
@@ -61,7 +63,7 @@ def one_hot(
     Source: V. A. Zinoviev, "Cascade equal-weight codes and maximal packings", 1983.
     """
     q, rest = divmod(paths, active)
-    if rest or active < 2 or prime_power(q) is None or distance > 2 * active:
+    if rest or active < 2 or distance > 2 * active or q > LARGEST_FIELD or not prime_power(q):
         return
     dimension = 1
     while q**dimension < classes:
