@@ -19,13 +19,28 @@ from codepath.runtime import (
 FOLDER = REPO_ROOT / "results" / "benchmarks"
 
 
-def write_rows(name: str, rows: list[dict[str, Any]], folder: Path, device: str = "") -> Path:
-    """Replace NAME.csv by `rows`, each with device, commit, dirty and created added."""
+def write_rows(
+    name: str,
+    rows: list[dict[str, Any]],
+    folder: Path,
+    device: str = "",
+    settings: tuple[str, ...] = (),
+) -> Path:
+    """Put `rows` into NAME.csv, each with device, commit, dirty and created added.
+
+    Rows that are there already stay where no new row is equal to them in the columns
+    `settings` (and on the same device); without `settings` the file is replaced.
+    """
     commit, dirty = git_state()
     frame = pd.DataFrame(rows).assign(
         device=device or cpu_name(), commit=commit, dirty=dirty, created=now()
     )
     path = make_directory(folder) / f"{name}.csv"
+    if settings and path.exists():
+        old = pd.read_csv(path)
+        key = [*settings, "device"]
+        replaced = old[key].apply(tuple, axis=1).isin(set(frame[key].apply(tuple, axis=1)))
+        frame = pd.concat([old[~replaced], frame], ignore_index=True)
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     return path

@@ -29,11 +29,13 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of `repeats` calls of each step after one warm-up, taken in turns.
 
+    Every other turn goes backwards: what a step leaves in caches and allocator falls on each.
     "literal" is many times slower and takes part in LITERAL_TURNS turns at most.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
-        for name, step in steps.items():
+        order = list(steps.items())
+        for name, step in order if repeat % 2 else reversed(order):
             if name == "literal" and repeat > LITERAL_TURNS:
                 continue
             gc.collect()

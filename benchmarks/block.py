@@ -115,7 +115,13 @@ def main() -> None:
             settings = {"stage": stage, "batch": options.batch, "precision": precision}
             rows += [settings | row for row in found]
     console.print(table)
-    path = write_rows(f"block-{device.type}", rows, options.out, device_name(device))
+    path = write_rows(
+        f"block-{device.type}",
+        rows,
+        options.out,
+        device_name(device),
+        ("stage", "precision", "batch"),
+    )
     console.print(f"wrote {path}")
 
 

@@ -122,7 +122,13 @@ def main() -> None:
             settings = {"network": network, "pixels": side, "batch": batch}
             rows += [settings | {"precision": precision} | row for row in found]
     console.print(table)
-    path = write_rows(f"network-{device.type}", rows, options.out, device_name(device))
+    path = write_rows(
+        f"network-{device.type}",
+        rows,
+        options.out,
+        device_name(device),
+        ("network", "precision", "batch"),
+    )
     console.print(f"wrote {path}")
 
 
