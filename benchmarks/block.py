@@ -120,7 +120,7 @@ def main() -> None:
         rows,
         options.out,
         device_name(device),
-        ("stage", "precision", "batch"),
+        ("stage", "precision", "batch", "variant"),
     )
     console.print(f"wrote {path}")
 

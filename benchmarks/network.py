@@ -127,7 +127,7 @@ def main() -> None:
         rows,
         options.out,
         device_name(device),
-        ("network", "precision", "batch"),
+        ("network", "precision", "batch", "variant"),
     )
     console.print(f"wrote {path}")
 
