@@ -41,7 +41,9 @@ def epoch_of(loader: ArrayLoader, epoch: int) -> list[Batch]:
 
 def equal(left: list[Batch], right: list[Batch]) -> bool:
     return len(left) == len(right) and all(
-        torch.equal(p, q) for x, y in zip(left, right, strict=True) for p, q in zip(x, y, strict=True)
+        torch.equal(p, q)
+        for x, y in zip(left, right, strict=True)
+        for p, q in zip(x, y, strict=True)
     )
 
 
