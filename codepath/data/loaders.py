@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,10 +19,15 @@ from torch import Tensor, nn
 from codepath.config import DataConfig
 from codepath.data.augment import Augmentation
 from codepath.data.datasets import ImageSet, Split
+from codepath.data.prefetch import prefetched
 from codepath.data.randomness import permutation
-from codepath.runtime import UserError, unknown_name
+from codepath.runtime import UserError, available_cores, unknown_name
 
 BACKENDS = ("auto", "ffcv", "torch")
+MOST_THREADS = 8
+"""More would wait for the GIL, and keep more batches in memory."""
+SPARE_BATCHES = 1
+"""Batches ahead of the caller beyond those in the threads' hands."""
 
 
 class Batch(NamedTuple):
@@ -128,14 +134,16 @@ class OrderedLoader:
 
 
 class ArrayLoader(OrderedLoader):
-    """The torch backend: a split in memory.
+    """The torch backend: a split in memory, augmented by threads a few batches ahead.
 
     Args:
         split: the images.
         batch_size: B.
-        augmentation: of training images; None: images as they are.
+        augmentation: of training images; None: images as they are, without threads.
         shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
+        threads: which augment; default: the usable cores, MOST_THREADS at most. 0: the caller's.
+            They change the speed and nothing else.
     """
 
     def __init__(
@@ -145,20 +153,30 @@ class ArrayLoader(OrderedLoader):
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         seed: int = 0,
+        threads: int | None = None,
     ) -> None:
         self._split = split
         self._augmentation = augmentation
+        if augmentation is None:
+            threads = 0
+        self._threads = min(available_cores(), MOST_THREADS) if threads is None else threads
         super().__init__(EpochOrder(len(split), batch_size, shuffle, seed))
 
     def __iter__(self) -> Iterator[Batch]:
-        images, epoch, seed = self._split.images, self._epoch, self._order.seed
-        for indices in self._order.batches(epoch):
-            if self._augmentation is None:
-                chosen = images[indices]
-            else:
-                chosen = np.empty((len(indices), *images.shape[1:]), np.uint8)
-                self._augmentation.apply(images, indices, seed, epoch, indices, chosen)
-            yield make_batch(chosen, self._split.labels[indices], indices)
+        batches = self._order.batches(self._epoch)
+        make = partial(self._make, self._epoch)
+        if self._threads == 0:
+            return map(make, batches)
+        return prefetched(make, batches, self._threads, self._threads + SPARE_BATCHES)
+
+    def _make(self, epoch: int, indices: np.ndarray) -> Batch:
+        images, seed = self._split.images, self._order.seed
+        if self._augmentation is None:
+            chosen = images[indices]
+        else:
+            chosen = np.empty((len(indices), *images.shape[1:]), np.uint8)
+            self._augmentation.apply(images, indices, seed, epoch, indices, chosen)
+        return make_batch(chosen, self._split.labels[indices], indices)
 
 
 def make_batch(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> Batch:

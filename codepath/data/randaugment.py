@@ -7,13 +7,16 @@ blending, float64 for geometry and contrast, truncation instead of rounding; no 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from codepath.data.randomness import Draw, counter_hash, integers
+from codepath.data.randomness import Draw, integers, uniform
 from codepath.runtime import UserError, unknown_name
 
 OPERATORS = (
@@ -35,36 +38,56 @@ OPERATORS = (
 )
 """timm's operators in its order."""
 
-SIGNED = np.array(
-    [name in ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel") for name in OPERATORS]
-)
-"""Operators whose argument is negated with probability 1/2."""
-
 _DRAWS_PER_LAYER = 4
 
 
-def level_to_argument(operator: str, magnitude: float) -> float:
-    """timm's argument of an operator at a magnitude 0 to 10 (without `inc`), before its sign.
+def level_to_argument(
+    operator: str, magnitude: float, negative: bool = False, increasing: bool = False
+) -> float:
+    """timm's argument of an operator at a magnitude (10 is the usual end of the scale).
 
     Degrees for Rotate, bits kept for Posterize, thresholds and sums in pixel values, blending
     factors, shear factors, shares of the width or height. Source: timm.data.auto_augment.
+
+    Args:
+        operator: a name of OPERATORS.
+        magnitude: from 0.
+        negative: the outcome of the coin of operators that have a sign.
+        increasing: timm's `inc`: Posterize, Solarize and the blending operators get stronger
+            with the magnitude; the latter then have a sign too.
     """
+    return float(_arguments(operator, np.array(magnitude), np.array(negative), increasing))
+
+
+def _arguments(
+    operator: str,
+    magnitude: NDArray[np.float64],
+    negative: NDArray[np.bool_],
+    increasing: bool,
+) -> NDArray[np.float64]:
+    """`level_to_argument` of arrays. The order of the operations is timm's: it decides
+    truncations."""
     level = magnitude / 10
+    sign = np.where(negative, -1.0, 1.0)
     if operator == "Rotate":
-        return level * 30
+        return sign * (level * 30)
     if operator == "Posterize":
-        return int(level * 4)
+        bits = np.trunc(level * 4)
+        return 4 - bits if increasing else bits
     if operator == "Solarize":
-        return min(256, int(level * 256))
+        threshold = np.minimum(256, np.trunc(level * 256))
+        return 256 - threshold if increasing else threshold
     if operator == "SolarizeAdd":
-        return min(128, int(level * 110))
+        return np.minimum(128, np.trunc(level * 110))
     if operator in ("Color", "Contrast", "Brightness", "Sharpness"):
+        if increasing:
+            return np.maximum(0.1, 1.0 + sign * (level * 0.9))
         return level * 1.8 + 0.1
     if operator in ("ShearX", "ShearY"):
-        return level * 0.3
+        return sign * (level * 0.3)
     if operator in ("TranslateXRel", "TranslateYRel"):
-        return level * 0.45
-    return 0.0
+        return sign * (level * 0.45)
+    return np.zeros_like(level)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -311,45 +334,103 @@ def apply_op(
     return out
 
 
+class Decisions(NamedTuple):
+    """What a policy does to B samples, in order; every array is (B, layers)."""
+
+    operators: NDArray[np.int64]
+    """Places in OPERATORS."""
+    applied: NDArray[np.bool_]
+    negative: NDArray[np.bool_]
+    """The coin of operators with a sign."""
+    bicubic: NDArray[np.bool_]
+    """The filter of geometric operators; else bilinear."""
+    magnitudes: NDArray[np.float64]
+    """Clipped to [0, the policy's upper bound]."""
+
+
+_PART = re.compile(r"([a-z]+)(\d.*)")
+_DEFAULTS = {"m": 10, "n": 2, "p": 0.5, "mstd": 0, "mmax": 10, "inc": 0}
+_WHOLE = ("m", "n", "mmax", "inc")
+_UNIFORM_ABOVE = 100
+"""timm: a larger mstd means magnitudes uniform in [0, m]."""
+
+
 @dataclass(frozen=True)
 class RandAugment:
-    """A policy: `layers` operators at one magnitude, each applied with `probability`.
+    """A policy: `layers` operators, each applied with `probability`, as timm's.
 
-    Posterize to 0 bits (magnitudes below 2.5) gives a black image, as timm did on earlier
-    Pillow; today's Pillow refuses it.
+    Posterize to 0 bits (magnitudes below 2.5, without `increasing`) gives a black image, as timm
+    did on earlier Pillow; today's Pillow refuses it. With `posterize_min_bits` 1 the highest
+    bit stays.
     """
 
     magnitude: int
     layers: int
     probability: float
     fill: tuple[int, int, int]
+    deviation: float = 0.0
+    """Of normal magnitudes around `magnitude`; infinite: uniform in [0, magnitude]; 0: constant."""
+    upper_bound: int = 10
+    """Magnitudes are clipped to [0, upper_bound]."""
+    increasing: bool = False
+    """See `level_to_argument`."""
+    posterize_min_bits: int = 0
+    """0 or 1."""
+
+    def __post_init__(self) -> None:
+        if self.posterize_min_bits not in (0, 1):
+            raise UserError(f"posterize_min_bits is {self.posterize_min_bits}, must be 0 or 1")
 
     @classmethod
-    def parse(cls, policy: str, mean: tuple[float, ...]) -> RandAugment:
-        """A policy from timm's name, such as rand-m4-n3 or rand-m9-n2-p0.7.
+    def parse(
+        cls, policy: str, mean: tuple[float, ...], posterize_min_bits: int = 0
+    ) -> RandAugment:
+        """A policy from timm's name, such as rand-m4-n3 or rand-m9-n2-mstd0.5-inc1.
+
+        As in timm, magnitudes above mmax (10 where it is absent or 0) count as mmax. Raises
+        UserError for what timm does not know or would pass over, and for operator sets (t...).
 
         Args:
-            policy: "rand" and m (magnitude 0 to 10), n (layers), p (probability), by hyphens.
+            policy: "rand" and, by hyphens in any order, m (magnitude, default 10), n (layers, 2),
+                p (probability, 0.5), mstd (deviation of the magnitude, 0; above 100: uniform in
+                [0, m]), mmax (upper bound of magnitudes), inc (1: `increasing`).
             mean: the data set's, per channel in [0, 1]: the fill colour is round(255 mean).
+            posterize_min_bits: 0 or 1, see the class.
         """
-        kind, *fields = policy.split("-")
-        values = {"m": "10", "n": "2", "p": "0.5"}
-        known = f"'{policy}': write rand-m<magnitude>-n<layers>[-p<probability>]"
+        kind, *parts = policy.split("-")
+        known = (
+            f"'{policy}': write rand-m<magnitude>-n<layers>, and where wanted "
+            "-p<probability> -mstd<deviation> -mmax<bound> -inc1"
+        )
         if kind != "rand":
             raise UserError(f"unknown RandAugment policy {known}")
-        for field in fields:
-            if field[:1] not in values or not field[1:].replace(".", "", 1).isdigit():
-                raise UserError(f"unknown part '{field}' of the RandAugment policy {known}")
-            values[field[0]] = field[1:]
-        try:
-            magnitude, layers = int(values["m"]), int(values["n"])
-        except ValueError:
-            raise UserError(f"magnitude and layers are whole numbers in {known}") from None
-        probability = float(values["p"])
-        if not (0 <= magnitude <= 10 and layers >= 1 and probability <= 1):
-            raise UserError(f"magnitude 0 to 10, layers from 1, probability to 1 in {known}")
+        given: dict[str, float] = {}
+        for part in parts:
+            match = _PART.fullmatch(part)
+            key = match[1] if match else part
+            if match is None or key not in _DEFAULTS:
+                raise UserError(f"unknown part '{part}' of the RandAugment policy {known}")
+            if key in given:
+                raise UserError(f"{key} stands twice in the RandAugment policy {known}")
+            try:
+                given[key] = int(match[2]) if key in _WHOLE else float(match[2])
+            except ValueError:
+                number = "whole number" if key in _WHOLE else "number"
+                raise UserError(f"'{part}' needs a {number} in {known}") from None
+        values = _DEFAULTS | given
+        if values["n"] < 1 or values["p"] > 1 or values["inc"] > 1:
+            raise UserError(f"layers from 1, probability to 1, inc 0 or 1 in {known}")
         red, green, blue = (min(255, round(255 * value)) for value in mean)
-        return cls(magnitude, layers, probability, (red, green, blue))
+        return cls(
+            magnitude=int(values["m"]),
+            layers=int(values["n"]),
+            probability=values["p"],
+            fill=(red, green, blue),
+            deviation=math.inf if values["mstd"] > _UNIFORM_ABOVE else values["mstd"],
+            upper_bound=int(values["mmax"]) or 10,
+            increasing=bool(values["inc"]),
+            posterize_min_bits=posterize_min_bits,
+        )
 
     def apply(
         self,
@@ -361,29 +442,56 @@ class RandAugment:
         out: NDArray[np.uint8],
     ) -> None:
         """Write the augmented images[rows] to `out` (see Augmentation.apply)."""
-        operators, applied, negative, bicubic = self.draw(seed, epoch, indices)
-        table = np.array([level_to_argument(name, self.magnitude) for name in OPERATORS])
-        arguments = table[operators] * np.where(negative & SIGNED[operators], -1.0, 1.0)
-        fill = np.array(self.fill, np.uint8)
-        _apply_all(images, rows, operators, applied, arguments, bicubic, fill, out)
+        decisions = self.draw(seed, epoch, indices)
+        _apply_all(
+            images,
+            rows,
+            decisions.operators,
+            decisions.applied,
+            self.arguments(decisions),
+            decisions.bicubic,
+            np.array(self.fill, np.uint8),
+            out,
+        )
 
-    def draw(
-        self, seed: int, epoch: int, indices: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-        """(B, layers) each: operator, whether applied, whether negated, whether bicubic."""
+    def arguments(self, decisions: Decisions) -> NDArray[np.float64]:
+        """(B, layers) arguments of the operators, signed."""
+        arguments = np.zeros(decisions.operators.shape)
+        for number, name in enumerate(OPERATORS):
+            here = decisions.operators == number
+            values = _arguments(
+                name, decisions.magnitudes[here], decisions.negative[here], self.increasing
+            )
+            if name == "Posterize":
+                values = np.maximum(values, self.posterize_min_bits)
+            arguments[here] = values
+        return arguments
+
+    def draw(self, seed: int, epoch: int, indices: NDArray[np.int64]) -> Decisions:
+        """What happens to the samples `indices` (B,) in an epoch."""
         columns = []
         for layer in range(self.layers):
             first = Draw.RANDAUGMENT + _DRAWS_PER_LAYER * layer
-            bits = counter_hash(seed, epoch, indices, first + 1) >> np.uint64(11)
             columns.append(
                 (
                     integers(len(OPERATORS), seed, epoch, indices, first),
-                    bits * 2.0**-53 < self.probability,
+                    uniform(seed, epoch, indices, first + 1) < self.probability,
                     integers(2, seed, epoch, indices, first + 2) == 1,
                     integers(2, seed, epoch, indices, first + 3) == 1,
+                    self._magnitudes(seed, epoch, indices, layer),
                 )
             )
-        operators, applied, negative, bicubic = (
-            np.stack(values, 1) for values in zip(*columns, strict=True)
-        )
-        return operators, applied, negative, bicubic
+        return Decisions(*(np.stack(values, 1) for values in zip(*columns, strict=True)))
+
+    def _magnitudes(
+        self, seed: int, epoch: int, indices: NDArray[np.int64], layer: int
+    ) -> NDArray[np.float64]:
+        """(B,) of one layer."""
+        values = np.full(len(indices), float(self.magnitude))
+        if self.deviation:
+            chance = uniform(seed, epoch, indices, Draw.RANDAUGMENT_MAGNITUDE + layer)
+            if math.isinf(self.deviation):
+                values *= chance
+            else:
+                values += self.deviation * ndtri(chance)
+        return np.clip(values, 0.0, self.upper_bound)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_ops
 
@@ -12,7 +15,7 @@ from codepath.config import DataConfig
 from codepath.data.augment import Augmentation
 from codepath.data.randaugment import (
     OPERATORS,
-    SIGNED,
+    Decisions,
     RandAugment,
     apply_op,
     level_to_argument,
@@ -36,6 +39,7 @@ TIMM = {
     "TranslateXRel": auto_augment.translate_x_rel,
     "TranslateYRel": auto_augment.translate_y_rel,
 }
+SIGNED = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
 FILL = (125, 123, 114)
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -59,13 +63,15 @@ def on_pillow(image: np.ndarray, name: str, arg: float, resample: str) -> np.nda
     if name == "Posterize" and arg == 0:  # Pillow refuses it; timm's result used to be black
         return np.zeros_like(image)
     arguments = () if name in ("AutoContrast", "Equalize", "Invert") else (arg,)
+    if name == "Posterize":
+        arguments = (int(arg),)
     options = {"resample": FILTERS[resample], "fillcolor": FILL}
     return np.array(TIMM[name](Image.fromarray(image), *arguments, **options))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_every_pixel_equals_timms(name: str) -> None:
-    signs = (1, -1) if SIGNED[OPERATORS.index(name)] else (1,)
+    signs = (1, -1) if name in SIGNED else (1,)
     for magnitude in range(11):
         for sign in signs:
             arg = sign * level_to_argument(name, magnitude)
@@ -85,52 +91,190 @@ def test_blending_factors(name: str, factor: float) -> None:
         )
 
 
-@pytest.mark.parametrize("magnitude", range(11))
-def test_arguments_are_timms(magnitude: int) -> None:
-    timms = rand_augment_ops(magnitude, transforms=list(OPERATORS))
-    for op, name in zip(timms, OPERATORS, strict=True):
-        arguments = op.level_fn(magnitude, {}) if op.level_fn is not None else (0.0,)
-        assert abs(arguments[0]) == level_to_argument(name, magnitude)
+@pytest.mark.parametrize("degrees", [-270, -180, -90, 0, 90, 180, 270])
+def test_right_angles(degrees: float) -> None:
+    """Pillow turns some of them without resampling."""
+    for image in images().values():
+        for resample in FILTERS:
+            got = apply_op(image, "Rotate", degrees, resample, FILL)
+            assert np.array_equal(got, on_pillow(image, "Rotate", degrees, resample))
+
+
+@pytest.mark.parametrize("increasing", [False, True])
+@pytest.mark.parametrize("magnitude", [*range(11), 0.07, 3.3, 9.999, 14.2, 30])
+def test_arguments_are_timms(
+    magnitude: float, increasing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = auto_augment.rand_augment_choices("", increasing)
+    script = Scripted()
+    monkeypatch.setattr(auto_augment, "random", script)
+    for op, name in zip(rand_augment_ops(transforms=names), OPERATORS, strict=True):
+        for script.negative in (False, True):
+            (expected,) = op.level_fn(magnitude, {}) if op.level_fn is not None else (0.0,)
+            assert level_to_argument(name, magnitude, script.negative, increasing) == expected
 
 
 def test_operators_are_timms_list_in_its_order() -> None:
     assert list(OPERATORS) == auto_augment._RAND_TRANSFORMS
 
 
-def test_a_whole_policy_equals_timms_operators_replayed() -> None:
+class Scripted:
+    """In the place of timm's `random`: gives out decisions that were made already."""
+
+    def __init__(self) -> None:
+        self.negative, self.magnitude, self.resample = False, 0.0, FILTERS["bilinear"]
+
+    def random(self) -> float:
+        return 1.0 if self.negative else 0.0
+
+    def gauss(self, *_: float) -> float:
+        return self.magnitude
+
+    uniform = gauss
+
+    def choice(self, _: object) -> Image.Resampling:
+        return self.resample
+
+
+def posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
+    if bits < 1:  # Pillow refuses it; timm's result used to be black
+        return Image.new("RGB", image.size)
+    return auto_augment.posterize(image, bits)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rand-m4-n3",
+        "rand-m2-n1",
+        "rand-m10-n2",
+        "rand-n3-m9-inc1-mstd0.5",
+        "rand-m6-n4-p0.9-mstd101",
+        "rand-m15-n3",
+        "rand-m17-n3-mmax20-inc1",
+        "rand-m30-n4-p1-mmax60-mstd20",
+        "rand-m30-n4-p1-mmax30",
+        "rand-mstd3-mmax0",
+    ],
+)
+def test_a_whole_policy_equals_timm_replayed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm reads the same string, and its operators run with our decisions."""
     rng = np.random.default_rng(3)
-    batch = rng.integers(0, 256, (300, 32, 32, 3)).astype(np.uint8)
-    policy = RandAugment.parse("rand-m4-n3", (0.4914, 0.4822, 0.4465))
+    batch = rng.integers(0, 256, (200, 24, 32, 3)).astype(np.uint8)
+    policy = RandAugment.parse(name, (0.4914, 0.4822, 0.4465))
     assert policy.fill == FILL
-    indices = rng.permutation(50_000)[:300]
+    indices = rng.permutation(50_000)[:200]
     out = np.empty_like(batch)
-    policy.apply(batch, np.arange(300), 7, 11, indices, out)
-    operators, applied, negative, bicubic = policy.draw(7, 11, indices)
-    for b, image in enumerate(batch):
-        for layer in range(3):
-            number = operators[b, layer]
-            if applied[b, layer]:
-                sign = -1 if SIGNED[number] and negative[b, layer] else 1
-                arg = sign * level_to_argument(OPERATORS[number], 4)
-                resample = "bicubic" if bicubic[b, layer] else "bilinear"
-                image = on_pillow(image, OPERATORS[number], arg, resample)
-        assert np.array_equal(out[b], image)
+    policy.apply(batch, np.arange(200), 7, 11, indices, out)
+    made = policy.draw(7, 11, indices)
+
+    timms = auto_augment.rand_augment_transform(name, {"img_mean": FILL})
+    assert timms.num_layers == policy.layers
+    assert all(op.prob == policy.probability for op in timms.ops)
+    script = Scripted()
+    monkeypatch.setattr(auto_augment, "random", script)
+    timms.ops[OPERATORS.index("Posterize")].aug_fn = posterize
+    for op in timms.ops:
+        op.prob = 1.0  # whether an operator applies is decided below
+    for b, pixels in enumerate(batch):
+        image = Image.fromarray(pixels)
+        for layer in range(policy.layers):
+            if made.applied[b, layer]:
+                script.negative = made.negative[b, layer]
+                script.magnitude = float(made.magnitudes[b, layer])
+                script.resample = FILTERS["bicubic" if made.bicubic[b, layer] else "bilinear"]
+                image = timms.ops[made.operators[b, layer]](image)
+        assert np.array_equal(out[b], np.array(image)), b
 
 
-def test_draws_follow_the_policy() -> None:
-    policy = RandAugment.parse("rand-m4-n3", (0.5, 0.5, 0.5))
+PINNED = {
+    "rand-m4-n3": "2055e10c7288c91b",
+    "rand-m2-n1": "701312fd9f57c0df",
+    "rand-m10-n2": "5205470bdddbf745",
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_results_are_pinned(name: str) -> None:
+    """What the experiments' policies do must not change between versions or machines."""
+    batch = np.random.default_rng(5).integers(0, 256, (64, 16, 20, 3)).astype(np.uint8)
+    config = DataConfig(source="cifar10", pad=4, flip=True, randaugment=name)
+    out = np.empty_like(batch)
+    Augmentation.from_config(config, (0.49, 0.48, 0.45)).apply(
+        batch, np.arange(64), 1, 2, np.arange(1000, 1064), out
+    )
+    assert hashlib.sha256(out.tobytes()).hexdigest()[:16] == PINNED[name]
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.8])
+def test_draws_follow_the_policy(probability: float) -> None:
+    policy = RandAugment.parse(f"rand-m4-n3-p{probability}", (0.5, 0.5, 0.5))
     n = 60_000
-    operators, applied, negative, bicubic = policy.draw(0, 0, np.arange(n))
-    for layer in range(3):
-        counts = np.bincount(operators[:, layer], minlength=15)
-        assert ((counts - n / 15) ** 2 / (n / 15)).sum() < 36.1  # 14 degrees, p = 0.001
-    applications = np.bincount(applied.sum(1), minlength=4) / n
-    np.testing.assert_allclose(applications, [1 / 8, 3 / 8, 3 / 8, 1 / 8], atol=0.008)
-    for coin in (applied, negative, bicubic):
-        assert abs(coin.mean() - 0.5) < 0.006
-    draws = np.concatenate([operators, applied, negative, bicubic], 1).astype(float)
+    made = policy.draw(0, 0, np.arange(n))
+    chances = [
+        stats.chisquare(np.bincount(made.operators[:, layer], minlength=15)).pvalue
+        for layer in range(3)
+    ]
+    counts = np.bincount(made.applied.sum(1), minlength=4)
+    expected = n * stats.binom.pmf(np.arange(4), 3, probability)
+    chances.append(stats.chisquare(counts, expected).pvalue)
+    for coin in (made.negative, made.bicubic):
+        for layer in range(3):
+            chances.append(stats.chisquare(np.bincount(coin[:, layer], minlength=2)).pvalue)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        pairs = np.bincount(15 * made.operators[:, one] + made.operators[:, other], minlength=225)
+        chances.append(stats.chisquare(pairs).pvalue)
+    for coin in (made.applied, made.negative, made.bicubic):
+        table = np.histogram2d(made.operators.ravel(), coin.ravel(), (15, 2))[0]
+        chances.append(stats.chi2_contingency(table).pvalue)
+    assert min(chances) > 0.001, chances
+    assert (made.magnitudes == 4).all()
+    draws = np.concatenate(made[:4], 1).astype(float)
     correlation = np.corrcoef(draws.T) - np.eye(12)
     assert np.abs(correlation).max() < 4.5 / np.sqrt(n)
+
+
+def test_magnitudes_are_normal_or_uniform() -> None:
+    n = 40_000
+    normal = RandAugment.parse("rand-m9-n2-mstd0.5", (0.5,) * 3).draw(0, 0, np.arange(n))
+    below = normal.magnitudes[normal.magnitudes < 10]
+    share = stats.norm.cdf(2)
+    assert stats.binomtest(len(below), 2 * n, share).pvalue > 0.001
+    assert stats.kstest(below, lambda x: stats.norm.cdf(x, 9, 0.5) / share).pvalue > 0.001
+    assert normal.magnitudes.max() == 10
+    low = RandAugment.parse("rand-m1-n1-mstd2-mmax5", (0.5,) * 3).draw(0, 0, np.arange(n))
+    assert (low.magnitudes.min(), low.magnitudes.max()) == (0, 5)
+    flat = RandAugment.parse("rand-m8-n2-mstd101", (0.5,) * 3).draw(0, 0, np.arange(n))
+    assert stats.kstest(flat.magnitudes.ravel(), stats.uniform(0, 8).cdf).pvalue > 0.001
+    for made in (normal, flat):
+        layers = [made.magnitudes, made.operators, made.applied, made.negative, made.bicubic]
+        correlation = np.corrcoef(np.concatenate(layers, 1).astype(float).T) - np.eye(10)
+        assert np.abs(correlation).max() < 4.5 / np.sqrt(n)
+
+
+def test_a_deviation_changes_the_magnitudes_alone() -> None:
+    plain, varied = (
+        RandAugment.parse(name, (0.5,) * 3).draw(3, 1, np.arange(500))
+        for name in ("rand-m4-n3", "rand-m4-n3-mstd1")
+    )
+    assert all(np.array_equal(x, y) for x, y in zip(plain[:4], varied[:4], strict=True))
+    assert len(np.unique(varied.magnitudes)) > 1400
+
+
+def test_posterize_to_no_bits() -> None:
+    """By default a black image; with the switch the highest bit stays."""
+    image = images()["noise"]
+    decisions = Decisions(
+        np.full((1, 1), OPERATORS.index("Posterize")),
+        *(np.ones((1, 1), bool),) * 3,
+        np.full((1, 1), 2.0),
+    )
+    for least, expected in ((0, np.zeros_like(image)), (1, image & 128)):
+        policy = RandAugment.parse("rand-m2-n1", (0.5,) * 3, posterize_min_bits=least)
+        bits = policy.arguments(decisions)[0, 0]
+        assert np.array_equal(apply_op(image, "Posterize", bits), expected)
+    with pytest.raises(UserError, match="must be 0 or 1"):
+        RandAugment.parse("rand-m2-n1", (0.5,) * 3, posterize_min_bits=2)
 
 
 def test_augmentation_depends_on_the_sample_alone() -> None:
@@ -154,9 +298,15 @@ def test_augmentation_depends_on_the_sample_alone() -> None:
     [
         ("rnd-m4-n3", "unknown RandAugment policy"),
         ("rand-m4-x3", "unknown part 'x3'"),
-        ("rand-m2.5-n1", "whole numbers"),
-        ("rand-m11-n1", "magnitude 0 to 10"),
+        ("rand-m-n1", "unknown part 'm'"),
+        ("rand-m9-tweights", "unknown part 'tweights'"),
+        ("rand-m4-mstdinf", "unknown part 'mstdinf'"),
+        ("rand-m2.5-n1", "'m2.5' needs a whole number"),
+        ("rand-m2-mstd0.5.1", "'mstd0.5.1' needs a number"),
         ("rand-m4-n0", "layers from 1"),
+        ("rand-m4-p1.5", "probability to 1"),
+        ("rand-m4-inc2", "inc 0 or 1"),
+        ("rand-m4-n1-m5", "m stands twice"),
     ],
 )
 def test_policies_that_are_none(policy: str, message: str) -> None:

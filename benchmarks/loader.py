@@ -1,0 +1,263 @@
+"""Loading CIFAR-10: our torch and FFCV backends against a plain torch DataLoader.
+
+The DataLoader has the same images in memory, timm's RandAugment on Pillow, torchvision's crop and
+flip, as many worker processes as the others have threads, and yields uint8 batches too. Epochs
+are interleaved in one run. First batches and memory are measured in fresh processes, with
+compiled kernels on disk and FFCV's file written. Rows go to results/benchmarks/loader.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks._rows import FOLDER, write_rows
+from codepath.config import STATISTICS, DataConfig
+from codepath.runtime import REPO_ROOT, available_cores
+
+RECIPES = ("", "rand-m4-n3", "rand-m2-n1")
+ON_PILLOW = {"rand-m2-n1": "rand-m3-n1"}
+"""Posterize to 0 bits, as in rand-m2, is an error in today's Pillow: the DataLoader gets m3."""
+REFERENCE = "DataLoader"
+PROBED_BATCHES = 40
+"""Batches that a fresh process loads before its memory is read."""
+
+
+class Batches(Protocol):
+    """Any of the rivals."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+class _PillowImages(torch.utils.data.Dataset):
+    """What torchvision's CIFAR10 does, with images that are in memory already."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Any) -> None:
+        self.images, self.labels, self.transform = images, labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def policy_of(loader: str, recipe: str) -> str:
+    """The RandAugment policy that a loader gets for a recipe."""
+    return ON_PILLOW.get(recipe, recipe) if loader == REFERENCE else recipe
+
+
+def loaders_here() -> list[str]:
+    """The rivals that can run here, the reference first."""
+    return [REFERENCE, "torch", *(["ffcv"] if importlib.util.find_spec("ffcv") else [])]
+
+
+def make_loader(
+    loader: str, recipe: str, images: np.ndarray, labels: np.ndarray, batch: int, folder: Path
+) -> Batches:
+    """A rival over images (n, H, W, 3) and labels (n,); FFCV's file lies in `folder`."""
+    policy = policy_of(loader, recipe)
+    mean, std = STATISTICS["cifar10"]
+    if loader == REFERENCE:
+        from timm.data.auto_augment import rand_augment_transform
+        from torchvision import transforms
+
+        fill = tuple(min(255, round(255 * value)) for value in mean)
+        steps = [rand_augment_transform(policy, {"img_mean": fill})] if policy else []
+        steps += [
+            transforms.RandomCrop(images.shape[1], padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.PILToTensor(),
+        ]
+        return torch.utils.data.DataLoader(
+            _PillowImages(images, labels, transforms.Compose(steps)),
+            batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=available_cores(),
+            persistent_workers=True,
+        )
+    from codepath.data import ImageSet, LoaderOptions, Split, training_loader
+
+    split = Split(images, labels)
+    names = tuple(map(str, range(10)))
+    return training_loader(
+        ImageSet("cifar10", "benchmark", split, split, names, mean, std),
+        DataConfig(source="cifar10", pad=4, flip=True, randaugment=policy),
+        batch,
+        seed=0,
+        options=LoaderOptions(loader, folder),
+    )
+
+
+def epoch_seconds(loaders: dict[str, Batches], turns: int) -> dict[str, list[float]]:
+    """Seconds of `turns` epochs of each loader after one to warm up, taken in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in loaders}
+    for turn in range(turns + 1):
+        for name, loader in loaders.items():
+            if hasattr(loader, "set_epoch"):
+                loader.set_epoch(turn)
+            started = time.perf_counter()
+            batches = sum(1 for _ in loader)
+            if batches != len(loader):
+                raise RuntimeError(f"{name} gave {batches} batches, {len(loader)} expected")
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def resident_mib() -> float:
+    """Memory of this process and its children; what they share counts once. Linux alone."""
+    try:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        held = 0
+        for pid in ("self", *children):
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            held += next(int(s.split()[1]) for s in rollup.splitlines() if s.startswith("Pss:"))
+    except OSError:
+        return float("nan")
+    return held / 1024
+
+
+def probe(loader: str, recipe: str, batch: int, folder: Path) -> dict[str, float]:
+    """Seconds to the first batch, imports of the loader's packages included, and memory."""
+    images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
+    started = time.perf_counter()
+    batches = iter(make_loader(loader, recipe, images, labels, batch, folder))
+    next(batches)
+    first = time.perf_counter() - started
+    for _ in range(PROBED_BATCHES):
+        if next(batches, None) is None:
+            break
+    return {"first_batch_seconds": first, "memory_mib": resident_mib()}
+
+
+def fresh_probe(loader: str, recipe: str, batch: int, folder: Path) -> dict[str, float]:
+    """`probe` in a process of its own."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.loader", "--batch", str(batch)),
+            *("--probe", loader, recipe, str(folder)),
+        ],
+        cwd=REPO_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{loader} {recipe}: {done.stderr.strip()}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(
+    recipe: str, images: np.ndarray, labels: np.ndarray, batch: int, turns: int, probes: int
+) -> list[dict[str, Any]]:
+    """A row for each loader; medians over turns and fresh processes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "images.npy", images)
+        np.save(folder / "labels.npy", labels)
+        loaders = {
+            loader: make_loader(loader, recipe, images, labels, batch, folder)
+            for loader in loaders_here()
+        }
+        seconds = epoch_seconds(loaders, turns)
+        counted = {loader: len(batches) * batch for loader, batches in loaders.items()}
+        loaders.clear()  # the workers end: fresh processes have the machine to themselves
+        rows = []
+        for loader, times in seconds.items():
+            found = [fresh_probe(loader, recipe, batch, folder) for _ in range(probes)]
+            ratios = [a / b for a, b in zip(seconds[REFERENCE], times, strict=True)]
+            rows.append(
+                {
+                    "recipe": recipe or "none",
+                    "loader": loader,
+                    "policy": policy_of(loader, recipe) or "none",
+                    "images_per_second": round(counted[loader] / statistics.median(times), 1),
+                    "slowest": round(counted[loader] / max(times), 1),
+                    "fastest": round(counted[loader] / min(times), 1),
+                    "ratio": round(statistics.median(ratios), 3),
+                    **{
+                        key: round(statistics.median(one[key] for one in found), 3)
+                        for key in found[0]
+                    },
+                    "images": counted[loader],
+                    "turns": turns,
+                    "processes": probes,
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="CIFAR-10; default: CODEPATH_CIFAR10_IMAGES")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--images", type=int, default=20_000, help="of the training split")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--turns", type=int, default=5, help="epochs of each loader")
+    parser.add_argument("--probes", type=int, default=3, help="fresh processes of each loader")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
+    parser.add_argument("--probe", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.probe:
+        loader, recipe, folder = options.probe
+        print(json.dumps(probe(loader, recipe, options.batch, Path(folder))))
+        return
+
+    from codepath.data import load_image_set
+
+    console = Console(width=120)
+    whole = load_image_set("cifar10", options.data)
+    images = np.ascontiguousarray(whole.train.images[: options.images])
+    labels = whole.train.labels[: options.images]
+    table = Table(
+        title=f"Loading {len(images):,} images ({whole.source}), batch {options.batch}, "
+        f"{available_cores()} workers or threads, median of {options.turns} turns"
+    )
+    for heading in ("recipe", "loader", "policy"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("images/s", "times DataLoader", "first batch", "memory"):
+        table.add_column(heading, justify="right")
+    rows = []
+    for recipe in options.recipes:
+        with console.status(recipe or "no RandAugment"):
+            found = measure(recipe, images, labels, options.batch, options.turns, options.probes)
+        for row in found:
+            table.add_row(
+                row["recipe"],
+                row["loader"],
+                row["policy"],
+                f"{row['images_per_second']:,.0f}",
+                f"{row['ratio']:.2f}",
+                f"{row['first_batch_seconds']:.2f} s",
+                f"{row['memory_mib']:.0f} MiB",
+            )
+        settings = {"source": whole.source, "batch": options.batch, "workers": available_cores()}
+        rows += [row | settings for row in found]
+    console.print(table)
+    console.print(f"wrote {write_rows('loader', rows, options.out)}")
+
+
+if __name__ == "__main__":
+    main()
