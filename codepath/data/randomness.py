@@ -24,7 +24,9 @@ class Draw(IntEnum):
     FLIP = 3
     REMOVED_PATHS = 4
     RANDAUGMENT = 16
-    """The first of a RandAugment policy's draws; the last value."""
+    """The first of a RandAugment policy's draws, which are as many as its layers ask for."""
+    RESIZED_CROP = 1 << 20
+    """The first of a random resized crop's draws; the last value."""
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -50,6 +52,11 @@ def integers(
     """Uniform integers in [0, below), one per index; bias under below / 2^32."""
     bits = counter_hash(seed, epoch, indices, draw) >> np.uint64(32)
     return ((bits * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
+
+
+def uniforms(seed: int, epoch: int, indices: NDArray[np.int64], draw: int) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1), one per index, multiples of 2^-53."""
+    return (counter_hash(seed, epoch, indices, draw) >> np.uint64(11)) * 2.0**-53
 
 
 def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
