@@ -1,6 +1,7 @@
 """Images in, batches out: the only package that knows where images come from."""
 
-from codepath.data.datasets import ImageSet, Split, load_image_set, source_names
+from codepath.data.datasets import Images, ImageSet, Split, load_image_set, source_names
+from codepath.data.files import FileSet, FileSplit
 from codepath.data.loaders import (
     Batch,
     Loader,
@@ -13,7 +14,10 @@ from codepath.data.loaders import (
 
 __all__ = [
     "Batch",
+    "FileSet",
+    "FileSplit",
     "ImageSet",
+    "Images",
     "Loader",
     "LoaderOptions",
     "Normalize",

@@ -56,7 +56,8 @@ def integers(
 
 def uniforms(seed: int, epoch: int, indices: NDArray[np.int64], draw: int) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1), one per index, multiples of 2^-53."""
-    return (counter_hash(seed, epoch, indices, draw) >> np.uint64(11)) * 2.0**-53
+    bits = counter_hash(seed, epoch, indices, draw) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:

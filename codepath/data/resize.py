@@ -136,14 +136,12 @@ def _columns_first(H: int, W: int, height: int, width: int) -> bool:
 @numba.njit(nogil=True, cache=True)
 def _resize(
     image: NDArray[np.uint8],
-    left: np.float32,
-    top: np.float32,
-    right: np.float32,
-    bottom: np.float32,
+    edges: NDArray[np.float32],
     width: int,
     height: int,
     bicubic: bool,
 ) -> NDArray[np.uint8]:
+    left, top, right, bottom = edges
     H, W, _ = image.shape
     down = _coefficients(H, top, bottom, height, bicubic)
     across = _coefficients(W, left, right, width, bicubic)
@@ -189,9 +187,9 @@ def resize(
     left, top, right, bottom = box or (0, 0, W, H)
     if not (0 <= left < right <= W and 0 <= top < bottom <= H) or min(size) < 1:
         raise UserError(f"cannot resize the box {box} of {W} x {H} pixels to {size}")
-    edges = (np.float32(edge) for edge in (left, top, right, bottom))
+    edges = np.array([left, top, right, bottom], np.float32)
     resized: NDArray[np.uint8] = _resize(
-        np.ascontiguousarray(image), *edges, size[0], size[1], filter == "bicubic"
+        np.ascontiguousarray(image), edges, size[0], size[1], filter == "bicubic"
     )
     return resized
 
