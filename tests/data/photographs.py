@@ -25,14 +25,14 @@ def photograph(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def make_folders(root: Path) -> Path:
+def make_folders(root: Path, wnids: tuple[str, ...] = WNIDS) -> Path:
     """train/WNID/*.JPEG and val/WNID/*.JPEG."""
-    for k, wnid in enumerate(WNIDS):
+    for k, wnid in enumerate(wnids):
         for split, count in (("train", TRAIN), ("val", VAL)):
             folder = root / split / wnid
             folder.mkdir(parents=True)
             for i in range(count):
-                (folder / _name(split, k, i)).write_bytes(photograph(_seed(split, k, i)))
+                (folder / _name(split, k, i, wnids)).write_bytes(photograph(_seed(split, k, i)))
     return root
 
 
@@ -75,10 +75,10 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _name(split: str, k: int, i: int) -> str:
+def _name(split: str, k: int, i: int, wnids: tuple[str, ...] = WNIDS) -> str:
     if split == "train":
-        return f"{WNIDS[k]}_{i:04d}.JPEG"
-    return f"ILSVRC2012_val_{i * len(WNIDS) + k + 1:08d}.JPEG"
+        return f"{wnids[k]}_{i:04d}.JPEG"
+    return f"ILSVRC2012_val_{i * len(wnids) + k + 1:08d}.JPEG"
 
 
 def _seed(split: str, k: int, i: int) -> int:
