@@ -84,6 +84,14 @@ class DataConfig:
             f"ratio is {self.ratio}, must be two rising positive numbers",
         )
 
+    def words(self) -> str:
+        """The augmentation in words, in the order in which it is done."""
+        crop = f"random resized crop {self.crop}" if self.crop else ""
+        pad = f"pad {self.pad} and crop" if self.pad else ""
+        flip = "flip" if self.flip else ""
+        steps = [crop, flip, self.randaugment] if crop else [self.randaugment, pad, flip]
+        return ", ".join(step for step in steps if step) or "no augmentation"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:

@@ -158,6 +158,22 @@ def test_imagenet_says_what_to_put_where(tmp_path: Path) -> None:
     assert_one_clear_line(done, "ILSVRC2012_img_train.tar", str(tmp_path), "--data")
 
 
+def test_data_is_described_and_drawn(tmp_path: Path) -> None:
+    described = call("data", "info", "digits").stdout.splitlines()
+    assert described[:2] == [
+        "digits: scikit-learn digits",
+        "train 1,297 images of 10 classes, 124 to 133 a class; 8 x 8 pixels, 1 channel",
+    ]
+    assert len(described) == 4 + 10
+    picture = tmp_path / "sheet.png"
+    drawn = call("data", "show", "table2-digits", "--scale", "demo", "--picture", str(picture))
+    assert drawn.returncode == 0, drawn.stderr
+    assert picture.stat().st_size > 10_000
+    command = ("data", "show", "table2-digits", "--picture", str(tmp_path / "sheet.bmp"))
+    assert_one_clear_line(call(*command), "a picture is one of .png, .pdf, .svg")
+    assert_one_clear_line(call(*command, "--epoch", "0"), "counted from 1")
+
+
 def test_imagenet_runs_end_to_end_on_a_made_up_subset(tmp_path: Path) -> None:
     """Ten classes and a small network; the source says in words that it is a subset."""
     data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))

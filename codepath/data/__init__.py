@@ -11,6 +11,7 @@ from codepath.data.loaders import (
     evaluation_loader,
     training_loader,
 )
+from codepath.data.preview import Preview, describe_images, preview
 
 __all__ = [
     "Batch",
@@ -21,10 +22,13 @@ __all__ = [
     "Loader",
     "LoaderOptions",
     "Normalize",
+    "Preview",
     "Split",
     "choose_backend",
+    "describe_images",
     "evaluation_loader",
     "load_image_set",
+    "preview",
     "source_names",
     "training_loader",
 ]

@@ -106,6 +106,15 @@ class FileSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of an image by its header; UserError where it is damaged."""
+        name = self.files.name(index)
+        try:
+            with Image.open(io.BytesIO(self.files.read(index))) as image:
+                return image.size
+        except OSError as error:
+            raise UserError(f"cannot read the image {name} ({error}); get it again") from None
+
     def image(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3): the image in its own size."""
         return decode(self.files.read(index), self.files.name(index))
