@@ -73,7 +73,7 @@ replicate-cifar10: $(STAMP) ## train and measure Table 2's CIFAR-10 networks (SC
 replicate-cifar100: $(STAMP) ## the same for CIFAR-100
 	$(call replicate,table2-cifar100)
 
-replicate-imagenet: $(STAMP) ## the same for ImageNet (for now: check the data)
+replicate-imagenet: $(STAMP) ## the same for ImageNet (DATA=folder with its archives or train/ and val/)
 	$(call replicate,table2-imagenet)
 
 figures: $(STAMP) ## redraw paper/figures from results/

@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 codes = typer.Typer(help="Coding schemes.", no_args_is_help=True)
 app.add_typer(codes, name="codes")
+data_sets = typer.Typer(help="Data sets and augmentation.", no_args_is_help=True)
+app.add_typer(data_sets, name="data")
 
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `codepath list`.")]
 Scale = Annotated[
@@ -322,6 +324,54 @@ def list_schemes() -> None:
             f"{name:18} d = {scheme.min_distance:2}, {scheme.pairs_at_min_distance:7,} pairs at d, "
             f"{sums.min()} to {sums.max()} classes per path"
         )
+
+
+@data_sets.command("info")
+def describe_data(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="digits, cifar10, cifar100 or imagenet.")
+    ],
+    data: Data = None,
+    subset: Annotated[bool, typer.Option("--subset", help="Fewer images are meant.")] = False,
+) -> None:
+    """Where the images come from, in words, their sizes, and how many of each class."""
+    from codepath.data import describe_images, load_image_set
+
+    for line in describe_images(load_image_set(source, data, subset=subset)):
+        typer.echo(line)
+
+
+@data_sets.command("show")
+def show_data(
+    name: Name,
+    picture: Annotated[Path, typer.Option(help="File to write (.png, .pdf or .svg).")],
+    scale: Scale = None,
+    seed: Seed = 0,
+    epoch: Annotated[int, typer.Option(help="The first epoch, counted from 1.")] = 1,
+    epochs: Annotated[int, typer.Option(help="How many epochs.")] = 8,
+    number: Annotated[int, typer.Option("--images", help="How many images.")] = 8,
+    settings: Settings = None,
+    data: Data = None,
+) -> None:
+    """Draw training images as an experiment's runs see them, epoch by epoch."""
+    from codepath.data import load_image_set, preview
+    from codepath.figures.sheet import draw_sheet
+
+    if min(epoch, epochs, number) < 1:
+        raise UserError("--epoch, --epochs and --images are counted from 1")
+    recipe = _planned(name, scale, seed, 1, settings)[0].data
+    images = load_image_set(recipe.source, data, recipe.crop, recipe.subset)
+    shown = range(epoch - 1, epoch - 1 + epochs)
+    sheet = preview(images, recipe, seed, shown, number)
+    draw_sheet(
+        sheet.originals,
+        sheet.augmented,
+        [images.class_names[k] for k in images.train.labels[sheet.indices]],
+        [f"epoch {number + 1}" for number in shown],
+        f"{images.source}\n{recipe.words()}, seed {seed}",
+        picture,
+    )
+    typer.echo(f"wrote {_shown(picture)}")
 
 
 @app.command()

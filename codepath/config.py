@@ -62,9 +62,35 @@ class DataConfig:
     flip: bool = False
     randaugment: str = ""
     """timm's name of a RandAugment policy, such as rand-m4-n3; empty for none."""
+    crop: int = 0
+    """Side of the random resized crops, and of the central ones in evaluation, of images of many
+    sizes; 0: the source's own."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Least and largest share of an image's area in a random resized crop."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width by height of a random resized crop before it is resized."""
+    subset: bool = False
+    """Whether fewer images than the data set has are meant."""
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
+        _require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
+        _require(
+            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1,
+            f"scale is {self.scale}, must be two rising numbers in (0, 1]",
+        )
+        _require(
+            len(self.ratio) == 2 and 0 < self.ratio[0] <= self.ratio[1],
+            f"ratio is {self.ratio}, must be two rising positive numbers",
+        )
+
+    def words(self) -> str:
+        """The augmentation in words, in the order in which it is done."""
+        crop = f"random resized crop {self.crop}" if self.crop else ""
+        pad = f"pad {self.pad} and crop" if self.pad else ""
+        flip = "flip" if self.flip else ""
+        steps = [crop, flip, self.randaugment] if crop else [self.randaugment, pad, flip]
+        return ", ".join(step for step in steps if step) or "no augmentation"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from codepath.config import RunConfig
-from codepath.data import ImageSet, LoaderOptions, Normalize, evaluation_loader, load_image_set
+from codepath.data import Images, LoaderOptions, Normalize, evaluation_loader, load_image_set
 from codepath.evaluate import (
     binary_scores,
     measure_accuracy,
@@ -48,7 +48,7 @@ def run(
     run_dir = places.run_dir(config)
     title = f"{config.experiment} {config.name}"
     if not is_done(run_dir, config):
-        images = load_image_set(config.data.source, data)
+        images = _load(config, data)
         device = choose_device()
         folder = data if data is not None and data.is_dir() else Path("data")
         options = LoaderOptions(backend, folder / "betons")
@@ -64,15 +64,19 @@ def run(
     collect(places.results, [run_dir])
 
 
+def _load(config: RunConfig, data: Path | None) -> Images:
+    return load_image_set(config.data.source, data, config.data.crop, config.data.subset)
+
+
 def evaluate_run(
     run_dir: Path,
-    images: ImageSet | None = None,
+    images: Images | None = None,
     device: torch.device | None = None,
     data: Path | None = None,
 ) -> None:
     """Measure a trained run and write its rows to RUN/rows, its outputs to RUN/predictions."""
     config = read_config(run_dir)
-    images = images or load_image_set(config.data.source, data)
+    images = images or _load(config, data)
     device = device or choose_device()
     commit, dirty = git_state()
     provenance = Provenance(
@@ -98,7 +102,7 @@ def evaluate_run(
             path.unlink(missing_ok=True)
 
 
-def _measurements(run_dir: Path, images: ImageSet, device: torch.device) -> Iterator[Measurement]:
+def _measurements(run_dir: Path, images: Images, device: torch.device) -> Iterator[Measurement]:
     config, model = load_trained(run_dir, device)
     normalize = Normalize(images.mean, images.std).to(device)
     test = evaluation_loader(images.test)

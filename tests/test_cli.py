@@ -14,6 +14,7 @@ import torch
 
 from codepath import store
 from codepath.runtime import REPO_ROOT
+from tests.data.photographs import make_folders
 
 CODEPATH = [sys.executable, "-m", "codepath.cli"]
 SHORT = ["run", "table2-digits", "--set", "train.epochs=4"]
@@ -155,6 +156,47 @@ def test_a_folder_that_cannot_be_written() -> None:
 def test_imagenet_says_what_to_put_where(tmp_path: Path) -> None:
     done = call("run", "table2-imagenet", "--data", str(tmp_path), "--runs", str(tmp_path / "runs"))
     assert_one_clear_line(done, "ILSVRC2012_img_train.tar", str(tmp_path), "--data")
+
+
+def test_data_is_described_and_drawn(tmp_path: Path) -> None:
+    described = call("data", "info", "digits").stdout.splitlines()
+    assert described[:2] == [
+        "digits: scikit-learn digits",
+        "train 1,297 images of 10 classes, 124 to 133 a class; 8 x 8 pixels, 1 channel",
+    ]
+    assert len(described) == 4 + 10
+    picture = tmp_path / "sheet.png"
+    drawn = call("data", "show", "table2-digits", "--scale", "demo", "--picture", str(picture))
+    assert drawn.returncode == 0, drawn.stderr
+    assert picture.stat().st_size > 10_000
+    command = ("data", "show", "table2-digits", "--picture", str(tmp_path / "sheet.bmp"))
+    assert_one_clear_line(call(*command), "a picture is one of .png, .pdf, .svg")
+    assert_one_clear_line(call(*command, "--epoch", "0"), "counted from 1")
+
+
+def test_imagenet_runs_end_to_end_on_a_made_up_subset(tmp_path: Path) -> None:
+    """Ten classes and a small network; the source says in words that it is a subset."""
+    data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
+    settings = (
+        "model.name=coded_resnext20_10x4d",
+        "model.num_classes=10",
+        "data.crop=16",
+        "train.warmup_epochs=0",
+        "train.epochs=1",
+        "train.batch_size=10",
+        "evaluation.removal_block=4",
+    )
+    command = ["run", "table2-imagenet", "--data", str(data), "--runs", str(tmp_path / "runs")]
+    command += ["--scale", "paper", *(word for s in settings for word in ("--set", s))]
+    assert_one_clear_line(call(*command), "train holds 50 images of 10 classes", "data.subset=true")
+    done = call(*command, "--set", "data.subset=true")
+    assert done.returncode == 0, done.stderr
+    accuracy = store.read_rows(tmp_path / "runs" / "paper" / "results", "accuracy")
+    assert sorted(accuracy["model"]) == ["baseline", "coded"]
+    assert (accuracy["n"] == 20).all()
+    assert accuracy["source"].iloc[0] == (
+        "ImageNet subset from folders: 50 training and 20 validation images of 10 classes"
+    )
 
 
 def test_data_without_the_expected_classes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Images in, batches out: the only package that knows where images come from."""
 
-from codepath.data.datasets import ImageSet, Split, load_image_set, source_names
+from codepath.data.datasets import Images, ImageSet, Split, load_image_set, source_names
+from codepath.data.files import FileSet, FileSplit
 from codepath.data.loaders import (
     Batch,
     Loader,
@@ -10,17 +11,24 @@ from codepath.data.loaders import (
     evaluation_loader,
     training_loader,
 )
+from codepath.data.preview import Preview, describe_images, preview
 
 __all__ = [
     "Batch",
+    "FileSet",
+    "FileSplit",
     "ImageSet",
+    "Images",
     "Loader",
     "LoaderOptions",
     "Normalize",
+    "Preview",
     "Split",
     "choose_backend",
+    "describe_images",
     "evaluation_loader",
     "load_image_set",
+    "preview",
     "source_names",
     "training_loader",
 ]

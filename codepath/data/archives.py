@@ -86,20 +86,17 @@ def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> Imag
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name with forward slashes, content) of all files, in order of their names."""
     if path.is_dir():
-        for file in _shown(sorted(path.rglob("*")), path):
+        for file in shown(sorted(path.rglob("*")), path):
             if file.is_file():
                 yield file.relative_to(path).as_posix(), file.read_bytes()
         return
     try:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
-            for member in members:
-                name = PurePosixPath(member.name)
-                if name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"{path}: unsafe path '{member.name}' in the archive")
+            refuse_unsafe(members, path)
             content = {}
             # In the archive's order: going back and forth in a compressed file is slow.
-            for member in _shown(members, path):
+            for member in shown(members, path):
                 if member.isfile():
                     stream = archive.extractfile(member)
                     assert stream is not None
@@ -111,7 +108,15 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
     yield from sorted(content.items())
 
 
-def _shown(items: Sequence[_Item], path: Path) -> Iterable[_Item]:
+def refuse_unsafe(members: Iterable[tarfile.TarInfo], path: Path) -> None:
+    """Raise UserError where a member of the archive at `path` points outside of it."""
+    for member in members:
+        name = PurePosixPath(member.name)
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(f"{path}: unsafe path '{member.name}' in the archive")
+
+
+def shown(items: Sequence[_Item], path: Path) -> Iterable[_Item]:
     """`items`, with a progress bar where a person watches."""
     return track(items, f"reading {path.name}", transient=True, disable=not sys.stdout.isatty())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from codepath.config import DataConfig
 from codepath.data.kernels import crop_flip
 from codepath.data.randaugment import RandAugment
 from codepath.data.randomness import Draw, integers
+from codepath.data.resize import crop_draws, random_resized_crop_boxes, resized_crop
+from codepath.runtime import UserError
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,59 @@ class Augmentation:
         left = integers(places, *draws, Draw.CROP_X)
         mirrored = integers(2, *draws, Draw.FLIP) == 1
         crop_flip(images, rows, top, left, mirrored & self.flip, self.pad, out)
+
+
+@dataclass(frozen=True)
+class CropAugmentation:
+    """Random resized crop, then flip, then RandAugment: the order for ImageNet."""
+
+    crop: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    flip: bool = False
+    randaugment: RandAugment | None = None
+
+    @classmethod
+    def from_config(
+        cls, config: DataConfig, mean: tuple[float, ...], crop: int
+    ) -> CropAugmentation:
+        """The augmentation of training images that a configuration asks for.
+
+        Args:
+            config: the configuration; UserError for `pad`, which is for images of one size, and
+                for a RandAugment policy that is none.
+            mean: see `Augmentation.from_config`.
+            crop: side of the images.
+        """
+        if config.pad:
+            raise UserError(f"data.pad is for images of one size: leave it out for {config.source}")
+        policy = RandAugment.parse(config.randaugment, mean) if config.randaugment else None
+        return cls(crop, config.scale, config.ratio, config.flip, policy)
+
+    def apply(
+        self,
+        image: Callable[[int], NDArray[np.uint8]],
+        seed: int,
+        epoch: int,
+        indices: NDArray[np.int64],
+        out: NDArray[np.uint8],
+    ) -> None:
+        """Write the augmented images to `out`.
+
+        Args:
+            image: gives the (H, W, 3) image of an index.
+            seed, epoch: of the run.
+            indices: (B,) which images; the draws depend on them.
+            out: (B, crop, crop, 3).
+        """
+        draws, bicubic = crop_draws(seed, epoch, indices)
+        mirrored = integers(2, seed, epoch, indices, Draw.FLIP) == 1
+        for b, index in enumerate(indices.tolist()):
+            whole = image(index)
+            size = np.array([[whole.shape[1], whole.shape[0]]])
+            box = random_resized_crop_boxes(size, draws[b : b + 1], self.scale, self.ratio)[0]
+            cut = resized_crop(whole, box, self.crop, "bicubic" if bicubic[b] else "bilinear")
+            out[b] = cut[:, ::-1] if self.flip and mirrored[b] else cut
+        if self.randaugment is not None:
+            places = np.arange(len(indices))
+            self.randaugment.apply(out.copy(), places, seed, epoch, indices, out)

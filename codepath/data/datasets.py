@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.runtime import unknown_name
+from codepath.data.files import FileSet
+from codepath.runtime import UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -88,30 +89,43 @@ def _cifar(name: str) -> Callable[[Path | None], ImageSet]:
     return load
 
 
-def _imagenet(data: Path | None) -> ImageSet:
-    from codepath.data.imagenet import load_imagenet
-
-    load_imagenet(data)
+Images = ImageSet | FileSet
+"""A data set in memory or in its files."""
 
 
 _SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
     "digits": _digits,
     "cifar10": _cifar("cifar10"),
     "cifar100": _cifar("cifar100"),
-    "imagenet": _imagenet,
 }
+_IN_FILES = "imagenet"
 
 
 def source_names() -> list[str]:
     """Names that `load_image_set` knows."""
-    return sorted(_SOURCES)
+    return sorted([*_SOURCES, _IN_FILES])
 
 
-def load_image_set(source: str, data: Path | None = None) -> ImageSet:
+def load_image_set(
+    source: str, data: Path | None = None, crop: int = 0, subset: bool = False
+) -> Images:
     """The data set of a source, from `data` where the source needs files.
+
+    Args:
+        source: one of `source_names()`.
+        data: where its files are.
+        crop: side of the images that loaders yield, of a source whose images have many sizes;
+            0: the source's own.
+        subset: whether fewer images than the data set has are meant.
 
     Raises UserError for an unknown name, and where the files are absent or damaged.
     """
+    if source == _IN_FILES:
+        from codepath.data.imagenet import load_imagenet
+
+        return load_imagenet(data, crop, subset)
     if source not in _SOURCES:
-        raise unknown_name("data source", source, _SOURCES)
+        raise unknown_name("data source", source, source_names())
+    if crop or subset:
+        raise UserError(f"data.crop and data.subset are for {_IN_FILES}: leave them out")
     return _SOURCES[source](data)

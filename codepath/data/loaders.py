@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from codepath.config import DataConfig
-from codepath.data.augment import Augmentation
-from codepath.data.datasets import ImageSet, Split
+from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.datasets import Images, Split
+from codepath.data.files import FileSet, FileSplit
 from codepath.data.prefetch import prefetched
 from codepath.data.randomness import permutation
 from codepath.runtime import UserError, available_cores, unknown_name
@@ -188,14 +189,16 @@ def make_batch(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> B
     )
 
 
-def choose_backend(images: ImageSet, options: LoaderOptions) -> tuple[str, str]:
+def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
     """(backend, why): "ffcv" or "torch", and the reason where FFCV was left out."""
     if options.backend not in BACKENDS:
         raise unknown_name("loader", options.backend, BACKENDS)
     if options.backend == "torch":
         return "torch", ""
     reason = ""
-    if images.image_shape[0] != 3:
+    if isinstance(images, FileSet):
+        reason = "FFCV's files hold images of one size here"
+    elif images.image_shape[0] != 3:
         reason = f"FFCV stores RGB images, {images.dataset} has {images.image_shape[0]} channel"
     elif importlib.util.find_spec("ffcv") is None:
         reason = "FFCV is not installed, `codepath doctor` says why"
@@ -207,7 +210,7 @@ def choose_backend(images: ImageSet, options: LoaderOptions) -> tuple[str, str]:
 
 
 def training_loader(
-    images: ImageSet,
+    images: Images,
     config: DataConfig,
     batch_size: int,
     seed: int,
@@ -218,6 +221,12 @@ def training_loader(
     Both backends yield the same bytes in the same order.
     """
     options = options or LoaderOptions()
+    if isinstance(images, FileSet):
+        from codepath.data.file_loader import FileLoader
+
+        choose_backend(images, options)
+        crops = CropAugmentation.from_config(config, images.mean, images.train.crop)
+        return FileLoader(images.train, batch_size, crops, shuffle=True, seed=seed)
     augmentation = Augmentation.from_config(config, images.mean)
     backend, _ = choose_backend(images, options)
     if backend == "torch":
@@ -229,6 +238,10 @@ def training_loader(
     return FfcvLoader(path, len(images.train), batch_size, augmentation, seed)
 
 
-def evaluation_loader(split: Split, batch_size: int = 500) -> Loader:
+def evaluation_loader(split: Split | FileSplit, batch_size: int = 500) -> Loader:
     """Every image of a split once, in order, unaugmented."""
+    if isinstance(split, FileSplit):
+        from codepath.data.file_loader import FileLoader
+
+        return FileLoader(split, batch_size)
     return ArrayLoader(split, batch_size)

@@ -25,8 +25,10 @@ class Draw(IntEnum):
     REMOVED_PATHS = 4
     RANDAUGMENT = 16
     """The first of a RandAugment policy's draws, some per layer."""
+    RESIZED_CROP = 1 << 20
+    """The first of a random resized crop's draws."""
     RANDAUGMENT_MAGNITUDE = 1 << 32
-    """The first of its magnitudes' draws, one per layer; the last value."""
+    """The first of RandAugment's magnitudes' draws, one per layer; the last value."""
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -15,8 +15,7 @@ def table2_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
     Paper items: Table 2, Fig 2a and the mu = 1 points of Fig 4.
 
     Command: make replicate-imagenet DATA=...
-    Cost: 150 epochs of 1,281,167 images a run. For now the command checks that the data is
-    there: its pipeline is not available yet.
+    Cost: 150 epochs of 1,281,167 images a run, decoded on the processor's cores.
     Expected: top-1 of 78.12 % coded and 78.05 % plain.
     """
     run = RunConfig(
@@ -25,7 +24,7 @@ def table2_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
         model_role="coded",
         seed=seed,
         model=ModelConfig(name="coded_resnext50_32x4d", num_classes=1000, p_drop=0.1),
-        data=DataConfig(source="imagenet", flip=True, randaugment="rand-m10-n2"),
+        data=DataConfig(source="imagenet", crop=160, flip=True, randaugment="rand-m10-n2"),
         train=TrainConfig(
             epochs=150,
             batch_size=1024,

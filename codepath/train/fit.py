@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import nn
 
 from codepath.config import RunConfig, differences, to_dict
-from codepath.data import ImageSet, LoaderOptions, Normalize, choose_backend, training_loader
+from codepath.data import Images, LoaderOptions, Normalize, choose_backend, training_loader
 from codepath.losses import TrainingObjective
 from codepath.models import create_model
 from codepath.rundir import read_config
@@ -52,7 +52,7 @@ def choose_device() -> torch.device:
 
 def fit(
     config: RunConfig,
-    images: ImageSet,
+    images: Images,
     run_dir: Path,
     device: torch.device,
     console: Console | None = None,
@@ -86,7 +86,7 @@ def fit(
         raise UserError(f"another process is training in {run_dir}; wait for it") from None
 
 
-def _check_data(config: RunConfig, images: ImageSet) -> None:
+def _check_data(config: RunConfig, images: Images) -> None:
     classes, channels = len(images.class_names), images.image_shape[0]
     if config.model.num_classes != classes:
         raise UserError(
@@ -139,7 +139,7 @@ def device_name(device: torch.device) -> str:
 
 def _train(
     config: RunConfig,
-    images: ImageSet,
+    images: Images,
     run_dir: Path,
     device: torch.device,
     console: Console,

@@ -1,0 +1,142 @@
+"""Images that stay in their files: of any size, decoded when they are asked for."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from codepath.runtime import UserError
+
+
+class Files(Protocol):
+    """Encoded images by number; reading is safe from several threads at once."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Where the image is, for messages."""
+
+    def read(self, index: int) -> bytes:
+        """The encoded image."""
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """Files below a folder."""
+
+    root: Path
+    names: Sequence[str]
+    """Relative to `root`."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Path of the image."""
+        return str(self.root / self.names[index])
+
+    def read(self, index: int) -> bytes:
+        """The encoded image."""
+        return (self.root / self.names[index]).read_bytes()
+
+
+class TarFiles:
+    """Stretches of an uncompressed tar, read in place: nothing is unpacked.
+
+    Args:
+        path: the archive.
+        names: of its images.
+        starts: (n,) first byte of each.
+        sizes: (n,) bytes of each.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+    ) -> None:
+        self.path, self.names, self.starts, self.sizes = path, names, starts, sizes
+        self._file = path.open("rb")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """Archive and member of the image."""
+        return f"{self.path}: {self.names[index]}"
+
+    def read(self, index: int) -> bytes:
+        """The encoded image; UserError where the archive ends before it does."""
+        size = int(self.sizes[index])
+        data = os.pread(self._file.fileno(), size, int(self.starts[index]))
+        if len(data) != size:
+            raise UserError(f"{self.path} is truncated at {self.names[index]}; get it again")
+        return data
+
+
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+    """(H, W, 3): an encoded image as RGB; UserError with `name` where it is damaged."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the image {name} ({error}); get it again") from None
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """One split of images in files."""
+
+    files: Files
+    labels: NDArray[np.int64]
+    """(n,), classes counted from 0."""
+    crop: int
+    """Side of the square that evaluation sees."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of an image by its header; UserError where it is damaged."""
+        name = self.files.name(index)
+        try:
+            with Image.open(io.BytesIO(self.files.read(index))) as image:
+                return image.size
+        except OSError as error:
+            raise UserError(f"cannot read the image {name} ({error}); get it again") from None
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3): the image in its own size."""
+        return decode(self.files.read(index), self.files.name(index))
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """A data set whose images stay in their files, with its normalisation (see `ImageSet`)."""
+
+    dataset: str
+    source: str
+    train: FileSplit
+    test: FileSplit
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def split(self, name: str) -> FileSplit:
+        """The split called "train" or "test"."""
+        return {"train": self.train, "test": self.test}[name]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what loaders yield."""
+        return 3, self.test.crop, self.test.crop

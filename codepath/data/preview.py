@@ -1,0 +1,98 @@
+"""What a data set holds, and what training sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codepath.config import DataConfig
+from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.datasets import Images, Split
+from codepath.data.files import FileSet, FileSplit
+from codepath.data.resize import central_crop
+
+_LOOKED_AT = 200
+"""Images in files whose size is read to describe a split."""
+
+
+class Preview(NamedTuple):
+    """Training images before and after augmentation."""
+
+    originals: NDArray[np.uint8]
+    """(n, H, W, C), as evaluation would see them."""
+    augmented: NDArray[np.uint8]
+    """(n, E, H, W, C), in each of E epochs."""
+    indices: NDArray[np.int64]
+    """(n,) places in the training split."""
+
+
+def preview(
+    images: Images, config: DataConfig, seed: int, epochs: Sequence[int], number: int
+) -> Preview:
+    """The augmentation of a few training images, spread evenly over the split.
+
+    Args:
+        images: the data set.
+        config: the recipe; UserError where it does not fit the images.
+        seed: of the run.
+        epochs: which, counted from 0.
+        number: n, of images; fewer where the split has fewer.
+    """
+    size = len(images.train)
+    places = np.linspace(0, size - 1, min(number, size)).round().astype(np.int64)
+    C, H, W = images.image_shape
+    augmented = np.empty((len(epochs), len(places), H, W, C), np.uint8)
+    if isinstance(images, FileSet):
+        split = images.train
+        crops = CropAugmentation.from_config(config, images.mean, split.crop)
+        for out, epoch in zip(augmented, epochs, strict=True):
+            crops.apply(split.image, seed, epoch, places, out)
+        originals = np.stack([central_crop(split.image(i), split.crop) for i in places.tolist()])
+    else:
+        policy = Augmentation.from_config(config, images.mean)
+        for out, epoch in zip(augmented, epochs, strict=True):
+            policy.apply(images.train.images, places, seed, epoch, places, out)
+        originals = images.train.images[places]
+    return Preview(originals, augmented.swapaxes(0, 1), places)
+
+
+def describe_images(images: Images) -> list[str]:
+    """Lines: the source in words, sizes of the splits and their images, images per class."""
+    lines = [f"{images.dataset}: {images.source}"]
+    for name in ("train", "test"):
+        split = images.split(name)
+        counts = np.bincount(split.labels, minlength=len(images.class_names))
+        lines.append(
+            f"{name:5} {len(split):,} images of {np.count_nonzero(counts):,} classes, "
+            f"{_range(counts, ' to ')} a class; {_sizes(split)}"
+        )
+    width = max(len(name) for name in ["class", *images.class_names])
+    lines.append(f"{'class':{width}} {'train':>8} {'test':>8}")
+    both = zip(
+        images.class_names,
+        *(np.bincount(images.split(s).labels, minlength=len(images.class_names)).tolist()
+          for s in ("train", "test")),
+        strict=True,
+    )  # fmt: skip
+    return lines + [f"{name:{width}} {train:8,} {test:8,}" for name, train, test in both]
+
+
+def _range(values: Sequence[int] | NDArray[np.int64], to: str = "-") -> str:
+    least, most = min(values), max(values)
+    return f"{least:,}" if least == most else f"{least:,}{to}{most:,}"
+
+
+def _sizes(split: Split | FileSplit) -> str:
+    """Width x height of the images in words."""
+    if isinstance(split, Split):
+        _, H, W, C = split.images.shape
+        return f"{W} x {H} pixels, {C} channel{'s' if C > 1 else ''}"
+    looked = np.unique(np.linspace(0, len(split) - 1, min(_LOOKED_AT, len(split))).astype(int))
+    widths, heights = zip(*(split.size(i) for i in looked.tolist()), strict=True)
+    return (
+        f"{_range(widths)} x {_range(heights)} pixels in {len(looked)} of them, "
+        f"cropped to {split.crop} x {split.crop}"
+    )
