@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 PRECISIONS = ("float32", "bfloat16")
 LITERAL_TURNS = 2
@@ -22,6 +22,17 @@ def autocast(precision: str, device: torch.device) -> Any:
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def forward_pass(module: nn.Module, x: Tensor, precision: str) -> Callable[[], None]:
+    """A step of inference."""
+
+    def step() -> None:
+        module.eval()
+        with torch.no_grad(), autocast(precision, x.device):
+            module(x)
+
+    return step
 
 
 def interleaved(

@@ -22,6 +22,7 @@ from benchmarks._timing import (
     autocast,
     compare,
     comparison_table,
+    forward_pass,
     random_images,
 )
 from benchmarks.literal import LiteralCodedBottleneck
@@ -57,17 +58,6 @@ def training_step(
             else:
                 total = block(x).float().mean()
         total.backward()
-
-    return step
-
-
-def forward_pass(block: nn.Module, x: Tensor, precision: str) -> Callable[[], None]:
-    """Inference."""
-
-    def step() -> None:
-        block.eval()
-        with torch.no_grad(), autocast(precision, x.device):
-            block(x)
 
     return step
 

@@ -25,6 +25,7 @@ from benchmarks._timing import (
     autocast,
     compare,
     comparison_table,
+    forward_pass,
     random_images,
 )
 from benchmarks.literal import LiteralCodedBottleneck
@@ -69,17 +70,6 @@ def training_step(
             total = objective(images, labels).total
         total.backward()
         optimizer.step()
-
-    return step
-
-
-def forward_pass(model: nn.Module, images: Tensor, precision: str) -> Callable[[], None]:
-    """Inference."""
-
-    def step() -> None:
-        model.eval()
-        with torch.no_grad(), autocast(precision, images.device):
-            model(images)
 
     return step
 
