@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from codepath.data.augment import CropAugmentation
 from codepath.data.files import FileSplit
 from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, make_batch
+from codepath.data.prefetch import prefetched
 from codepath.data.resize import central_crop
 from codepath.runtime import available_cores
 
@@ -19,6 +20,16 @@ _AHEAD = 2
 """Batches under way while one is used."""
 _CHUNK = 8
 """Images that a thread takes at a time."""
+
+
+class _Part(NamedTuple):
+    """What a thread takes at a time."""
+
+    indices: NDArray[np.int64]
+    out: NDArray[np.uint8]
+    """(len(indices), crop, crop, 3), to be filled."""
+    batch: tuple[NDArray[np.int64], NDArray[np.uint8]] | None
+    """Indices and images of the whole batch, with its last part."""
 
 
 class FileLoader(OrderedLoader):
@@ -49,23 +60,26 @@ class FileLoader(OrderedLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._epoch
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        under_way: deque[_UnderWay] = deque()
-        try:
-            for indices in self._order.batches(epoch):
-                under_way.append(self._start(pool, epoch, indices))
-                if len(under_way) > _AHEAD:
-                    yield self._finish(*under_way.popleft())
-            while under_way:
-                yield self._finish(*under_way.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+        ahead = _AHEAD * -(-self._order.batch_size // _CHUNK)
 
-    def _start(self, pool: ThreadPoolExecutor, epoch: int, indices: NDArray[np.int64]) -> _UnderWay:
+        def fill(part: _Part) -> _Part:
+            self._fill(epoch, part.indices, part.out)
+            return part
+
+        with closing(prefetched(fill, self._parts(epoch), self._threads, ahead)) as filled:
+            for part in filled:
+                if part.batch is not None:  # parts come in order, so the others are filled too
+                    indices, out = part.batch
+                    yield make_batch(out, self._split.labels[indices], indices)
+
+    def _parts(self, epoch: int) -> Iterator[_Part]:
         side = self._split.crop
-        out = np.empty((len(indices), side, side, 3), np.uint8)
-        parts = [slice(start, start + _CHUNK) for start in range(0, len(indices), _CHUNK)]
-        return indices, out, [pool.submit(self._fill, epoch, indices[p], out[p]) for p in parts]
+        for indices in self._order.batches(epoch):
+            out = np.empty((len(indices), side, side, 3), np.uint8)
+            for start in range(0, len(indices), _CHUNK):
+                chosen = slice(start, start + _CHUNK)
+                last = start + _CHUNK >= len(indices)
+                yield _Part(indices[chosen], out[chosen], (indices, out) if last else None)
 
     def _fill(self, epoch: int, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         if self._augmentation is not None:
@@ -73,13 +87,3 @@ class FileLoader(OrderedLoader):
             return
         for place, index in enumerate(indices.tolist()):
             out[place] = central_crop(self._split.image(index), self._split.crop)
-
-    def _finish(
-        self, indices: NDArray[np.int64], out: NDArray[np.uint8], futures: list[Future[None]]
-    ) -> Batch:
-        for future in futures:
-            future.result()
-        return make_batch(out, self._split.labels[indices], indices)
-
-
-_UnderWay = tuple[NDArray[np.int64], NDArray[np.uint8], list[Future[None]]]

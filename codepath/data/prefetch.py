@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -14,7 +14,7 @@ _Made = TypeVar("_Made")
 
 def prefetched(
     make: Callable[[_Item], _Made], items: Iterable[_Item], threads: int, ahead: int
-) -> Iterator[_Made]:
+) -> Generator[_Made, None, None]:
     """make(item) of each item, in order, whatever the threads.
 
     At most `ahead` results exist or are in the making beside the one handed out. An exception of
