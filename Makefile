@@ -20,7 +20,8 @@ HEADERS := libopencv-dev libturbojpeg0-dev pkg-config
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replicate-cifar10 replicate-cifar100 replicate-imagenet figures tables verdict test test-slow lint bench clean
+.PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
+.PHONY: figures tables compare verdict report test test-slow test-slurm lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -60,36 +61,72 @@ demo: $(STAMP) ## train a coded network on digits and draw its figures (no data 
 	@$(CODEPATH) tables --results $(DEMO)/results --out $(DEMO)
 	@$(CODEPATH) verdict --results $(DEMO)/results --out $(DEMO)
 
-define replicate
-@$(CODEPATH) run $(1) --results results --seeds $(SEEDS) --loader $(LOADER) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA))
-@$(CODEPATH) figures
-@$(CODEPATH) tables
-@$(CODEPATH) verdict
+demo-ablations: demo ## the ablations on digits: mu, p_drop, exponent, concatenation (some minutes)
+	@for experiment in $(DIGITS); do $(CODEPATH) run $$experiment --scale demo --seeds $(SEEDS) || exit $$?; done
+	$(call redraw,--results $(DEMO)/results --out $(DEMO))
+
+# What each data set's replication trains, in this order; EXPERIMENTS= narrows it.
+EXPERIMENTS ?=
+CIFAR10 := table2-cifar10 fig6-cifar10 exponent-cifar10 concat-cifar10 fig5-cifar10
+CIFAR100 := table2-cifar100 fig5-cifar100
+IMAGENET := table2-imagenet fig4-imagenet variants-imagenet
+DIGITS := fig6-digits exponent-digits concat-digits fig5-digits
+
+# Demo-scale rows, made-up images among them, stay out of the committed results.
+ROWS := $(if $(filter demo,$(SCALE)),--results $(DEMO)/results,--results results)
+PAPER := $(if $(filter demo,$(SCALE)),--out $(DEMO),--out paper)
+
+define redraw
+@for what in figures tables compare verdict report; do $(CODEPATH) $$what $(1) || exit $$?; done
 endef
 
-replicate-cifar10: $(STAMP) ## train and measure Table 2's CIFAR-10 networks (SCALE= SEEDS= DATA= LOADER=)
-	$(call replicate,table2-cifar10)
+define replicate
+@for experiment in $(or $(EXPERIMENTS),$(1)); do \
+  $(CODEPATH) run $$experiment $(ROWS) --seeds $(SEEDS) --loader $(LOADER) \
+    $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) || exit $$?; \
+done
+$(call redraw,$(ROWS) $(PAPER))
+endef
+
+replicate-cifar10: $(STAMP) ## train and measure all of CIFAR-10's items (SCALE= SEEDS= DATA= LOADER= EXPERIMENTS=table2-cifar10)
+	$(call replicate,$(CIFAR10))
 
 replicate-cifar100: $(STAMP) ## the same for CIFAR-100
-	$(call replicate,table2-cifar100)
+	$(call replicate,$(CIFAR100))
 
 replicate-imagenet: $(STAMP) ## the same for ImageNet (DATA=folder with its archives or train/ and val/)
-	$(call replicate,table2-imagenet)
+	$(call replicate,$(IMAGENET))
 
-figures: $(STAMP) ## redraw paper/figures from results/
-	@$(CODEPATH) figures
+# STRICT=1 fails where rows are missing.
+STRICT ?=
+
+figures: $(STAMP) ## redraw paper/figures from results/ (STRICT=1: fail where rows are missing)
+	@$(CODEPATH) figures $(if $(STRICT),--strict)
 
 tables: $(STAMP) ## rewrite paper/tables from results/
-	@$(CODEPATH) tables
+	@$(CODEPATH) tables $(if $(STRICT),--strict)
 
-verdict: $(STAMP) ## rewrite paper/claims.md from results/
+compare: $(STAMP) ## rewrite paper/tables/baselines.md: coded networks and their baselines
+	@$(CODEPATH) compare
+
+verdict: $(STAMP) ## rewrite paper/claims.md and paper/DEVIATIONS.md from results/
 	@$(CODEPATH) verdict
 
-test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+report: $(STAMP) ## rewrite paper/report.html from results/, one page that needs no network
+	@$(CODEPATH) report $(if $(STRICT),--strict)
 
-test-slow: $(STAMP) ## run all tests, the slow ones too
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+# Tests run side by side, one thread each: threads that wait for each other are slow on busy cores.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
+
+test: $(STAMP) ## run the tests
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "not slow"
+
+test-slow: $(STAMP) test-slurm ## run all tests, the slow ones too
+	@$(PYTEST) $(SIDE_BY_SIDE) -m "not slurm"
+
+test-slurm: $(STAMP) ## run jobs on a real Slurm, brought up for it (as root; installs Debian's packages)
+	@$(PYTEST) -m slurm
 
 lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/ruff format --check .
@@ -98,9 +135,11 @@ lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP) ## run the benchmarks
+	@$(CODEPATH) bench architectures
 	@$(CODEPATH) bench codes
 	@$(CODEPATH) bench block
 	@$(CODEPATH) bench network
+	@$(CODEPATH) bench extraction
 
 clean: ## remove caches and the demo's runs (not .venv, not other runs)
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -29,7 +29,9 @@ from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import find_scheme
 from codepath.losses import coding_loss
 from codepath.models import CodedBottleneck
-from codepath.train.fit import choose_device, device_name
+from codepath.runtime import keep_freed_memory
+from codepath.train import choose_device
+from codepath.train.fit import device_name
 
 # Coded stages of the networks at their usual image size: C, d, N, Nact, K, pixels a side.
 STAGES = {
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
     options = parser.parse_args()
     device = choose_device()
+    keep_freed_memory()
     console = Console(width=120)
     table = comparison_table(
         f"A block, batch {options.batch}, {device_name(device)}, "

@@ -1,15 +1,18 @@
-"""Loading CIFAR-10: our torch and FFCV backends against a plain torch DataLoader.
+"""Loading images: our torch and FFCV backends against a plain torch DataLoader.
 
-The DataLoader has the same images in memory, timm's RandAugment on Pillow, torchvision's crop and
-flip, as many worker processes as the others have threads, and yields uint8 batches too. Epochs
-are interleaved in one run. First batches and memory are measured in fresh processes, with
-compiled kernels on disk and FFCV's file written. Rows go to results/benchmarks/loader.csv.
+CIFAR-10 with each recipe of the paper: the DataLoader has the same images in memory, timm's
+RandAugment on Pillow, torchvision's crop and flip. JPEG images of ImageNet's sizes, made up: it
+reads the same files with timm's training transform. It has as many worker processes as the others
+have threads, and yields uint8 batches too. Epochs are interleaved in one run. First batches and
+memory are measured in fresh processes, with compiled kernels on disk and FFCV's file written. Rows
+go to results/benchmarks/loader.csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import json
 import os
 import statistics
@@ -18,12 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
@@ -31,11 +38,16 @@ from codepath.config import STATISTICS, DataConfig
 from codepath.runtime import REPO_ROOT, available_cores
 
 RECIPES = ("", "rand-m4-n3", "rand-m2-n1")
+PHOTOGRAPHS = "photographs"
+"""The recipe of ImageNet: random resized crop 160, flip, rand-m10-n2."""
 ON_PILLOW = {"rand-m2-n1": "rand-m3-n1"}
 """Posterize to 0 bits, as in rand-m2, is an error in today's Pillow: the DataLoader gets m3."""
 REFERENCE = "DataLoader"
 PROBED_BATCHES = 40
 """Batches that a fresh process loads before its memory is read."""
+PIXELS = "ffcv, pixels"
+"""FFCV's file holds decoded images."""
+CROP = 160
 
 
 class Batches(Protocol):
@@ -56,13 +68,51 @@ class _PillowImages(torch.utils.data.Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        from PIL import Image
-
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def photograph(seed: int) -> bytes:
+    """A made-up JPEG photograph of 400 to 500 pixels a side, quality 92, about 100 kB.
+
+    Its spectrum falls as in natural images, amplitude with the inverse of frequency, and some
+    edges cross it.
+    """
+    rng = np.random.default_rng(seed)
+    width, height = (int(n) for n in rng.integers(400, 501, 2))
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1
+    shade = rng.normal(size=(height, width, 3))
+    spectrum = np.fft.rfft2(shade, axes=(0, 1)) / frequency[..., None] ** 1.1
+    picture = np.fft.irfft2(spectrum, (height, width), axes=(0, 1))
+    picture = 0.7 * picture.mean(2, keepdims=True) + 0.3 * picture  # colours go together
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    for _ in range(6):
+        angle, place = rng.uniform(0, np.pi), rng.uniform(0.2, 0.8)
+        side = np.cos(angle) * x + np.sin(angle) * y > place
+        picture += side[..., None] * rng.normal(size=3) * picture.std() * 0.5
+    picture = 128 + 55 * (picture - picture.mean()) / picture.std()
+    buffer = io.BytesIO()
+    pixels = picture.clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def make_photographs(folder: Path, number: int) -> None:
+    """train/CLASS/*.JPEG and val/CLASS/*.JPEG of ten classes."""
+    for index in track(range(number), "making photographs", transient=True):
+        path = folder / "train" / f"n{index % 10:08d}" / f"{index}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photograph(index))
+    for k in range(10):
+        path = folder / "val" / f"n{k:08d}" / "0.JPEG"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(photograph(number + k))
 
 
 def policy_of(loader: str, recipe: str) -> str:
     """The RandAugment policy that a loader gets for a recipe."""
+    if recipe == PHOTOGRAPHS:
+        return "rand-m10-n2"
     return ON_PILLOW.get(recipe, recipe) if loader == REFERENCE else recipe
 
 
@@ -71,10 +121,18 @@ def loaders_here() -> list[str]:
     return [REFERENCE, "torch", *(["ffcv"] if importlib.util.find_spec("ffcv") else [])]
 
 
-def make_loader(
-    loader: str, recipe: str, images: np.ndarray, labels: np.ndarray, batch: int, folder: Path
-) -> Batches:
-    """A rival over images (n, H, W, 3) and labels (n,); FFCV's file lies in `folder`."""
+def loaders_of(recipe: str) -> list[str]:
+    """The rivals of a recipe: photographs also as pixels in FFCV's file."""
+    loaders = loaders_here()
+    return [*loaders, PIXELS] if recipe == PHOTOGRAPHS and "ffcv" in loaders else loaders
+
+
+def make_loader(loader: str, recipe: str, batch: int, folder: Path) -> Batches:
+    """A rival over what lies in `folder`: images.npy (n, H, W, 3) and labels.npy (n,), or
+    photographs. FFCV's files are made there."""
+    if recipe == PHOTOGRAPHS:
+        return _photograph_loader(loader, batch, folder)
+    images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
     policy = policy_of(loader, recipe)
     mean, std = STATISTICS["cifar10"]
     if loader == REFERENCE:
@@ -88,14 +146,7 @@ def make_loader(
             transforms.RandomHorizontalFlip(),
             transforms.PILToTensor(),
         ]
-        return torch.utils.data.DataLoader(
-            _PillowImages(images, labels, transforms.Compose(steps)),
-            batch,
-            shuffle=True,
-            drop_last=True,
-            num_workers=available_cores(),
-            persistent_workers=True,
-        )
+        return _data_loader(_PillowImages(images, labels, transforms.Compose(steps)), batch)
     from codepath.data import ImageSet, LoaderOptions, Split, training_loader
 
     split = Split(images, labels)
@@ -107,6 +158,41 @@ def make_loader(
         seed=0,
         options=LoaderOptions(loader, folder),
     )
+
+
+def _data_loader(dataset: torch.utils.data.Dataset, batch: int) -> Batches:
+    return torch.utils.data.DataLoader(
+        dataset,
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=available_cores(),
+        persistent_workers=True,
+    )
+
+
+def _photograph_loader(loader: str, batch: int, folder: Path) -> Batches:
+    if loader == REFERENCE:
+        from timm.data import create_transform
+        from torchvision.datasets import ImageFolder
+
+        transform = create_transform(
+            CROP, is_training=True, use_prefetcher=True, auto_augment=policy_of(loader, PHOTOGRAPHS)
+        )
+        return _data_loader(ImageFolder(str(folder / "train"), transform), batch)
+    from codepath.data import FileSet, LoaderOptions, load_image_set, training_loader
+    from codepath.data.beton import Beton, BetonSettings, ensure_beton
+
+    images = load_image_set("imagenet", folder, CROP, subset=True)
+    assert isinstance(images, FileSet)
+    if loader != "torch":
+        settings = BetonSettings("pixels" if loader == PIXELS else "jpeg")
+        beton = Beton(ensure_beton(images, "train", folder / "betons" / settings.store, settings))
+        images = replace(images, train=replace(images.train, files=beton))
+    policy = policy_of(loader, PHOTOGRAPHS)
+    config = DataConfig(source="imagenet", crop=CROP, flip=True, randaugment=policy)
+    backend = "torch" if loader == "torch" else "ffcv"
+    return training_loader(images, config, batch, seed=0, options=LoaderOptions(backend))
 
 
 def epoch_seconds(loaders: dict[str, Batches], turns: int) -> dict[str, list[float]]:
@@ -140,14 +226,14 @@ def resident_mib() -> float:
 
 def probe(loader: str, recipe: str, batch: int, folder: Path) -> dict[str, float]:
     """Seconds to the first batch, imports of the loader's packages included, and memory."""
-    images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
     started = time.perf_counter()
-    batches = iter(make_loader(loader, recipe, images, labels, batch, folder))
+    source = make_loader(loader, recipe, batch, folder)
+    batches = iter(source)
     next(batches)
     first = time.perf_counter() - started
     for _ in range(PROBED_BATCHES):
         if next(batches, None) is None:
-            break
+            batches = iter(source)
     return {"first_batch_seconds": first, "memory_mib": resident_mib()}
 
 
@@ -168,52 +254,48 @@ def fresh_probe(loader: str, recipe: str, batch: int, folder: Path) -> dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(
-    recipe: str, images: np.ndarray, labels: np.ndarray, batch: int, turns: int, probes: int
-) -> list[dict[str, Any]]:
-    """A row for each loader; medians over turns and fresh processes."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        np.save(folder / "images.npy", images)
-        np.save(folder / "labels.npy", labels)
-        loaders = {
-            loader: make_loader(loader, recipe, images, labels, batch, folder)
-            for loader in loaders_here()
-        }
-        seconds = epoch_seconds(loaders, turns)
-        counted = {loader: len(batches) * batch for loader, batches in loaders.items()}
-        loaders.clear()  # the workers end: fresh processes have the machine to themselves
-        rows = []
-        for loader, times in seconds.items():
-            found = [fresh_probe(loader, recipe, batch, folder) for _ in range(probes)]
-            ratios = [a / b for a, b in zip(seconds[REFERENCE], times, strict=True)]
-            rows.append(
-                {
-                    "recipe": recipe or "none",
-                    "loader": loader,
-                    "policy": policy_of(loader, recipe) or "none",
-                    "images_per_second": round(counted[loader] / statistics.median(times), 1),
-                    "slowest": round(counted[loader] / max(times), 1),
-                    "fastest": round(counted[loader] / min(times), 1),
-                    "ratio": round(statistics.median(ratios), 3),
-                    **{
-                        key: round(statistics.median(one[key] for one in found), 3)
-                        for key in found[0]
-                    },
-                    "images": counted[loader],
-                    "turns": turns,
-                    "processes": probes,
-                }
-            )
+def measure(recipe: str, folder: Path, batch: int, turns: int, probes: int) -> list[dict[str, Any]]:
+    """A row for each loader over what lies in `folder`; medians over turns and fresh processes."""
+    loaders = {name: make_loader(name, recipe, batch, folder) for name in loaders_of(recipe)}
+    seconds = epoch_seconds(loaders, turns)
+    counted = {loader: len(batches) * batch for loader, batches in loaders.items()}
+    loaders.clear()  # the workers end: fresh processes have the machine to themselves
+    rows = []
+    for loader, times in seconds.items():
+        found = [fresh_probe(loader, recipe, batch, folder) for _ in range(probes)]
+        ratios = [a / b for a, b in zip(seconds[REFERENCE], times, strict=True)]
+        rows.append(
+            {
+                "recipe": recipe or "none",
+                "loader": loader,
+                "policy": policy_of(loader, recipe) or "none",
+                "images_per_second": round(counted[loader] / statistics.median(times), 1),
+                "slowest": round(counted[loader] / max(times), 1),
+                "fastest": round(counted[loader] / min(times), 1),
+                "ratio": round(statistics.median(ratios), 3),
+                **{key: round(statistics.median(one[key] for one in found), 3) for key in found[0]},
+                "images": counted[loader],
+                "turns": turns,
+                "processes": probes,
+            }
+        )
     return rows
+
+
+def save_arrays(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: Path) -> None:
+    """Put images in memory where `make_loader` looks for them."""
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
 
 
 def main() -> None:
     """Print a table and write the rows."""
+    every = (*RECIPES, PHOTOGRAPHS)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="CIFAR-10; default: CODEPATH_CIFAR10_IMAGES")
-    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--images", type=int, default=20_000, help="of the training split")
+    parser.add_argument("--recipes", nargs="+", choices=every, default=list(every))
+    parser.add_argument("--images", type=int, default=20_000, help="of CIFAR's training split")
+    parser.add_argument("--photographs", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=5, help="epochs of each loader")
     parser.add_argument("--probes", type=int, default=3, help="fresh processes of each loader")
@@ -225,15 +307,12 @@ def main() -> None:
         print(json.dumps(probe(loader, recipe, options.batch, Path(folder))))
         return
 
-    from codepath.data import load_image_set
+    from codepath.data import ImageSet, load_image_set
 
     console = Console(width=120)
-    whole = load_image_set("cifar10", options.data)
-    images = np.ascontiguousarray(whole.train.images[: options.images])
-    labels = whole.train.labels[: options.images]
     table = Table(
-        title=f"Loading {len(images):,} images ({whole.source}), batch {options.batch}, "
-        f"{available_cores()} workers or threads, median of {options.turns} turns"
+        title=f"Batches of {options.batch}, {available_cores()} workers or threads, "
+        f"median of {options.turns} turns"
     )
     for heading in ("recipe", "loader", "policy"):
         table.add_column(heading, no_wrap=True)
@@ -241,8 +320,19 @@ def main() -> None:
         table.add_column(heading, justify="right")
     rows = []
     for recipe in options.recipes:
-        with console.status(recipe or "no RandAugment"):
-            found = measure(recipe, images, labels, options.batch, options.turns, options.probes)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            if recipe == PHOTOGRAPHS:
+                make_photographs(folder, options.photographs)
+                source = "made-up JPEG photographs of 400 to 500 pixels a side"
+            else:
+                whole = load_image_set("cifar10", options.data)
+                assert isinstance(whole, ImageSet)
+                kept = slice(options.images)
+                save_arrays(whole.train.images[kept], whole.train.labels[kept], folder)
+                source = whole.source
+            with console.status(recipe or "no RandAugment"):
+                found = measure(recipe, folder, options.batch, options.turns, options.probes)
         for row in found:
             table.add_row(
                 row["recipe"],
@@ -253,10 +343,11 @@ def main() -> None:
                 f"{row['first_batch_seconds']:.2f} s",
                 f"{row['memory_mib']:.0f} MiB",
             )
-        settings = {"source": whole.source, "batch": options.batch, "workers": available_cores()}
+        settings = {"source": source, "batch": options.batch, "workers": available_cores()}
         rows += [row | settings for row in found]
     console.print(table)
-    console.print(f"wrote {write_rows('loader', rows, options.out)}")
+    path = write_rows("loader", rows, options.out, settings=("recipe", "loader", "batch"))
+    console.print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ from benchmarks._timing import (
 )
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.losses import TrainingObjective
-from codepath.train.fit import choose_device, device_name
+from codepath.runtime import keep_freed_memory
+from codepath.train import choose_device
+from codepath.train.fit import device_name
 
 # Coded network, its baseline, pixels a side, images a step.
 NETWORKS = {
@@ -87,6 +89,8 @@ def main() -> None:
     if "coded" not in options.variants:
         parser.error("--variants needs coded: the others are compared with it")
     device = choose_device()
+    if "literal" not in options.variants:  # its tensors would not fit beside what is kept
+        keep_freed_memory()
     console = Console(width=120)
     table = comparison_table(
         f"{device_name(device)}, {torch.get_num_threads()} threads, channels last, "

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.runtime import REPO_ROOT, InterruptedRun, UserError, has_gpu
+from codepath.runtime import EXIT_INTERRUPTED, REPO_ROOT, InterruptedRun, UserError, has_gpu
 
 if TYPE_CHECKING:
     from codepath.config import RunConfig
     from codepath.rundir import Places
-
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     help="Coded ResNeXt: train, measure and redraw, from named experiments.",
@@ -50,6 +50,11 @@ Results = Annotated[
     typer.Option(help="Where rows go; default RUNS/SCALE/results."),
 ]
 ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where rows are missing.")]
+ScaleAsked = Annotated[
+    str | None,
+    typer.Option("--scale", help="Call missing what this scale lacks; default: any scale will do."),
+]
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
 
 
@@ -70,10 +75,12 @@ def _planned(
     experiment = find_experiment(name)
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}, at least 1 needed")
+    if experiment.benchmarks:
+        raise UserError(f"{name} trains nothing: {experiment.command('paper')}")
     return [
         override(config, settings or [])
         for number in range(seed, seed + seeds)
-        for config in experiment.runs(scale or _scale_here(experiment.scales), number)
+        for config in experiment.runs(scale or _scale_here(experiment.real_scales), number)
     ]
 
 
@@ -93,20 +100,29 @@ def list_() -> None:
     """Experiments and the paper's item that each belongs to."""
     from codepath.experiments import all_experiments
 
-    for experiment in all_experiments():
-        scales, title = ", ".join(experiment.scales), experiment.description.splitlines()[0]
-        typer.echo(f"{experiment.name:18} {experiment.paper_item:10} {scales:12} {title}")
+    experiments = all_experiments()
+    width, item = (max(len(getattr(e, f)) for e in experiments) for f in ("name", "paper_item"))
+    for experiment in experiments:
+        scales = "counted" if experiment.benchmarks else ", ".join(experiment.scales)
+        title = experiment.description.splitlines()[0]
+        typer.echo(
+            f"{experiment.name:{width}}  {experiment.paper_item:{item}}  {scales:11}  {title}"
+        )
 
 
 @app.command()
-def show(name: Name, scale: Scale = None) -> None:
+def show(name: Name, scale: Scale = None, results: ResultsIn = REPO_ROOT / "results") -> None:
     """What an experiment is, costs and should give, and its runs in full."""
     from codepath.config import to_dict
     from codepath.experiments import find_experiment
+    from codepath.experiments.cost import cost_lines, facts
 
     experiment = find_experiment(name)
+    scale = scale or experiment.real_scales[0]
     typer.echo(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
-    for config in experiment.runs(scale or experiment.scales[0], seed=0):
+    for line in (*facts(experiment), *cost_lines(experiment, results)):
+        typer.echo(line)
+    for config in experiment.runs(scale, seed=0):
         typer.echo(config.run_id)
         for section, values in to_dict(config).items():
             if isinstance(values, dict):
@@ -124,8 +140,22 @@ def run(
     settings: Settings = None,
     data: Data = None,
     loader: LoaderName = "auto",
+    device_batch: Annotated[
+        int,
+        typer.Option(help="Images at once on a device; the recipe's batch is accumulated. 0: all."),
+    ] = 0,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    save_minutes: Annotated[
+        float, typer.Option(help="Time between checkpoints, besides those after each epoch.")
+    ] = 5.0,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Epochs between looks at the test split while training; 0: none.")
+    ] = 0,
 ) -> None:
-    """Train and evaluate an experiment; finished work is skipped, interrupted work resumed."""
+    """Train and evaluate an experiment; finished work is skipped, interrupted work resumed.
+
+    Exit code 130 after Ctrl-C, 75 after SIGTERM or SIGUSR2: saved, the same command goes on.
+    """
     from codepath.rundir import is_done
 
     for config in _planned(name, scale, seed, seeds, settings):
@@ -140,8 +170,30 @@ def run(
             from rich.console import Console
 
             from codepath import jobs
+            from codepath.runstate import outcome_noted
+            from codepath.train import FitOptions
 
-            jobs.run(config, places, Console(), data, loader)
+            options = FitOptions(
+                device_batch=device_batch,
+                compile=compiled,
+                save_minutes=save_minutes,
+                evaluate_every=evaluate_every,
+            )
+            with outcome_noted(run_dir):
+                jobs.run(config, places, Console(), data, loader, options)
+
+
+@app.command()
+def watch(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    once: Annotated[bool, typer.Option("--once", help="Print its state and end.")] = False,
+) -> None:
+    """Show a run in training: losses, energies of the blocks' paths, speed, waiting for data."""
+    from rich.console import Console
+
+    from codepath.watch import watch as watch_
+
+    watch_(run_dir, Console(), once=once)
 
 
 @app.command()
@@ -154,6 +206,126 @@ def evaluate(
 
     jobs.evaluate_run(run_dir, data=data)
     typer.echo(f"wrote {_shown(run_dir / 'rows')}")
+
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A trained coded run's directory.")]
+
+
+@app.command()
+def extract(
+    run_dir: RunDir,
+    out: Out,
+    classes: Annotated[str, typer.Option("--class", help="A class's name, or all.")] = "all",
+    objective: Annotated[
+        str, typer.Option(help="Of the threshold: f1, precision>=0.9 or recall>=0.9.")
+    ] = "f1",
+    compress: Annotated[
+        float | None,
+        typer.Option(help="Largest share of the network's parameters to keep, such as 0.4."),
+    ] = None,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Measure F1 against kept share, and draw it.")
+    ] = False,
+    formats: Annotated[
+        str, typer.Option(help="Graphs beside the weights: export,onnx, one of them, or none.")
+    ] = "export,onnx",
+    turns: Annotated[int, typer.Option(help="Timings of each classifier; 0: none.")] = 20,
+    data: Data = None,
+) -> None:
+    """Cut a class's binary classifier out of a trained network, as files of its own."""
+    from rich.console import Console
+
+    from codepath.apply.classifiers import ExtractOptions, extract_run
+    from codepath.evaluate.thresholds import Objective
+    from codepath.models.classifier_file import FORMATS
+    from codepath.runtime import unknown_name
+
+    if compress is not None and not 0 < compress < 1:
+        raise UserError(f"--compress is {compress}: it is a share of the parameters, below 1")
+    chosen = tuple(f for f in formats.split(",") if f and f != "none")
+    for name in chosen:
+        if name not in FORMATS:
+            raise unknown_name("format", name, FORMATS)
+    options = ExtractOptions(
+        classes, Objective.parse(objective), compress, curve, chosen, max(turns, 0)
+    )
+    extract_run(run_dir, out, options, data, Console())
+    typer.echo(f"wrote {_shown(out)}")
+    if curve:
+        from codepath.figures.compression import draw_run
+
+        typer.echo(f"wrote {_shown(draw_run(run_dir / 'rows', out))}")
+
+
+@app.command()
+def exits(
+    run_dir: RunDir,
+    decoder: Annotated[str, typer.Option(help="eq7, or combined: of all blocks so far.")] = "eq7",
+    criterion: Annotated[str, typer.Option(help="margin, softmax or agreement.")] = "margin",
+    loss: Annotated[float, typer.Option(help="Top-1 that may be lost, from 0 to 1.")] = 0.005,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Instead: mean multiply-adds, as a share of the network's."),
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Folder for one exported graph per exit.")
+    ] = None,
+    times: Annotated[int, typer.Option(help="Time exits on so many test images.")] = 0,
+    data: Data = None,
+) -> None:
+    """Set the early exits of an evaluated run, cross-fitted, and write RUN/exits.json."""
+    from rich.console import Console
+
+    from codepath.apply.exits import ExitOptions, exits_run
+
+    options = ExitOptions(decoder, criterion, loss, budget)
+    exits_run(run_dir, options, export, times, data, Console())
+
+
+@app.command()
+def explain(
+    run_dir: RunDir,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or test:NUMBER.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg); default: none.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Classes to show, the likeliest ones.")] = 3,
+    data: Data = None,
+) -> None:
+    """The path that an image takes: energies beside codewords, decisions, exit; as JSON."""
+    from codepath.apply.explain import explain_image
+
+    if top < 1:
+        raise UserError(f"--top is {top}, at least 1 needed")
+    explanation = explain_image(run_dir, image, top, data)
+    typer.echo(explanation.to_json().rstrip())
+    if out is not None:
+        from codepath.figures.explain import draw_explanation
+
+        draw_explanation(explanation.to_dict(), out)
+        typer.echo(f"wrote {_shown(out)}", err=True)
+
+
+@app.command()
+def paths(
+    run_dir: RunDir,
+    out: Annotated[Path | None, typer.Option(help="Picture; default RUN/paths.png.")] = None,
+) -> None:
+    """Mean energy per class and path beside the coding schemes, with bit-error rates."""
+    from codepath.apply.explain import run_paths
+    from codepath.figures.paths import BlockTable, draw_paths
+
+    blocks, facts = run_paths(run_dir)
+    tables = [
+        BlockTable(number, block.mean, block.table, block.bit_error_rate)
+        for number, block in blocks.items()
+    ]
+    picture = out or run_dir / "paths.png"
+    n = sum(next(iter(blocks.values())).counts)
+    draw_paths(tables, facts.class_names, f"{facts.source}, n = {n:,} test images", picture)
+    for number, block in blocks.items():
+        typer.echo(f"block {number}: bit-error rate {100 * block.bit_error_rate:.2f} %")
+    typer.echo(f"wrote {_shown(picture)}")
 
 
 @app.command()
@@ -172,58 +344,213 @@ def collect(
 
 @app.command()
 def submit(
-    name: Name,
-    scale: Scale = None,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Experiments, tables or figures (table2), or all."),
+    ],
+    scale: Annotated[
+        str | None,
+        typer.Option(help="demo, cpu or paper; default: on slurm each experiment's largest."),
+    ] = None,
     seed: Seed = 0,
-    seeds: Seeds = 1,
+    seeds: Seeds = 3,
     runs: Runs = Path("runs"),
     results: Results = None,
     settings: Settings = None,
     cluster: Annotated[
-        str, typer.Option(help="slurm, local or debug (in this process).")
+        str, typer.Option(help="slurm, local (in the background here) or debug (in this process).")
     ] = "slurm",
-    profile: Annotated[str, typer.Option(help="Section of slurm/profiles.toml.")] = "cpu",
+    profile: Annotated[
+        str | None, typer.Option(help="Section of slurm/profiles.toml; default: by its [use].")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(help="Most jobs of an array at once; default: the profile's.")
+    ] = None,
     data: Data = None,
     loader: LoaderName = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be submitted; submit nothing.")
+    ] = False,
 ) -> None:
-    """Submit an experiment's runs through Submitit, one job a run."""
-    configs = _planned(name, scale, seed, seeds, settings)
-    from codepath.launch import submit as submit_
+    """Submit runs through Submitit: data first, then training with evaluation, then collecting.
 
-    places = _places(runs, results, configs[0].scale)
-    for job in submit_(configs, places, cluster, profile, data, loader):
-        typer.echo(job)
+    Finished runs and those under way are left out. Jobs run a copy of the present source. Of
+    several data sets each may lie in a folder of its name below --data (DATA/imagenet).
+    """
+    from codepath.launch.cluster import check_profiles
+    from codepath.launch.plan import Destination, find_targets, make_plan
+
+    check_profiles()
+    configs = []
+    for experiment in find_targets(names):
+        if scale and scale not in experiment.scales and experiment.name not in names:
+            typer.echo(f"left out, has no {scale} scale: {experiment.name}")
+            continue
+        if not experiment.runs(experiment.scales[-1], seed):
+            typer.echo(f"trains nothing, see `codepath show {experiment.name}`")
+            continue
+        largest = experiment.scales[-1] if cluster == "slurm" else None
+        configs += _planned(experiment.name, scale or largest, seed, seeds, settings)
+    destination = Destination(runs.resolve(), results.resolve() if results else None)
+    plan = make_plan(configs, destination, profile, parallel)
+    for line in plan.lines(destination, cluster):
+        typer.echo(line)
+    if dry_run or not plan.configs:
+        return
+    from codepath.launch.submit import Submission
+
+    data = data.resolve() if data else None
+    for line in Submission(plan, destination, cluster, data, loader).submit():
+        typer.echo(line)
+
+
+Chosen = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Runs, experiments or scales below RUNS; or all."),
+]
 
 
 @app.command()
-def figures(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+def status(
+    names: Chosen = None,
+    runs: Runs = Path("runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until nothing runs.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks, with --watch.")] = 10.0,
+) -> None:
+    """What runs are doing: waiting, running (epoch, ETA), failed (why), done; 1 if any failed."""
+    from codepath.launch.control import statuses_of
+    from codepath.launch.status import table
+
+    statuses = statuses_of(runs, names or [])
+    if watch:
+        import time
+
+        from rich.console import Console
+        from rich.live import Live
+
+        with Live(console=Console(highlight=False), auto_refresh=False) as live:
+            while True:
+                live.update("\n".join(table(statuses)), refresh=True)
+                if not any(s.state in ("running", "waiting") for s in statuses):
+                    break
+                time.sleep(every)
+                statuses = statuses_of(runs, names or [])
+    else:
+        for line in table(statuses):
+            typer.echo(line)
+    if any(s.state == "failed" for s in statuses):
+        raise typer.Exit(1)
+
+
+@app.command()
+def cancel(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Runs, experiments or scales below RUNS; or all."),
+    ],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Cancel runs that wait or run; what they saved stays."""
+    from codepath.launch.control import cancel as cancel_
+    from codepath.launch.control import statuses_of
+
+    for line in cancel_(statuses_of(runs, names)):
+        typer.echo(line)
+
+
+@app.command()
+def retry(
+    names: Chosen = None,
+    runs: Runs = Path("runs"),
+    cluster: Annotated[str | None, typer.Option(help="Another cluster than before.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Another profile than before.")] = None,
+) -> None:
+    """Submit failed and cancelled runs again, with the present source; they go on."""
+    from codepath.launch.control import retry as retry_
+    from codepath.launch.control import statuses_of
+
+    for line in retry_(statuses_of(runs, names or []), profile, cluster):
+        typer.echo(line)
+
+
+@app.command()
+def figures(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Also two columns wide.")] = False,
+) -> None:
     """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
     from codepath.figures import build_figures
 
-    built = build_figures(results, out, on_file=lambda path: typer.echo(f"wrote {_shown(path)}"))
-    for line in built.missing:
-        typer.echo(f"left out: {line}")
+    built = build_figures(
+        results, out, lambda path: typer.echo(f"wrote {_shown(path)}"), scale, wide
+    )
+    _report_missing(built.missing, strict)
 
 
 @app.command()
-def tables(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+def tables(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+) -> None:
     """Rewrite the tables in OUT/tables, as Markdown and LaTeX."""
     from codepath.figures import write_tables
 
-    for path in write_tables(results, out):
+    written = write_tables(results, out, scale)
+    for path in written.paths:
         typer.echo(f"wrote {_shown(path)}")
+    _report_missing(written.missing, strict)
+
+
+@app.command()
+def compare(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+    """Write the baselines table: coded networks beside plain ones, OUT/tables/baselines.md."""
+    from codepath.figures.compare import write_comparisons
+
+    typer.echo(f"wrote {_shown(write_comparisons(results, out))}")
 
 
 @app.command()
 def verdict(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
-    """Judge the paper's claims by the rows: OUT/claims.md and a summary here."""
+    """Judge the paper's claims by the rows: OUT/claims.md, OUT/DEVIATIONS.md, a summary here."""
     from codepath.figures import write_claims
+    from codepath.figures.deviations import write_deviations
+    from codepath.figures.verdict import summary
 
     path, judged = write_claims(results, out)
     for claim in judged:
-        if not claim.verdict.startswith("not run"):
+        if claim.outcome:
             typer.echo(f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}")
+    typer.echo(f"of {len(judged)} claims: {summary(judged)}")
     typer.echo(f"wrote {_shown(path)}")
+    typer.echo(f"wrote {_shown(write_deviations(results, out))}")
+
+
+@app.command()
+def report(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+) -> None:
+    """Write OUT/report.html: claims, figures, tables and their runs on one page, no network."""
+    from codepath.figures.report import write_report
+
+    path, missing = write_report(results, out, scale)
+    typer.echo(f"wrote {_shown(path)}")
+    _report_missing(missing, strict)
+
+
+def _report_missing(missing: list[str], strict: bool) -> None:
+    """Name what is missing; with --strict that is an error."""
+    for line in missing:
+        typer.echo(f"missing: {line}")
+    if missing and strict:
+        raise UserError(f"{len(missing)} experiments miss rows; the commands above make them")
 
 
 @codes.command("design")
@@ -339,6 +666,68 @@ def describe_data(
 
     for line in describe_images(load_image_set(source, data, subset=subset)):
         typer.echo(line)
+
+
+@data_sets.command("build")
+def build_data(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="cifar10, cifar100 or imagenet.")],
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default: DATA/betons.")] = None,
+    store: Annotated[
+        str, typer.Option(help="jpeg, or pixels: larger, and much faster to load.")
+    ] = "jpeg",
+    longest: Annotated[
+        int, typer.Option(help="Make larger images smaller, to so many pixels a side; 0: do not.")
+    ] = 0,
+    quality: Annotated[int, typer.Option(help="JPEG quality of images made smaller.")] = 90,
+    subset: Annotated[bool, typer.Option("--subset", help="Fewer images are meant.")] = False,
+) -> None:
+    """Write FFCV's files (betons) of a data set; an interrupted writing goes on.
+
+    Every image is decoded once, so that a damaged one is found here and not in training.
+    """
+    from codepath.data import load_image_set
+    from codepath.data.beton import BetonSettings, ensure_beton
+
+    settings = BetonSettings(store, longest, quality)
+    images = load_image_set(source, data, subset=subset)
+    folder = out or (data if data is not None and data.is_dir() else Path("data")) / "betons"
+    for split in ("train", "test"):
+        with _image_progress(f"{source} {split}", len(images.split(split))) as stored:
+            path = ensure_beton(images, split, folder, settings, stored)
+        typer.echo(f"{_shown(path)}: {path.stat().st_size / 2**20:,.1f} MiB")
+
+
+@data_sets.command("verify")
+def verify_data(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A beton.")],
+) -> None:
+    """Compare every byte of a beton with what was written; name the samples that are altered."""
+    from codepath.data.beton import Beton
+
+    beton = Beton(file)
+    with _image_progress(file.name, len(beton)) as read:
+        damages = list(beton.damages(read))
+    for damage in damages[:20]:
+        typer.echo(damage)
+    if damages:
+        raise UserError(
+            f"{file}: {len(damages)} place{'s' if len(damages) > 1 else ''} altered; "
+            "remove the file and build it again"
+        )
+    typer.echo(f"{file}: {len(beton):,} images as they were written")
+
+
+@contextmanager
+def _image_progress(title: str, images: int) -> Iterator[Callable[[int], None]]:
+    """A bar with the remaining time; yields what takes the number of images done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=images)
+        yield lambda done: bar.update(task, completed=done)
 
 
 @data_sets.command("show")
@@ -457,8 +846,11 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except (InterruptedRun, KeyboardInterrupt) as error:
-        typer.echo(f"\n{error or 'interrupted'}", err=True)
+    except InterruptedRun as stop:
+        typer.echo(f"\n{stop}", err=True)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""

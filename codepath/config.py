@@ -62,6 +62,9 @@ class DataConfig:
     flip: bool = False
     randaugment: str = ""
     """timm's name of a RandAugment policy, such as rand-m4-n3; empty for none."""
+    posterize_min_bits: int = 0
+    """0: RandAugment's posterize gives a black image at magnitudes below 2.5, as on earlier Pillow;
+    1: it keeps the highest bit."""
     crop: int = 0
     """Side of the random resized crops, and of the central ones in evaluation, of images of many
     sizes; 0: the source's own."""
@@ -74,6 +77,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
+        _require(
+            self.posterize_min_bits in (0, 1),
+            f"posterize_min_bits is {self.posterize_min_bits}, must be 0 or 1",
+        )
         _require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
         _require(
             len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1,
@@ -115,6 +122,14 @@ class TrainConfig:
     """In place of the coding loss, gradients reach the class's own paths alone (footnote 5)."""
     label_smoothing: float = 0.0
     precision: str = "float32"
+    """float32, or bfloat16: autocast over float32 weights."""
+    bn_batch: int = 0
+    """Images that batch norm takes its statistics over (a replica's of the paper's runs); a divisor
+    of batch_size. 0: those that a device holds at once, hence the whole batch on one device."""
+    bn_momentum: float = 0.1
+    """Weight of the newest statistics in the running ones (PyTorch's sense)."""
+    ema_decay: float = 0.0
+    """Decay per step of a moving average of the weights, which is then what is kept; 0: none."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
@@ -130,6 +145,17 @@ class TrainConfig:
             self.precision in ("float32", "bfloat16"),
             f"precision is '{self.precision}', must be float32 or bfloat16",
         )
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing is {self.label_smoothing}, must be in [0, 1)",
+        )
+        _require(
+            self.bn_batch == 0 or (self.bn_batch > 1 and self.batch_size % self.bn_batch == 0),
+            f"bn_batch is {self.bn_batch}, must be 0 or a divisor of batch_size, "
+            f"{self.batch_size}, from 2",
+        )
+        _require(0 < self.bn_momentum <= 1, f"bn_momentum is {self.bn_momentum}, must be in (0, 1]")
+        _require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,13 @@ def coding_loss(energies: Tensor, codewords: Tensor, ratio: float, exponent: flo
     return difference.abs().pow(exponent).mean()
 
 
+def _means_by_word(energies: Tensor, words: Tensor) -> Tensor:
+    """(B, N) energies and codewords -> (2,), mean energy where the word is 1 and where it is 0."""
+    active = words.to(energies.dtype)
+    inside = (energies * active).sum() / active.sum()
+    return torch.stack([inside, (energies * (1 - active)).sum() / (1 - active).sum()])
+
+
 class LossParts(NamedTuple):
     """The objective's value and what it is made of."""
 
@@ -38,6 +46,9 @@ class LossParts(NamedTuple):
     """Coded block number -> scalar, Eq. 5."""
     logits: Tensor
     """(B, K)"""
+    energies: dict[int, Tensor]
+    """Coded block number -> (2,): mean energy of the samples' active paths and of the others,
+    without gradient."""
 
 
 class TrainingObjective(nn.Module):
@@ -63,16 +74,24 @@ class TrainingObjective(nn.Module):
         self.label_smoothing = label_smoothing
         self.gradient_masking = gradient_masking
 
-    def forward(self, images: Tensor, labels: Tensor) -> LossParts:
-        """Normalised images (B, 3, H, W) and labels (B,) -> named parts."""
+    def forward(
+        self, images: Tensor, labels: Tensor, drop_masks: Mapping[int, Tensor] | None = None
+    ) -> LossParts:
+        """Normalised images (B, 3, H, W) and labels (B,) -> named parts.
+
+        `drop_masks` are DropSubNNs' (see `CodedResNeXt.forward_coded`).
+        """
         coding: dict[int, Tensor] = {}
+        means: dict[int, Tensor] = {}
         if isinstance(self.model, CodedResNeXt):
             own = labels if self.gradient_masking else None
-            logits, energies = self.model.forward_coded(images, gradient_keep=own)
+            logits, energies = self.model.forward_coded(
+                images, gradient_keep=own, drop_masks=drop_masks
+            )
             for number, block in self.model.coded_blocks.items():
-                coding[number] = coding_loss(
-                    energies[number], block.codewords[labels], block.ratio, self.exponent
-                )
+                words = block.codewords[labels]
+                coding[number] = coding_loss(energies[number], words, block.ratio, self.exponent)
+                means[number] = _means_by_word(energies[number].detach(), words)
         else:
             logits = self.model(images)
         cross_entropy = F.cross_entropy(
@@ -81,7 +100,7 @@ class TrainingObjective(nn.Module):
         total = cross_entropy
         if not self.gradient_masking:
             total = total + self.mu * sum(coding.values())
-        return LossParts(total, cross_entropy, coding, logits)
+        return LossParts(total, cross_entropy, coding, logits, means)
 
 
 def coding_loss_soft(

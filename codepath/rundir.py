@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from codepath.config import RunConfig, run_config_from_dict
+from codepath.config import RunConfig, differences, run_config_from_dict, to_dict
 from codepath.runtime import UserError, now, write_text
+
+METRICS = "metrics.jsonl"
+WEIGHTS = "model.safetensors"
+"""Final weights: their presence means that training is finished."""
+TIMES = ("time", "images_per_second", "data_wait", "memory_mib")
+"""Keys of a metrics line that two equal runs may differ in."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,23 @@ def read_config(run_dir: Path) -> RunConfig:
         raise UserError(f"{path} is damaged ({error}); remove {run_dir}") from None
 
 
+def claim(config: RunConfig, run_dir: Path) -> None:
+    """Write config.json into a run directory, or check that the one there is the same.
+
+    Raises UserError where another configuration stands there.
+    """
+    path = run_dir / "config.json"
+    if not path.exists():
+        write_text(path, json.dumps(to_dict(config), indent=2) + "\n")
+        return
+    changed = differences(to_dict(read_config(run_dir)), to_dict(config))
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
+            "remove it or choose another --runs folder"
+        )
+
+
 def is_done(run_dir: Path, config: RunConfig) -> bool:
     """Whether this very configuration was trained and evaluated there."""
     done = run_dir / "DONE"
@@ -42,3 +66,38 @@ def is_done(run_dir: Path, config: RunConfig) -> bool:
 def mark_done(run_dir: Path, config: RunConfig) -> None:
     """Note that the run is trained and evaluated."""
     write_text(run_dir / "DONE", json.dumps({"run_id": config.run_id, "at": now()}) + "\n")
+
+
+def metrics_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, oldest first; a last line that a kill cut short is left out."""
+    lines = []
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line and "kind" in line:
+            lines.append(line)
+    return lines
+
+
+BOTTLENECK = 0.2
+"""Share of the time spent waiting for images from which on loading is called the bottleneck."""
+
+
+def loader_verdict(line: dict[str, Any]) -> str:
+    """What to do about loading, judged by a metrics line; empty where it keeps up."""
+    waited = line.get("data_wait", 0.0)
+    if waited < BOTTLENECK:
+        return ""
+    return (
+        f"{100 * waited:.0f} % of the time is spent waiting for images: loading is the bottleneck; "
+        "give it more cores or, for images in files, build a beton (codepath data build)"
+    )
+
+
+def readable_duration(seconds: float) -> str:
+    """90 -> "2 min", 30000 -> "8.3 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

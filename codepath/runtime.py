@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import difflib
 import functools
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 PACKAGE_ROOT = Path(__file__).resolve().parent
 REPO_ROOT = PACKAGE_ROOT.parent
-"""The checkout that holds this package (editable installation)."""
+"""The checkout that holds this package (editable installation), or a job's copy of it."""
+SNAPSHOT = "SNAPSHOT.json"
+"""In a copy that jobs run: the commit that it was made from."""
 
 REPORTED_PACKAGES = (
     "codepath",
@@ -36,12 +44,78 @@ REPORTED_PACKAGES = (
 )
 
 
+EXIT_INTERRUPTED = 130
+"""A person interrupted the work (SIGINT)."""
+EXIT_REQUEUE = 75
+"""The work was told to give way (SIGTERM, SIGUSR2) and can go on: sysexits' EX_TEMPFAIL."""
+
+
 class UserError(ValueError):
     """A mistake that the user can mend: the message is one line with the cause and the cure."""
 
 
 class InterruptedRun(Exception):  # noqa: N818 (not an error)
-    """Work stopped on request; everything up to the last save is kept and can be resumed."""
+    """Work stopped on request; everything up to the last save is kept and can be resumed.
+
+    Args:
+        message: what is kept, and how to go on.
+        signal_number: of the signal that asked for it.
+    """
+
+    def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """What a process ends with: EXIT_INTERRUPTED for SIGINT, else EXIT_REQUEUE."""
+        return EXIT_INTERRUPTED if self.signal_number == signal.SIGINT else EXIT_REQUEUE
+
+
+class Interruption:
+    """SIGINT, SIGTERM and SIGUSR2 as InterruptedRun, while the context lasts.
+
+    Within `deferred` a signal is noted in `received` instead, for the work to end where it can be
+    resumed; a second SIGINT raises there too. Outside the main thread, where Python delivers no
+    signals, nothing is changed.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+    def __init__(self) -> None:
+        self.received = 0
+        """The number of the first signal, 0 before it."""
+        self._deferring = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in self.SIGNALS}
+            for number in self.SIGNALS:
+                signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before = {}
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        again = self.received and number == signal.SIGINT
+        self.received = self.received or number
+        if again or not self._deferring:
+            raise InterruptedRun(
+                f"interrupted by {signal.Signals(number).name}; repeat the command to go on", number
+            )
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within it signals are noted and do not raise; see the class."""
+        before, self._deferring = self._deferring, True
+        try:
+            yield
+        finally:
+            self._deferring = before
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -56,8 +130,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 def git_state() -> tuple[str, bool]:
     """(commit, dirty) of the checkout; ("unknown", False) outside a git checkout.
 
-    Files under results/ and paper/ are what runs write, so they do not count as dirt.
+    Files under results/ and paper/ are what runs write, so they do not count as dirt. A job's copy
+    of a checkout carries the state of the checkout it was made from.
     """
+    copied = REPO_ROOT / SNAPSHOT
+    if copied.exists():
+        state = json.loads(copied.read_text())
+        return state["commit"], state["dirty"]
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -99,6 +178,21 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees (glibc; elsewhere nothing is done).
+
+    By default glibc gives large blocks back to the kernel, and a training step on the CPU pays
+    for zeroed pages again. Its resident memory then stays near its peak.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mmap_max, trim_threshold, top_pad = -4, -1, -2
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 2**28)
 
 
 def has_gpu() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import safetensors.torch
 import torch
 
 from codepath import store
+from codepath.rundir import metrics_lines
 from codepath.runtime import REPO_ROOT
 from tests.data.photographs import make_folders
+from tests.made_up import write_results
 
 CODEPATH = [sys.executable, "-m", "codepath.cli"]
 SHORT = ["run", "table2-digits", "--set", "train.epochs=4"]
@@ -81,7 +84,7 @@ def test_evaluating_again_gives_the_same_numbers(finished: Path, tmp_path: Path)
     assert len(store.read_rows(tmp_path, "binary")) == len(new)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGUSR2])
 def test_a_killed_run_goes_on_to_the_same_weights(
     sent: signal.Signals, finished: Path, tmp_path: Path
 ) -> None:
@@ -91,26 +94,57 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         [*CODEPATH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not (run / "ckpt" / "last.pt").exists():
+    while not list(run.glob("ckpt/step-*.pt")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(sent)
     _, stderr = process.communicate(timeout=60)
-    if sent == signal.SIGINT:
-        assert process.returncode == 130
+    if sent != signal.SIGKILL:
+        assert process.returncode == (130 if sent == signal.SIGINT else 75)
         assert "repeat the command to go on" in stderr
         assert "Traceback" not in stderr
     assert not (run / "model.safetensors").exists()
     again = call(*arguments)
     assert again.returncode == 0, again.stderr
-    assert "resuming after epoch" in again.stdout
+    assert "resuming " in again.stdout
     theirs = finished / "runs" / "demo" / NAME / "coded-s0"
     mine, whole = (
         safetensors.torch.load_file(path / "model.safetensors") for path in (run, theirs)
     )
     assert all(torch.equal(mine[name], whole[name]) for name in whole)
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 4
+    epochs = [line for line in metrics_lines(run / "metrics.jsonl") if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+
+
+def test_a_run_is_watched(finished: Path) -> None:
+    run = finished / "runs" / "demo" / NAME / "coded-s0"
+    shown = call("watch", str(run)).stdout
+    for part in ("trained and evaluated", "4 of 4, step 80 of 80", "img/s", "coding loss"):
+        assert part in shown
+    assert len(shown.splitlines()) == 12
+    assert_one_clear_line(call("watch", str(finished)), "is no run directory")
+
+
+def test_a_trained_network_is_a_folder_for_timm(finished: Path) -> None:
+    import timm
+
+    from codepath.train import load_trained
+
+    run = finished / "runs" / "demo" / NAME / "coded-s0"
+    model = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True).eval()
+    _, trained = load_trained(run, torch.device("cpu"))
+    kept, state = model.state_dict(), trained.state_dict()
+    assert kept.keys() == state.keys()
+    assert all(torch.equal(kept[name], value) for name, value in state.items())
+    images = torch.randn(3, 1, 8, 8)  # in another memory format convolutions round otherwise
+    torch.testing.assert_close(model(images), trained(images), rtol=1e-4, atol=1e-4)
+    assert tuple(model.pretrained_cfg["input_size"]) == (1, 8, 8)
+    card = (run / "model" / "README.md").read_text()
+    top1 = store.read_rows(run / "rows", "accuracy")["value"].iloc[0]
+    assert f"{100 * top1:.2f} %" in card
+    for part in ("scikit-learn digits", "A proxy", "license: mit", "mu 6", "pad 1 and crop"):
+        assert part in card
 
 
 def test_unknown_names(tmp_path: Path) -> None:
@@ -142,8 +176,8 @@ def test_a_broken_checkpoint(tmp_path: Path) -> None:
     arguments = ["run", "table2-digits", "--set", "train.epochs=1", "--runs", str(tmp_path)]
     folder = tmp_path / "demo" / "table2-digits+train.epochs=1" / "coded-s0" / "ckpt"
     folder.mkdir(parents=True)
-    (folder / "last.pt").write_bytes(b"broken")
-    assert_one_clear_line(call(*arguments), "last.pt is damaged", "remove")
+    (folder / "step-00000020.pt").write_bytes(b"broken")
+    assert_one_clear_line(call(*arguments), "every checkpoint in", "is damaged; remove")
     assert not (folder.parent / "model.safetensors").exists()
 
 
@@ -184,6 +218,7 @@ def test_imagenet_runs_end_to_end_on_a_made_up_subset(tmp_path: Path) -> None:
         "train.warmup_epochs=0",
         "train.epochs=1",
         "train.batch_size=10",
+        "train.bn_batch=0",
         "evaluation.removal_block=4",
     )
     command = ["run", "table2-imagenet", "--data", str(data), "--runs", str(tmp_path / "runs")]
@@ -214,8 +249,65 @@ def test_data_without_the_expected_classes(tmp_path: Path) -> None:
     assert_one_clear_line(done, "expected train/CLASS/ for 10 classes, found 0")
 
 
+def test_every_item_of_the_paper_is_listed_and_shown() -> None:
+    with (REPO_ROOT / "tests" / "experiments" / "paper_items.csv").open() as file:
+        items = [(row["item"], row["experiments"].split()) for row in csv.DictReader(file)]
+    listed = {line.split("  ")[0]: line for line in call("list").stdout.splitlines()}
+    for item, names in items:
+        for name in names:
+            assert item in listed[name]
+    shown = call("show", "fig6-cifar10").stdout
+    for part in (
+        "Paper item",
+        "Command:",
+        "Expected:",
+        "evaluation: accuracy, binary",
+        "hours a seed",
+    ):
+        assert part in shown
+    assert_one_clear_line(call("run", "table4"), "trains nothing", "codepath bench network")
+
+
+PAPER_COMMANDS = ("figures", "tables", "compare", "verdict", "report")
+WITHOUT_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "timm"):
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+from codepath.cli import main
+main()
+"""
+
+
+def test_the_paper_is_made_without_torch_and_names_what_is_missing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    write_results(results, ("cpu",), seeds=1)
+    for kind in ("histograms", "removal"):
+        (results / f"{kind}.csv").unlink()
+    for command in PAPER_COMMANDS:
+        place = ["--results", str(results), "--out", str(tmp_path / "paper")]
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_TORCH, command, *place],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        if command == "figures":
+            assert "missing: fig2a of fig2a-cifar10: no rows at cpu scale" in done.stdout
+            assert "codepath run fig2a-cifar10 --scale cpu" in done.stdout
+    for name in ("report.html", "claims.md", "DEVIATIONS.md", "tables/baselines.md"):
+        assert (tmp_path / "paper" / name).stat().st_size > 1000
+    done = call("tables", *place, "--strict")
+    assert_one_clear_line(done, "experiments miss rows")
+    assert "table2 of table2-imagenet" in done.stdout
+    assert call("tables", *place, "--strict", "--scale", "cpu").returncode == 0
+
+
 def test_figures_need_rows(tmp_path: Path) -> None:
-    for command in ("figures", "tables"):
+    for command in ("figures", "tables", "compare", "report"):
         done = call(command, "--results", str(tmp_path), "--out", str(tmp_path))
         assert_one_clear_line(done, "run an experiment first")
 

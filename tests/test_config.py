@@ -56,3 +56,20 @@ def test_differences_name_the_key() -> None:
     assert config.differences({"train": old}, {"train": {**old, "epochs": 4}}) == [
         "train.epochs: 3 -> 4"
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bn_batch": 5}, "bn_batch is 5, must be 0 or a divisor of batch_size, 32"),
+        ({"bn_batch": 1}, "bn_batch is 1"),
+        ({"bn_momentum": 0.0}, "bn_momentum is 0.0"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+    ],
+)
+def test_impossible_switches_are_refused(
+    tiny_config: RunConfig, change: dict, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(tiny_config.train, **change)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import platform
+import signal
 import subprocess
 import sys
 
@@ -68,3 +71,39 @@ def test_versions_and_commit_are_known() -> None:
     commit, dirty = runtime.git_state()
     assert commit
     assert isinstance(dirty, bool)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
+def test_freed_memory_is_kept_for_the_next_allocation() -> None:
+    script = """
+import resource, numpy as np
+from codepath.runtime import keep_freed_memory
+keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first, second = faults(), faults()
+assert first > 20 * (second + 1), (first, second)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_signals_raise_at_once_or_wait() -> None:
+    before = {number: signal.getsignal(number) for number in runtime.Interruption.SIGNALS}
+    with runtime.Interruption():
+        with pytest.raises(runtime.InterruptedRun, match="SIGTERM") as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.exit_code == runtime.EXIT_REQUEUE == 75
+    with runtime.Interruption() as interruption:
+        with interruption.deferred():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interruption.received == signal.SIGUSR2
+            with pytest.raises(runtime.InterruptedRun, match="SIGINT"):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.received == signal.SIGUSR2
+    assert before == {number: signal.getsignal(number) for number in before}
+    stopped = pickle.loads(pickle.dumps(runtime.InterruptedRun("stop", signal.SIGUSR2)))
+    assert (str(stopped), stopped.signal_number) == ("stop", signal.SIGUSR2)
+    assert runtime.InterruptedRun("stop").exit_code == runtime.EXIT_INTERRUPTED == 130

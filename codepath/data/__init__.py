@@ -2,6 +2,7 @@
 
 from codepath.data.datasets import Images, ImageSet, Split, load_image_set, source_names
 from codepath.data.files import FileSet, FileSplit
+from codepath.data.foreign import Foreign, foreign_images
 from codepath.data.loaders import (
     Batch,
     Loader,
@@ -17,6 +18,7 @@ __all__ = [
     "Batch",
     "FileSet",
     "FileSplit",
+    "Foreign",
     "ImageSet",
     "Images",
     "Loader",
@@ -27,6 +29,7 @@ __all__ = [
     "choose_backend",
     "describe_images",
     "evaluation_loader",
+    "foreign_images",
     "load_image_set",
     "preview",
     "source_names",

@@ -16,6 +16,13 @@ from codepath.data.resize import crop_draws, random_resized_crop_boxes, resized_
 from codepath.runtime import UserError
 
 
+def _policy(config: DataConfig, mean: tuple[float, ...]) -> RandAugment | None:
+    if not config.randaugment:
+        return None
+    bits = config.posterize_min_bits
+    return RandAugment.parse(config.randaugment, mean, posterize_min_bits=bits)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """RandAugment, then pad-crop, then flip: the order of the authors' code."""
@@ -32,8 +39,7 @@ class Augmentation:
             config: the configuration; UserError for a RandAugment policy that is none.
             mean: the data set's, which fills what RandAugment moves in from outside.
         """
-        policy = RandAugment.parse(config.randaugment, mean) if config.randaugment else None
-        return cls(pad=config.pad, flip=config.flip, randaugment=policy)
+        return cls(config.pad, config.flip, _policy(config, mean))
 
     def apply(
         self,
@@ -89,8 +95,7 @@ class CropAugmentation:
         """
         if config.pad:
             raise UserError(f"data.pad is for images of one size: leave it out for {config.source}")
-        policy = RandAugment.parse(config.randaugment, mean) if config.randaugment else None
-        return cls(crop, config.scale, config.ratio, config.flip, policy)
+        return cls(crop, config.scale, config.ratio, config.flip, _policy(config, mean))
 
     def apply(
         self,
@@ -110,11 +115,11 @@ class CropAugmentation:
         """
         draws, bicubic = crop_draws(seed, epoch, indices)
         mirrored = integers(2, seed, epoch, indices, Draw.FLIP) == 1
-        for b, index in enumerate(indices.tolist()):
-            whole = image(index)
-            size = np.array([[whole.shape[1], whole.shape[0]]])
-            box = random_resized_crop_boxes(size, draws[b : b + 1], self.scale, self.ratio)[0]
-            cut = resized_crop(whole, box, self.crop, "bicubic" if bicubic[b] else "bilinear")
+        wholes = [image(index) for index in indices.tolist()]
+        sizes = np.array([whole.shape[1::-1] for whole in wholes])
+        boxes = random_resized_crop_boxes(sizes, draws, self.scale, self.ratio)
+        for b, whole in enumerate(wholes):
+            cut = resized_crop(whole, boxes[b], self.crop, "bicubic" if bicubic[b] else "bilinear")
             out[b] = cut[:, ::-1] if self.flip and mirrored[b] else cut
         if self.randaugment is not None:
             places = np.arange(len(indices))

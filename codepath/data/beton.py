@@ -1,112 +1,438 @@
-"""FFCV's files (betons): written from an image set, with a manifest that says what is in them."""
+"""FFCV's files (betons), written and read without FFCV: restartable, checksummed, verifiable.
+
+Layout, FFCV's version 2: header, description of the fields, a row per sample (mode, width, height,
+first byte, label), then pages of samples, none of which crosses a page's end, then the table of
+allocations. Beside NAME.beton stand NAME.json, which says what is in it, and NAME.npz, an XXH3
+checksum and a name for every sample.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from PIL import Image
+from xxhash import xxh3_64_intdigest
 
-from codepath.data.datasets import ImageSet, Split
-from codepath.runtime import UserError, atomic_path, make_directory, package_versions, write_text
+from codepath.data.datasets import Images, Split
+from codepath.data.files import FileSplit, decode
+from codepath.data.prefetch import prefetched
+from codepath.runtime import (
+    UserError,
+    atomic_path,
+    available_cores,
+    make_directory,
+    package_versions,
+    unknown_name,
+    write_text,
+)
+
+PAGE = 1 << 23
+"""Bytes of a page, and the most that a sample may take."""
+_VERSION = 2
+_HEADER = np.dtype(
+    [
+        ("version", "<u2"),
+        ("fields", "<u2"),
+        ("page", "<u4"),
+        ("samples", "<u8"),
+        ("table", "<u8"),
+    ],
+    align=True,
+)
+_FIELD = np.dtype([("type", "u1"), ("name", "u1", (16,)), ("arguments", "u1", (1024,))])
+_INTEGER, _IMAGE = 1, 2
+_PIXELS = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("start", "<u8")])
+_ROW = np.dtype([("f0", _PIXELS), ("f1", "<i8")], align=True)
+_ALLOCATION = np.dtype([("sample", "<u8"), ("start", "<u8"), ("size", "<u8")])
+_JPEG, _RAW = 0, 1
+STORES = ("jpeg", "pixels")
+_DONE = np.dtype(
+    [("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("start", "<u8"), ("size", "<u8"),
+     ("sum", "<u8")]
+)  # fmt: skip
+"""What is noted of a sample while its beton grows."""
+_NOTED_EVERY = 1 << 26
+"""Bytes of samples between two places at which writing can go on after a crash."""
+_AHEAD = 64
+"""Images read or encoded ahead of writing."""
 
 
-def _digest(split: Split) -> str:
-    """SHA-256 over pixels and labels."""
-    sha = hashlib.sha256(np.ascontiguousarray(split.images).data)
-    sha.update(np.ascontiguousarray(split.labels).data)
-    return sha.hexdigest()
+@dataclass(frozen=True)
+class BetonSettings:
+    """How images in files are stored; images in memory are stored as they are."""
+
+    store: str = "jpeg"
+    """jpeg: JPEG files as they are. pixels: decoded once and for all, which takes about five times
+    the disk and a fraction of the time in training; images too large for a page stay JPEG."""
+    longest: int = 0
+    """Larger images are made smaller until their longer side has so many pixels; 0: none are."""
+    quality: int = 90
+    """JPEG quality of images made smaller and stored as JPEG."""
+
+    def __post_init__(self) -> None:
+        if self.store not in STORES:
+            raise unknown_name("way to store images", self.store, STORES)
+        if self.longest < 0 or not 1 <= self.quality <= 100:
+            raise UserError(
+                f"an image's side of {self.longest} or a JPEG quality of {self.quality} is out of "
+                "range: at least 0, and 1 to 100"
+            )
 
 
-def _manifest(images: ImageSet, name: str, digest: str) -> dict[str, Any]:
-    split = images.split(name)
-    counts = np.bincount(split.labels, minlength=len(images.class_names))
-    return {
-        "dataset": images.dataset,
-        "source": images.source,
-        "split": name,
-        "images": len(split),
-        "shape": list(split.images.shape[1:]),
-        "write_mode": "raw",
-        "classes": dict(zip(images.class_names, counts.tolist(), strict=True)),
-        "sha256": digest,
-    }
+class _Sample(NamedTuple):
+    """An image as it is stored."""
+
+    data: bytes
+    width: int
+    height: int
+    mode: int
 
 
-def ensure_beton(images: ImageSet, name: str, folder: Path) -> Path:
-    """The beton of a split, written where it is absent; its manifest stands beside it.
+def beton_path(images: Images, name: str, folder: Path, settings: BetonSettings) -> Path:
+    """Where the beton of a split lies: its name holds a checksum of what goes into it.
 
-    The file's name holds the first digits of the pixels' and labels' checksum, so that other
-    images never pass for these. Raises UserError where the disk is too small or the file on it
-    is not what the manifest says, OSError where writing fails; nothing half-written is ever
-    under the final name.
+    Of images in memory that is pixels and labels, of images in files names, labels and settings.
     """
     split = images.split(name)
-    digest = _digest(split)
-    path = make_directory(folder) / f"{images.dataset}-{name}-{digest[:10]}.beton"
-    manifest = path.with_suffix(".json")
+    sha = hashlib.sha256(np.ascontiguousarray(split.labels).data)
+    if isinstance(split, Split):
+        sha.update(np.ascontiguousarray(split.images).data)
+    else:
+        sha.update(json.dumps(asdict(settings)).encode())
+        for index in range(len(split)):
+            sha.update(split.files.member(index).encode() + b"\0")
+    return folder / f"{images.dataset}-{name}-{sha.hexdigest()[:10]}.beton"
+
+
+def ensure_beton(
+    images: Images,
+    name: str,
+    folder: Path,
+    settings: BetonSettings | None = None,
+    on_image: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """The beton of a split, written where it is absent; an interrupted writing goes on.
+
+    Args:
+        images: the data set.
+        name: of the split.
+        folder: where betons lie; made where absent.
+        settings: of images in files.
+        on_image: called with the number of images stored so far.
+
+    Raises:
+        UserError: an image is damaged or too large; what lies there is not what was written; the
+            disk is full. Nothing half-written is ever under the final name.
+    """
+    settings = settings or BetonSettings()
+    path = make_directory(folder) / beton_path(images, name, folder, settings).name
     with FileLock(folder / f".{path.stem}.lock"):
-        if path.exists() and manifest.exists():
-            known = json.loads(manifest.read_text())
-            if known["sha256"] == digest and known["bytes"] == path.stat().st_size:
-                return path
-            raise UserError(f"{path} is damaged: its size or manifest is not as written; remove it")
-        with atomic_path(path) as temporary:
-            _write(split, temporary)
-            size = temporary.stat().st_size
-            if _digest(read_beton(temporary, split.images.shape)) != digest:
-                raise UserError(f"{path} could not be written completely: is the disk full?")
-        described = {
-            **_manifest(images, name, digest),
-            "bytes": size,
-            "versions": package_versions(),
-        }
-        write_text(manifest, json.dumps(described, indent=2) + "\n")
+        if path.exists():
+            Beton(path)
+            return path
+        try:
+            _write(images, name, path, settings, on_image)
+        except OSError as error:
+            raise UserError(
+                f"{path} could not be written ({error.strerror}): free some of the disk and repeat "
+                "the command, it goes on where it stopped"
+            ) from None
     return path
 
 
-def _write(split: Split, path: Path) -> None:
-    """Write in this process (FFCV's own writer hangs when one of its workers dies)."""
-    from ffcv.fields import IntField, RGBImageField
-    from ffcv.memory_allocator import MemoryAllocator
-    from ffcv.writer import DatasetWriter, handle_sample
+def _write(
+    images: Images,
+    name: str,
+    path: Path,
+    settings: BetonSettings,
+    on_image: Callable[[int], None],
+) -> None:
+    split = images.split(name)
+    n = len(split)
+    growing, notes = path.with_suffix(".beton.part"), path.with_suffix(".notes.part")
+    head_size = _HEADER.itemsize + 2 * _FIELD.itemsize + n * _ROW.itemsize
+    done = _noted(notes, growing, n)
+    sample: Callable[[int], _Sample]
+    if isinstance(split, Split):
+        sample = partial(_raw, split)
+    else:
+        sample = partial(_encoded, split, settings)
+    with growing.open("r+b" if len(done) else "wb") as data, notes.open("ab") as noted:
+        end = int(done["start"][-1] + done["size"][-1]) if len(done) else _next_page(head_size)
+        data.truncate(end)
+        data.seek(end)
+        noted.truncate(len(done) * _DONE.itemsize)
+        fresh: list[tuple[int, ...]] = []
+        unsaved = 0
+        made = prefetched(sample, range(len(done), n), available_cores(), _AHEAD)
+        for index, (content, width, height, mode) in enumerate(made, start=len(done)):
+            size = len(content)
+            if size > PAGE:
+                raise UserError(
+                    f"{_sample_name(split, index)} takes {size:,} bytes, {PAGE:,} are the most: "
+                    "make large images smaller (--longest 500)"
+                )
+            start = end if end // PAGE == (end + size - 1) // PAGE else _next_page(end)
+            data.write(bytes(start - end))
+            data.write(content)
+            end = start + size
+            fresh.append((mode, width, height, start, size, xxh3_64_intdigest(content)))
+            unsaved += size
+            if unsaved > _NOTED_EVERY or index == n - 1:
+                # The samples reach the disk before the notes that say so.
+                _sync(data)
+                noted.write(np.array(fresh, _DONE).tobytes())
+                _sync(noted)
+                fresh, unsaved = [], 0
+            on_image(index + 1)
+    _finish(images, name, path, settings, growing, np.fromfile(notes, _DONE))
+    notes.unlink()
 
-    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
-    writer = DatasetWriter(str(path), fields, num_workers=1)
-    writer.num_samples = len(split)
-    writer.prepare()
-    try:
-        metadata = np.zeros(len(split), dtype=writer.metadata_type)
-        allocator = MemoryAllocator(str(path), writer.data_region_start, writer.page_size)
-        with allocator:
-            for index, sample in enumerate(zip(split.images, split.labels, strict=True)):
-                handle_sample(sample, index, metadata.dtype.names, metadata, allocator, fields)
-        writer.metadata_sm.buf[: metadata.nbytes] = metadata.tobytes()
-        writer.finalize(allocator.allocations)
-    finally:
-        writer.metadata_sm.close()
-        writer.metadata_sm.unlink()
+
+def _next_page(place: int) -> int:
+    return -(-place // PAGE) * PAGE
 
 
-def read_beton(path: Path, shape: tuple[int, ...]) -> Split:
-    """All raw images and labels of a beton, read without FFCV's loader.
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
-    Args:
-        path: the file.
-        shape: (n, H, W, C) that it should hold.
+
+def _noted(notes: Path, growing: Path, samples: int) -> NDArray[Any]:
+    """What an interrupted writing stored for certain."""
+    if not (notes.exists() and growing.exists()):
+        return np.empty(0, _DONE)
+    whole = notes.stat().st_size // _DONE.itemsize
+    done = np.fromfile(notes, _DONE, min(whole, samples))
+    return done[done["start"] + done["size"] <= growing.stat().st_size]
+
+
+def _raw(split: Split, index: int) -> _Sample:
+    image = split.images[index]
+    return _Sample(image.tobytes(), image.shape[1], image.shape[0], _RAW)
+
+
+def _encoded(split: FileSplit, settings: BetonSettings, index: int) -> _Sample:
+    """An image as it is to be stored, decoded once to see that it is whole."""
+    data, name = split.files.read(index), split.files.name(index)
+    pixels = decode(data, name)
+    H, W = pixels.shape[:2]
+    if max(H, W) >= 1 << 16:
+        raise UserError(f"{name} is {W} x {H} pixels, 65,535 a side are the most (--longest 500)")
+    smaller = 0 < settings.longest < max(H, W)
+    if smaller:
+        shrunk = Image.fromarray(pixels)
+        shrunk.thumbnail((settings.longest,) * 2, Image.Resampling.BICUBIC, reducing_gap=None)
+        pixels = np.asarray(shrunk)
+        H, W = pixels.shape[:2]
+    with Image.open(io.BytesIO(data)) as image:
+        is_jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
+    if (settings.store == "pixels" and pixels.nbytes <= PAGE) or not (is_jpeg or smaller):
+        return _Sample(pixels.tobytes(), W, H, _RAW)
+    if smaller:
+        buffer = io.BytesIO()
+        shrunk.save(buffer, "JPEG", quality=settings.quality)
+        data = buffer.getvalue()
+    return _Sample(data, W, H, _JPEG)
+
+
+def _sample_name(split: Split | FileSplit, index: int) -> str:
+    return f"image {index}" if isinstance(split, Split) else split.files.name(index)
+
+
+def _finish(
+    images: Images,
+    name: str,
+    path: Path,
+    settings: BetonSettings,
+    growing: Path,
+    done: NDArray[Any],
+) -> None:
+    """Head and table around the samples, then manifest and checksums, then the final name."""
+    split = images.split(name)
+    n = len(split)
+    rows = np.zeros(n, _ROW)
+    for key in ("mode", "width", "height", "start"):
+        rows["f0"][key] = done[key]
+    rows["f1"] = split.labels
+    fields = np.zeros(2, _FIELD)
+    for field, kind, title in zip(fields, (_IMAGE, _INTEGER), (b"image", b"label"), strict=True):
+        field["type"] = kind
+        field["name"][: len(title)] = np.frombuffer(title, np.uint8)
+    table = np.empty(n, _ALLOCATION)
+    table["sample"], table["start"], table["size"] = np.arange(n), done["start"], done["size"]
+    # Aligned types have padding, which np.zeros leaves at zero.
+    header = np.zeros(1, _HEADER)
+    header[0] = (_VERSION, 2, PAGE, n, int(done["start"][-1] + done["size"][-1]))
+    head = header.tobytes() + fields.tobytes() + rows.tobytes()
+    with growing.open("r+b") as data:
+        data.write(head)
+        data.seek(0, os.SEEK_END)
+        data.write(table.tobytes())
+        _sync(data)
+    counts = np.bincount(split.labels, minlength=len(images.class_names))
+    in_files = isinstance(split, FileSplit)
+    names = [split.files.member(i) for i in range(n)] if isinstance(split, FileSplit) else []
+    with atomic_path(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, xxh3=done["sum"], names=np.array(names, np.str_))
+    described = {
+        "dataset": images.dataset,
+        "source": images.source,
+        "split": name,
+        "images": n,
+        "classes": dict(zip(images.class_names, counts.tolist(), strict=True)),
+        "pixels": np.bincount(done["mode"], minlength=2)[_RAW].item(),
+        "jpeg": np.bincount(done["mode"], minlength=2)[_JPEG].item(),
+        "settings": asdict(settings) if in_files else {},
+        "bytes": growing.stat().st_size,
+        "sha256_head": hashlib.sha256(head).hexdigest(),
+        "sha256_table": hashlib.sha256(table.tobytes()).hexdigest(),
+        "sha256_sums": hashlib.sha256(done["sum"].tobytes()).hexdigest(),
+        "versions": package_versions(),
+    }
+    write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+    growing.replace(path)
+
+
+class Beton:
+    """An open beton; reading is safe from several threads at once.
+
+    As `Files` its samples are encoded images, read with their checksums compared.
+
+    Raises UserError where the file is not as its manifest says (size and head are looked at).
     """
-    from ffcv.reader import Reader
 
-    reader = Reader(str(path))
-    size = int(np.prod(shape[1:]))
-    data = np.memmap(path, mode="r")
-    images: NDArray[np.uint8] = np.zeros(shape, np.uint8)
-    for index, start in enumerate(reader.metadata["f0"]["data_ptr"]):
-        pixels = data[int(start) : int(start) + size]
-        if len(pixels) == size:
-            images[index] = pixels.reshape(shape[1:])
-    return Split(images, reader.metadata["f1"].astype(np.int64))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.manifest: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+            with np.load(path.with_suffix(".npz")) as samples:
+                self._sums, self._names = samples["xxh3"], samples["names"]
+            self._file = path.open("rb")
+        except (OSError, ValueError, KeyError) as error:
+            raise self._damaged(f"{type(error).__name__}: {error}") from None
+        n = int(self.manifest["images"])
+        fixed = _HEADER.itemsize + 2 * _FIELD.itemsize
+        self._head_size = fixed + n * _ROW.itemsize
+        head = os.pread(self._file.fileno(), self._head_size, 0)
+        size = self.path.stat().st_size
+        if size != self.manifest["bytes"]:
+            raise self._damaged(f"{size:,} bytes, {self.manifest['bytes']:,} were written")
+        if hashlib.sha256(head).hexdigest() != self.manifest["sha256_head"]:
+            raise self._damaged("its head is altered")
+        if hashlib.sha256(self._sums.tobytes()).hexdigest() != self.manifest["sha256_sums"]:
+            raise self._damaged(f"{path.stem}.npz is altered")
+        self._rows = np.frombuffer(head, _ROW, n, fixed)
+        self._table_start = int(np.frombuffer(head, _HEADER, 1)["table"][0])
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(
+            f"{self.path} is damaged ({what}); remove it, and it is made again from its source"
+        )
+
+    @cached_property
+    def _table(self) -> NDArray[Any]:
+        data = os.pread(self._file.fileno(), len(self) * _ALLOCATION.itemsize, self._table_start)
+        if hashlib.sha256(data).hexdigest() != self.manifest["sha256_table"]:
+            raise self._damaged("its table of allocations is altered")
+        return np.frombuffer(data, _ALLOCATION)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,)"""
+        return self._rows["f1"].astype(np.int64)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(n,) first byte of each sample in the file."""
+        return self._rows["f0"]["start"].astype(np.int64)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(H, W, 3) of all images; None where they are not of one size, or are JPEG."""
+        pixels = self._rows["f0"]
+        first = pixels[0]
+        same = pixels[["mode", "width", "height"]] == first[["mode", "width", "height"]]
+        if first["mode"] != _RAW or not same.all():
+            return None
+        return int(first["height"]), int(first["width"]), 3
+
+    def member(self, index: int) -> str:
+        """Name of the image within its data set."""
+        return str(self._names[index]) if len(self._names) else f"image {index}"
+
+    def name(self, index: int) -> str:
+        """File and image, for messages."""
+        return f"{self.path}: {self.member(index)}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of an image."""
+        pixels = self._rows["f0"][index]
+        return int(pixels["width"]), int(pixels["height"])
+
+    def is_jpeg(self, index: int) -> bool:
+        """Whether an image is stored as JPEG; otherwise as pixels."""
+        return bool(self._rows["f0"]["mode"][index] == _JPEG)
+
+    def stored(self, index: int) -> bytes:
+        """A sample's bytes: a JPEG file or (H, W, 3) pixels; UserError where they are altered."""
+        _, start, size = self._table[index].tolist()
+        data = os.pread(self._file.fileno(), size, start)
+        if xxh3_64_intdigest(data) != self._sums[index]:
+            raise self._damaged(f"{self.member(index)}, sample {index}, is altered")
+        return data
+
+    def read(self, index: int) -> bytes:
+        """The encoded image: what is stored, or its pixels as a PPM file."""
+        data = self.stored(index)
+        if self.is_jpeg(index):
+            return data
+        width, height = self.size(index)
+        return b"P6 %d %d 255\n" % (width, height) + data
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """(n, H, W, 3): all images of a beton whose images are pixels of one size."""
+        if self.shape is None:
+            raise UserError(f"{self.path} does not hold pixels of images of one size")
+        images = np.empty((len(self), *self.shape), np.uint8)
+        for index in range(len(self)):
+            images[index] = np.frombuffer(self.stored(index), np.uint8).reshape(self.shape)
+        return images
+
+    def damages(self, on_image: Callable[[int], None] = lambda _: None) -> Iterator[str]:
+        """A line for each damage: of a sample, or between samples. Reads the whole file."""
+        end = self._head_size
+        classes = list(self.manifest["classes"])
+        for index, (_, start, size) in enumerate(self._table.tolist()):
+            yield from self._not_empty(end, start)
+            try:
+                self.stored(index)
+            except UserError:
+                name = classes[self._rows["f1"][index]]
+                yield f"{self.member(index)} (sample {index}, class {name}) is altered"
+            end = start + size
+            on_image(index + 1)
+
+    def _not_empty(self, start: int, end: int) -> Iterator[str]:
+        if any(os.pread(self._file.fileno(), end - start, start)):
+            yield f"bytes {start:,} to {end:,}, between samples, are altered"
+
+
+def betons_of(dataset: str, folder: Path) -> dict[str, Path]:
+    """Split -> the newest beton of a data set in a folder."""
+    found = sorted(folder.glob(f"{dataset}-*-*.beton"), key=lambda path: path.stat().st_mtime)
+    return {path.stem.removeprefix(f"{dataset}-").rpartition("-")[0]: path for path in found}

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from codepath.data.augment import Augmentation
-from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, make_batch
-from codepath.runtime import UserError, available_cores
+from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.beton import Beton
+from codepath.data.files import decode
+from codepath.data.kernels import gather
+from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, Shard, make_batch
+from codepath.runtime import UserError
 
 _THREADS = torch.get_num_threads()
 from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder  # noqa: E402
 from ffcv.loader import Loader as _FfcvLoader  # noqa: E402
 from ffcv.pipeline.allocation_query import AllocationQuery  # noqa: E402
-from ffcv.pipeline.operation import Operation  # noqa: E402
+from ffcv.pipeline.compiler import Compiler  # noqa: E402
 from ffcv.pipeline.state import State  # noqa: E402
 from ffcv.traversal_order.base import TraversalOrder  # noqa: E402
 
@@ -27,118 +32,180 @@ torch.set_num_threads(_THREADS)
 
 _PATIENCE = 60.0
 """Seconds without a batch after which loading counts as stuck."""
+_JPEG_CHUNK = 8
+"""JPEG images that a thread takes at a time."""
+
+_Fill = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
 
 
-class _Augment(Operation):
-    """Runs our kernels between FFCV's decoder and its output, outside FFCV's compiler: that one
-    would use fast-math and freeze the epoch."""
+@contextmanager
+def _ffcv_tamed() -> Iterator[None]:
+    """FFCV neither compiles (our kernels are compiled, on disk, and without its fast-math) nor
+    leaves another number of threads to torch."""
+    threads = torch.get_num_threads()
+    Compiler.set_enabled(False)
+    try:
+        yield
+    finally:
+        Compiler.set_enabled(True)
+        torch.set_num_threads(threads)
 
-    def __init__(self, augmentation: Augmentation, seed: int) -> None:
+
+class _Images(SimpleRGBImageDecoder):
+    """Fills a batch's buffer; in place of FFCV's decoder and operations."""
+
+    def __init__(self, shape: tuple[int, int, int], fill: _Fill) -> None:
         super().__init__()
-        self.augmentation, self.seed = augmentation, seed
-        self.epoch = 0
+        self.shape, self.fill = shape, fill
         self.error: BaseException | None = None
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
-        """FFCV: leave compiled code; a buffer of the images' shape."""
-        state = replace(previous_state, jit_mode=False)
-        return state, AllocationQuery(previous_state.shape, np.dtype("<u1"))
+        """FFCV: what comes out, and a buffer for it."""
+        state = replace(previous_state, shape=self.shape, dtype=np.dtype("<u1"))
+        return state, AllocationQuery(self.shape, np.dtype("<u1"))
 
     def generate_code(self) -> Callable[..., Any]:
         """FFCV: the function of a batch."""
 
-        def augment(images: Any, out: Any, indices: Any) -> Any:
+        def decode(indices: Any, out: Any, metadata: Any, storage: Any) -> Any:  # noqa: ARG001
             try:
-                size = len(indices)
-                self.augmentation.apply(
-                    images,
-                    np.arange(size),
-                    self.seed,
-                    self.epoch,
-                    np.asarray(indices, dtype=np.int64),
-                    out[:size],
-                )
+                self.fill(np.asarray(indices, np.int64), out[: len(indices)])
             except BaseException as error:  # FFCV's thread would die silently and hang the loop
                 self.error = error
             return out[: len(indices)]
 
-        augment.with_indices = True  # type: ignore[attr-defined]
-        return augment
+        return decode
+
+
+class _Labels(IntDecoder):
+    """The labels of a batch."""
+
+    def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
+        """FFCV: what comes out."""
+        return replace(previous_state, shape=(1,), dtype=np.dtype("<i8")), None
+
+    def generate_code(self) -> Callable[..., Any]:
+        """FFCV: the function of a batch."""
+
+        def decode(indices: Any, _: Any, metadata: Any, storage: Any) -> Any:  # noqa: ARG001
+            return metadata[indices].astype(np.int64)
+
+        return decode
 
 
 class _CounterOrder(TraversalOrder):
     """Our order instead of FFCV's, which takes an instance and calls it with its loader."""
 
     def __init__(self, order: EpochOrder) -> None:
-        self._order = order
+        self.indices = order.order(0)
 
     def __call__(self, loader: Any) -> _CounterOrder:  # noqa: ARG002
         return self
 
-    def sample_order(self, epoch: int) -> np.ndarray:
+    def sample_order(self, epoch: int) -> np.ndarray:  # noqa: ARG002
         """FFCV: the indices of an epoch."""
-        return self._order.order(epoch)
+        return self.indices
 
 
 class FfcvLoader(OrderedLoader):
-    """Training batches of a beton, in the order and with the bytes of the torch backend.
+    """Training batches of a beton in the order of the torch backend.
+
+    The bytes are the torch backend's: FFCV's own JPEG decoder takes a faster, less exact transform.
 
     Args:
-        path: the beton, RGB images of one size.
-        samples: images that it must hold.
-        batch_size: B; whole batches only.
-        augmentation: of the images.
+        beton: the images. A beton of pixels is read whole, to compare checksums; JPEG images are
+            compared when they are decoded.
+        batch_size: B over all processes; whole batches only.
+        augmentation: of images of one size stored as pixels, or of JPEG images.
         seed: of order and augmentation.
+        threads: that decode and augment.
+        shard: this process's share.
     """
 
     def __init__(
-        self, path: Path, samples: int, batch_size: int, augmentation: Augmentation, seed: int
+        self,
+        beton: Beton,
+        batch_size: int,
+        augmentation: Augmentation | CropAugmentation,
+        seed: int,
+        threads: int,
+        shard: Shard | None = None,
     ) -> None:
-        super().__init__(EpochOrder(samples, batch_size, shuffle=True, seed=seed))
-        self._path = path
-        self._augment = _Augment(augmentation, seed)
-
-        threads = torch.get_num_threads()
-        try:
+        super().__init__(EpochOrder(len(beton), batch_size, shuffle=True, seed=seed, shard=shard))
+        self._beton, self._threads, self._seed = beton, threads, seed
+        if isinstance(augmentation, CropAugmentation):
+            self._crops = augmentation
+            self._chunk = _JPEG_CHUNK
+            shape, fill = (augmentation.crop, augmentation.crop, 3), self._fill_crops
+        else:
+            for damage in beton.damages():
+                raise UserError(
+                    f"{beton.path} is damaged ({damage}); remove it, and it is made again"
+                )
+            assert beton.shape is not None  # written from an array
+            self._augmentation = augmentation
+            self._bytes = np.memmap(beton.path, mode="r")
+            self._starts = beton.starts
+            self._chunk = -(-self._order.batch_size // threads)
+            shape, fill = beton.shape, self._fill_pixels
+        self._images = _Images(shape, self._in_threads(fill))
+        self._pool: ThreadPoolExecutor
+        self._epoch_here: int
+        self._traversal = _CounterOrder(self._order)
+        with _ffcv_tamed():
             self._loader = _FfcvLoader(
-                str(path),
-                batch_size=batch_size,
-                num_workers=available_cores(),
-                order=_CounterOrder(self._order),
+                str(beton.path),
+                batch_size=self._order.batch_size,
+                num_workers=threads,
+                order=self._traversal,
                 drop_last=True,
-                pipelines={
-                    "image": [SimpleRGBImageDecoder(), self._augment],
-                    "label": [IntDecoder()],
-                },
+                pipelines={"image": [self._images], "label": [_Labels()]},
             )
-        except (ValueError, AssertionError, OSError, IndexError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); remove it: it is made again"
-            ) from None
-        finally:
-            torch.set_num_threads(threads)
-        if self._loader.reader.num_samples != samples:
-            raise UserError(
-                f"{path} holds {self._loader.reader.num_samples} images, {samples} expected; "
-                "remove it: it is made again"
-            )
+
+    def _in_threads(self, fill: _Fill) -> _Fill:
+        def share(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+            starts = range(0, len(indices), self._chunk)
+            parts = [slice(start, start + self._chunk) for start in starts]
+            list(self._pool.map(lambda part: fill(indices[part], out[part]), parts))
+
+        return share
+
+    def _fill_pixels(self, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        images = np.empty_like(out)
+        gather(self._bytes, self._starts[indices], images)
+        rows = np.arange(len(indices))
+        self._augmentation.apply(images, rows, self._seed, self._epoch_here, indices, out)
+
+    def _fill_crops(self, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        self._crops.apply(self._decode, self._seed, self._epoch_here, indices, out)
+
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3): a stored image."""
+        if self._beton.is_jpeg(index):
+            return decode(self._beton.stored(index), self._beton.name(index))
+        width, height = self._beton.size(index)
+        return np.frombuffer(self._beton.stored(index), np.uint8).reshape(height, width, 3)
 
     def __iter__(self) -> Iterator[Batch]:
-        threads = torch.get_num_threads()
-        self._loader.next_epoch = self._augment.epoch = self._epoch
-        self._augment.error = None
-        iterator = iter(self._loader)
-        torch.set_num_threads(threads)
-        try:
-            for indices in self._order.batches(self._epoch):
-                images, labels = self._next(iterator)
-                # FFCV hands out views of a ring of buffers: copied, they may be kept.
-                yield make_batch(images.copy(), labels[:, 0].astype(np.int64), indices)
-        finally:
-            iterator.close()
-            while iterator.is_alive():  # it may be waiting for room in its queue
-                self._drain(iterator)
-                iterator.join(timeout=0.05)
+        batches = list(self._batches())
+        if not batches:
+            return
+        self._images.error = None
+        self._epoch_here = self._epoch
+        self._traversal.indices = np.concatenate(batches)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="codepath-ffcv") as self._pool:
+            with _ffcv_tamed():
+                iterator = iter(self._loader)
+            try:
+                for indices in batches:
+                    images, labels = self._next(iterator)
+                    # FFCV hands out views of a ring of buffers: copied, they may be kept.
+                    yield make_batch(images.copy(), labels, indices)
+            finally:
+                iterator.close()
+                while iterator.is_alive():  # it may be waiting for room in its queue
+                    self._drain(iterator)
+                    iterator.join(timeout=0.05)
 
     def _next(self, iterator: Any) -> tuple[np.ndarray, np.ndarray]:
         """FFCV's next batch, or the reason why there is none."""
@@ -151,17 +218,16 @@ class FfcvLoader(OrderedLoader):
                 waited += 0.5
                 if not iterator.is_alive() or waited > _PATIENCE:
                     raise UserError(
-                        f"FFCV stopped reading {self._path}; remove it: it is made again"
+                        f"FFCV stopped reading {self._beton.path}; remove it: it is made again"
                     ) from None
-        if self._augment.error is not None:
-            raise self._augment.error
+        if self._images.error is not None:
+            raise self._images.error
         _, (images, labels) = item
         return images, labels
 
     @staticmethod
     def _drain(iterator: Any) -> None:
         try:
-            while True:
-                iterator.output_queue.get_nowait()
+            iterator.output_queue.get_nowait()
         except queue.Empty:
-            pass
+            return

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from codepath.data.augment import CropAugmentation
 from codepath.data.files import FileSplit
-from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, make_batch
+from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, Shard, make_batch
 from codepath.data.prefetch import prefetched
 from codepath.data.resize import central_crop
 from codepath.runtime import available_cores
@@ -42,6 +42,7 @@ class FileLoader(OrderedLoader):
         shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
         threads: that decode; None: one a core.
+        shard: this process's share.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class FileLoader(OrderedLoader):
         shuffle: bool = False,
         seed: int = 0,
         threads: int | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self._split = split
         self._augmentation = augmentation
         self._threads = threads or available_cores()
-        super().__init__(EpochOrder(len(split), batch_size, shuffle, seed))
+        super().__init__(EpochOrder(len(split), batch_size, shuffle, seed, shard))
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._epoch
@@ -66,15 +68,15 @@ class FileLoader(OrderedLoader):
             self._fill(epoch, part.indices, part.out)
             return part
 
-        with closing(prefetched(fill, self._parts(epoch), self._threads, ahead)) as filled:
+        with closing(prefetched(fill, self._parts(), self._threads, ahead)) as filled:
             for part in filled:
                 if part.batch is not None:  # parts come in order, so the others are filled too
                     indices, out = part.batch
                     yield make_batch(out, self._split.labels[indices], indices)
 
-    def _parts(self, epoch: int) -> Iterator[_Part]:
+    def _parts(self) -> Iterator[_Part]:
         side = self._split.crop
-        for indices in self._order.batches(epoch):
+        for indices in self._batches():
             out = np.empty((len(indices), side, side, 3), np.uint8)
             for start in range(0, len(indices), _CHUNK):
                 chosen = slice(start, start + _CHUNK)

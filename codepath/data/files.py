@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from codepath.runtime import UserError
+
+_JPEG_START = b"\xff\xd8"
+_RGB = 3
+"""torchvision's mode: three channels, whatever the file has."""
+
+
+@cache
+def _jpeg_decoder() -> Callable[..., torch.Tensor] | None:
+    """torchvision's, which releases the GIL; later releases may be without it.
+
+    Loaded late, since images in memory do not need it, and without its function that warns at
+    each call.
+    """
+    import torchvision.io  # noqa: F401 (it registers)
+
+    return getattr(torch.ops.image, "decode_jpeg", None)
 
 
 class Files(Protocol):
     """Encoded images by number; reading is safe from several threads at once."""
 
     def __len__(self) -> int: ...
+
+    def member(self, index: int) -> str:
+        """Name of the image within its data set."""
 
     def name(self, index: int) -> str:
         """Where the image is, for messages."""
@@ -39,13 +61,21 @@ class FolderFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def member(self, index: int) -> str:
+        """Name of the image within its data set."""
+        return self.names[index]
+
     def name(self, index: int) -> str:
         """Path of the image."""
         return str(self.root / self.names[index])
 
     def read(self, index: int) -> bytes:
-        """The encoded image."""
-        return (self.root / self.names[index]).read_bytes()
+        """The encoded image; UserError where its file cannot be read."""
+        path = self.root / self.names[index]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read the image {path} ({error.strerror})") from None
 
 
 class TarFiles:
@@ -71,6 +101,10 @@ class TarFiles:
     def __len__(self) -> int:
         return len(self.names)
 
+    def member(self, index: int) -> str:
+        """Name of the image within its data set."""
+        return self.names[index]
+
     def name(self, index: int) -> str:
         """Archive and member of the image."""
         return f"{self.path}: {self.names[index]}"
@@ -85,7 +119,16 @@ class TarFiles:
 
 
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
-    """(H, W, 3): an encoded image as RGB; UserError with `name` where it is damaged."""
+    """(H, W, 3): an encoded image as RGB; UserError with `name` where it is damaged.
+
+    JPEG images are torchvision's to decode, which gives Pillow's pixels without holding the GIL;
+    what it cannot (CMYK, other formats, damages) is left to Pillow.
+    """
+    decoder = _jpeg_decoder() if data.startswith(_JPEG_START) else None
+    if decoder is not None:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # wants writable memory
+        with suppress(RuntimeError):
+            return decoder(encoded, _RGB, False).permute(1, 2, 0).numpy()
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))

@@ -1,11 +1,11 @@
-"""ImageNet (ILSVRC2012) from folders or from its archives; classes in the order of their wnids."""
+"""ImageNet (ILSVRC2012) from betons, folders or its archives; classes in order of their wnids."""
 
 from __future__ import annotations
 
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from torchvision.datasets.imagenet import ARCHIVE_META
 
 from codepath.config import STATISTICS
 from codepath.data.archives import refuse_unsafe, shown
+from codepath.data.beton import Beton, betons_of
 from codepath.data.files import Files, FileSet, FileSplit, FolderFiles, TarFiles
 from codepath.runtime import UserError
 
@@ -41,8 +42,8 @@ def load_imagenet(data: Path | None, crop: int = 0, subset: bool = False) -> Fil
 
     Args:
         data: folder with train/WNID/*.JPEG or ILSVRC2012_img_train.tar, and with
-            val/WNID/*.JPEG or ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz.
-            None: data/.
+            val/WNID/*.JPEG or ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz; or
+            with what `codepath data build` made of them, which goes first. None: data/.
         crop: side of the images that loaders yield; 0: 160.
         subset: whether fewer images than ImageNet's are meant.
 
@@ -51,9 +52,10 @@ def load_imagenet(data: Path | None, crop: int = 0, subset: bool = False) -> Fil
             subset is meant; the splits have different classes.
     """
     data = data or Path("data")
-    _require_files(data)
-    train = _folders(data / "train") if (data / "train").is_dir() else _train_archive(data)
-    val = _folders(data / "val") if (data / "val").is_dir() else _val_archive(data)
+    betons = betons_of("imagenet", data) | betons_of("imagenet", data / "betons")
+    _require_files(data, betons)
+    train = _split(data, "train", betons.get("train"), _train_archive)
+    val = _split(data, "val", betons.get("test"), _val_archive)
     classes = tuple(sorted(set(train.wnids)))
     for name, found in (("train", train), ("val", val)):
         if not subset and (len(found.wnids), len(set(found.wnids))) != (COUNTS[name], CLASSES):
@@ -88,11 +90,23 @@ def _source(train: _Found, val: _Found, subset: bool) -> str:
     )
 
 
-def _require_files(data: Path) -> None:
+def _split(
+    data: Path, folder: str, beton: Path | None, archive: Callable[[Path], _Found]
+) -> _Found:
+    if beton is not None:
+        files = Beton(beton)
+        classes = list(files.manifest["classes"])
+        longest = files.manifest["settings"].get("longest", 0)
+        kind = f"betons with sides of at most {longest}" if longest else "betons"
+        return _Found(files, [classes[k] for k in files.labels.tolist()], kind)
+    return _folders(data / folder) if (data / folder).is_dir() else archive(data)
+
+
+def _require_files(data: Path, betons: dict[str, Path]) -> None:
     missing = []
-    if not (data / "train").is_dir():
+    if "train" not in betons and not (data / "train").is_dir():
         missing += [TRAIN_ARCHIVE]
-    if not (data / "val").is_dir():
+    if "test" not in betons and not (data / "val").is_dir():
         missing += [VAL_ARCHIVE, DEVKIT]
     missing = [name for name in missing if not (data / name).is_file()]
     if missing:

@@ -37,3 +37,22 @@ def crop_flip(
                 inside = 0 <= source_y < H and 0 <= source_x < W
                 for c in range(C):
                     out[b, y, x, c] = image[source_y, source_x, c] if inside else 0
+
+
+@numba.njit(nogil=True, cache=True)
+def gather(data: NDArray[np.uint8], starts: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    """Copy images of one size out of a file's bytes.
+
+    Args:
+        data: (bytes,).
+        starts: (B,) first byte of each image.
+        out: (B, H, W, C), written.
+    """
+    B, H, W, C = out.shape
+    for b in range(B):
+        place = starts[b]
+        for y in range(H):
+            for x in range(W):
+                for c in range(C):
+                    out[b, y, x, c] = data[place]
+                    place += 1

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from codepath.config import DataConfig
 from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.beton import Beton, ensure_beton
 from codepath.data.datasets import Images, Split
 from codepath.data.files import FileSet, FileSplit
 from codepath.data.prefetch import prefetched
@@ -47,13 +48,17 @@ class Loader(Protocol):
 
     @property
     def num_samples(self) -> int:
-        """Images that one iteration yields."""
+        """Images of a whole epoch, of all processes."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0: order and augmentation are functions of (seed, epoch)."""
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch, from 0, and the batch with which the next iterations begin.
+
+        Order and augmentation are functions of (seed, epoch), so that training goes on in the
+        middle of an epoch with the batches that it would have seen.
+        """
 
     def __len__(self) -> int:
-        """Batches that one iteration yields."""
+        """Batches of a whole epoch."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
@@ -66,6 +71,16 @@ class LoaderOptions:
     """ffcv, torch, or auto: FFCV where it is installed and fits the images."""
     betons: Path = Path("data") / "betons"
     """Where FFCV's files are kept."""
+    workers: int = 0
+    """Threads that load; 0: one for each usable core, which are also the most."""
+
+
+def usable_workers(workers: int) -> int:
+    """A wished number of threads (0: as many as is good), bounded by the usable cores."""
+    if workers < 0:
+        raise UserError(f"workers is {workers}, must not be negative")
+    cores = available_cores()
+    return min(workers or cores, cores)
 
 
 class Normalize(nn.Module):
@@ -86,31 +101,67 @@ class Normalize(nn.Module):
         return images * self.scale + self.shift
 
 
-class EpochOrder:
-    """Which samples make which batch: whole batches of a permutation of (seed, epoch), or all
-    samples in order."""
+@dataclass(frozen=True)
+class Shard:
+    """Which share of the images is this process's."""
 
-    def __init__(self, samples: int, batch_size: int, shuffle: bool, seed: int) -> None:
-        self.samples, self.batch_size, self.shuffle, self.seed = samples, batch_size, shuffle, seed
+    rank: int = 0
+    world: int = 1
+
+
+class EpochOrder:
+    """Which samples make which batch.
+
+    In training whole batches of a permutation of (seed, epoch): each of `world` processes takes an
+    equal part of every batch, so that a step sees the same images whatever their number. In
+    evaluation all samples in order, every one in one process.
+
+    Args:
+        samples: n, of the split.
+        batch_size: B, over all processes in training, of this process in evaluation.
+        shuffle: training or evaluation.
+        seed: of the order.
+        shard: this process's share; UserError where its batches would be empty or unequal.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        shard: Shard | None = None,
+    ) -> None:
+        self.samples, self.shuffle, self.seed = samples, shuffle, seed
+        self.shard = shard or Shard()
         self.num_samples = samples - samples % batch_size if shuffle else samples
         if self.num_samples == 0:
             raise UserError(
                 f"{samples} images make no batch of {batch_size}: choose a smaller batch_size"
             )
+        if shuffle and batch_size % self.shard.world:
+            raise UserError(
+                f"a batch of {batch_size} cannot be shared by {self.shard.world} processes: "
+                "choose a number of processes that divides it"
+            )
+        self.batch_size = batch_size // self.shard.world if shuffle else batch_size
+        """Images of a batch in this process."""
 
     def __len__(self) -> int:
-        return -(-self.num_samples // self.batch_size)
+        return -(-len(self.order(0)) // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
-        """(num_samples,) indices of an epoch."""
+        """This process's indices in an epoch, one after the other."""
+        rank, world = self.shard.rank, self.shard.world
         if not self.shuffle:
-            return np.arange(self.samples)
-        return permutation(self.samples, self.seed, epoch)[: self.num_samples]
+            return np.arange(rank, self.samples, world)
+        whole = permutation(self.samples, self.seed, epoch)[: self.num_samples]
+        return whole.reshape(-1, world, self.batch_size)[:, rank].reshape(-1)
 
-    def batches(self, epoch: int) -> Iterator[np.ndarray]:
-        """The indices of each batch, (B,)."""
+    def batches(self, epoch: int, first: int = 0) -> Iterator[np.ndarray]:
+        """The indices of each batch, (B,), from batch number `first`."""
         order = self.order(epoch)
-        for start in range(0, self.num_samples, self.batch_size):
+        for start in range(first * self.batch_size, len(order), self.batch_size):
             yield order[start : start + self.batch_size]
 
 
@@ -119,19 +170,25 @@ class OrderedLoader:
 
     def __init__(self, order: EpochOrder) -> None:
         self._order = order
+        self._length = len(order)
         self._epoch = 0
+        self._first_batch = 0
 
     @property
     def num_samples(self) -> int:
-        """Images that one iteration yields."""
+        """Images of a whole epoch, of all processes."""
         return self._order.num_samples
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch, and the batch with which the next iterations begin."""
+        self._epoch, self._first_batch = epoch, first_batch
 
     def __len__(self) -> int:
-        return len(self._order)
+        return self._length
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Indices of the batches of the next iteration."""
+        return self._order.batches(self._epoch, self._first_batch)
 
 
 class ArrayLoader(OrderedLoader):
@@ -143,8 +200,9 @@ class ArrayLoader(OrderedLoader):
         augmentation: of training images; None: images as they are, without threads.
         shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
-        threads: which augment; default: the usable cores, MOST_THREADS at most. 0: the caller's.
+        threads: which augment; None: the usable cores, MOST_THREADS at most. 0: the caller's.
             They change the speed and nothing else.
+        shard: this process's share.
     """
 
     def __init__(
@@ -155,16 +213,17 @@ class ArrayLoader(OrderedLoader):
         shuffle: bool = False,
         seed: int = 0,
         threads: int | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self._split = split
         self._augmentation = augmentation
         if augmentation is None:
             threads = 0
         self._threads = min(available_cores(), MOST_THREADS) if threads is None else threads
-        super().__init__(EpochOrder(len(split), batch_size, shuffle, seed))
+        super().__init__(EpochOrder(len(split), batch_size, shuffle, seed, shard))
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = self._order.batches(self._epoch)
+        batches = self._batches()
         make = partial(self._make, self._epoch)
         if self._threads == 0:
             return map(make, batches)
@@ -196,17 +255,15 @@ def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
     if options.backend == "torch":
         return "torch", ""
     reason = ""
-    if isinstance(images, FileSet):
-        reason = "FFCV's files hold images of one size here"
-    elif images.image_shape[0] != 3:
+    if images.image_shape[0] != 3:
         reason = f"FFCV stores RGB images, {images.dataset} has {images.image_shape[0]} channel"
+    elif isinstance(images, FileSet) and not isinstance(images.train.files, Beton):
+        reason = f"no beton: `codepath data build {images.dataset}` makes one"
     elif importlib.util.find_spec("ffcv") is None:
         reason = "FFCV is not installed, `codepath doctor` says why"
-    if not reason:
-        return "ffcv", ""
-    if options.backend == "ffcv":
+    if reason and options.backend == "ffcv":
         raise UserError(f"{reason}: use the torch loader")
-    return "torch", reason
+    return ("torch", reason) if reason else ("ffcv", "")
 
 
 def training_loader(
@@ -215,33 +272,63 @@ def training_loader(
     batch_size: int,
     seed: int,
     options: LoaderOptions | None = None,
+    shard: Shard | None = None,
 ) -> Loader:
     """The augmented training split in the order of (seed, epoch); whole batches only.
 
     Both backends yield the same bytes in the same order.
+
+    Args:
+        images: the data set.
+        config: its augmentation.
+        batch_size: B, over all processes.
+        seed: of order and augmentation.
+        options: what changes the speed alone.
+        shard: this process's share of each batch.
     """
     options = options or LoaderOptions()
+    workers = usable_workers(options.workers)
+    backend, _ = choose_backend(images, options)
     if isinstance(images, FileSet):
+        crops = CropAugmentation.from_config(config, images.mean, images.train.crop)
+        if backend == "ffcv":
+            return _ffcv_loader(images, batch_size, crops, seed, options, shard)
         from codepath.data.file_loader import FileLoader
 
-        choose_backend(images, options)
-        crops = CropAugmentation.from_config(config, images.mean, images.train.crop)
-        return FileLoader(images.train, batch_size, crops, shuffle=True, seed=seed)
+        return FileLoader(images.train, batch_size, crops, True, seed, workers, shard)
     augmentation = Augmentation.from_config(config, images.mean)
-    backend, _ = choose_backend(images, options)
-    if backend == "torch":
-        return ArrayLoader(images.train, batch_size, augmentation, shuffle=True, seed=seed)
-    from codepath.data.beton import ensure_beton
+    if backend == "ffcv":
+        return _ffcv_loader(images, batch_size, augmentation, seed, options, shard)
+    threads = min(workers, MOST_THREADS)
+    return ArrayLoader(images.train, batch_size, augmentation, True, seed, threads, shard)
+
+
+def _ffcv_loader(
+    images: Images,
+    batch_size: int,
+    augmentation: Augmentation | CropAugmentation,
+    seed: int,
+    options: LoaderOptions,
+    shard: Shard | None,
+) -> Loader:
     from codepath.data.ffcv_loader import FfcvLoader
 
-    path = ensure_beton(images, "train", options.betons)
-    return FfcvLoader(path, len(images.train), batch_size, augmentation, seed)
+    beton = images.train.files if isinstance(images, FileSet) else None
+    if not isinstance(beton, Beton):
+        beton = Beton(ensure_beton(images, "train", options.betons))
+    workers = usable_workers(options.workers)
+    return FfcvLoader(beton, batch_size, augmentation, seed, workers, shard)
 
 
-def evaluation_loader(split: Split | FileSplit, batch_size: int = 500) -> Loader:
-    """Every image of a split once, in order, unaugmented."""
+def evaluation_loader(
+    split: Split | FileSplit,
+    batch_size: int = 500,
+    workers: int = 0,
+    shard: Shard | None = None,
+) -> Loader:
+    """Every image of a split once over all processes, in order, unaugmented."""
     if isinstance(split, FileSplit):
         from codepath.data.file_loader import FileLoader
 
-        return FileLoader(split, batch_size)
-    return ArrayLoader(split, batch_size)
+        return FileLoader(split, batch_size, threads=usable_workers(workers), shard=shard)
+    return ArrayLoader(split, batch_size, shard=shard)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numba
@@ -106,6 +107,14 @@ def _blend(image: int, degenerate: int, factor: np.float32) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
+def _map(image: NDArray[np.uint8], out: NDArray[np.uint8], table: NDArray[np.uint8]) -> None:
+    """out = table[image], for both (H, W, C)."""
+    source, target = image.reshape(-1), out.reshape(-1)
+    for i in range(len(source)):
+        target[i] = table[source[i]]
+
+
+@numba.njit(nogil=True, cache=True)
 def _lookup(image: NDArray[np.uint8], out: NDArray[np.uint8], equalize: bool) -> None:
     """AutoContrast or Equalize: a table per channel, made from its histogram."""
     H, W, C = image.shape
@@ -140,6 +149,47 @@ def _lookup(image: NDArray[np.uint8], out: NDArray[np.uint8], equalize: bool) ->
 
 
 @numba.njit(nogil=True, cache=True)
+def _cubic(v1: float, v2: float, v3: float, v4: float, d: float) -> float:
+    """Pillow's cubic of its transforms (a = -1)."""
+    p1 = v2
+    p2 = -v1 + v3
+    p3 = 2 * (v1 - v2) + v3 - v4
+    p4 = -v1 + v2 - v3 + v4
+    return p1 + d * (p2 + d * (p3 + d * p4))
+
+
+@numba.njit(nogil=True, cache=True)
+def _extended(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H + 4, W + 4, 3): two more pixels on each side, equal to the nearest."""
+    H, W, C = image.shape
+    out = np.empty((H + 4, W + 4, C), np.uint8)
+    for y in range(H + 4):
+        line = image[min(max(y - 2, 0), H - 1)]
+        out[y, 2 : W + 2] = line
+        for x in (0, 1):
+            out[y, x] = line[0]
+            out[y, W + 2 + x] = line[W - 1]
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _cubic_along(pixels: NDArray[np.uint8], place: np.uint64, step: np.uint64, d: float) -> float:
+    """`_cubic` of four pixels `step` apart, of which the second is at `place`."""
+    return _cubic(
+        float(pixels[place - step]),
+        float(pixels[place]),
+        float(pixels[place + step]),
+        float(pixels[place + step + step]),
+        d,
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _linear(first: float, second: float, d: float) -> float:
+    return first + (second - first) * d
+
+
+@numba.njit(nogil=True, cache=True)
 def _affine(
     image: NDArray[np.uint8],
     out: NDArray[np.uint8],
@@ -148,50 +198,72 @@ def _affine(
     fill: NDArray[np.uint8],
 ) -> None:
     """Inverse map of output pixel centres through (a b c; d e f), as Pillow's transform."""
-    H, W, C = image.shape
+    H, W, _ = image.shape
     a, b, c, d, e, f = matrix
+    pixels = _extended(image).reshape(-1)
+    # Unsigned places: no test for those that count from the end.
+    pixel, line = np.uint64(3), np.uint64(3 * (W + 4))
     for y in range(H):
         for x in range(W):
             X = a * (x + 0.5) + b * (y + 0.5) + c
             Y = d * (x + 0.5) + e * (y + 0.5) + f
             if X < 0 or X >= W or Y < 0 or Y >= H:
-                for k in range(C):
+                for k in range(3):
                     out[y, x, k] = fill[k]
                 continue
             X -= 0.5
             Y -= 0.5
             x0, y0 = math.floor(X), math.floor(Y)
             dx, dy = X - x0, Y - y0
-            for k in range(C):
-                if bicubic:
-                    rows = np.empty(4, np.float64)
-                    for j in range(4):
-                        yy = min(max(y0 - 1 + j, 0), H - 1)
-                        rows[j] = _cubic(
-                            float(image[yy, min(max(x0 - 1, 0), W - 1), k]),
-                            float(image[yy, min(max(x0, 0), W - 1), k]),
-                            float(image[yy, min(max(x0 + 1, 0), W - 1), k]),
-                            float(image[yy, min(max(x0 + 2, 0), W - 1), k]),
-                            dx,
-                        )
-                    value = _cubic(rows[0], rows[1], rows[2], rows[3], dy)
-                    out[y, x, k] = 0 if value <= 0 else 255 if value >= 255 else int(value)
+            corner = np.uint64(y0 + 2) * line + np.uint64(x0 + 2) * pixel
+            for k in range(3):
+                here = corner + np.uint64(k)
+                # A fraction of zero leaves the second of two or four pixels, exactly.
+                if not bicubic:
+                    below = here + line
+                    value = _linear(
+                        _linear(float(pixels[here]), float(pixels[here + pixel]), dx),
+                        _linear(float(pixels[below]), float(pixels[below + pixel]), dx),
+                        dy,
+                    )
+                elif dy == 0:
+                    value = _cubic_along(pixels, here, pixel, dx)
+                elif dx == 0:
+                    value = _cubic_along(pixels, here, line, dy)
                 else:
-                    xa, xb = min(max(x0, 0), W - 1), min(max(x0 + 1, 0), W - 1)
-                    ya, yb = min(max(y0, 0), H - 1), min(max(y0 + 1, 0), H - 1)
-                    top = image[ya, xa, k] + (float(image[ya, xb, k]) - image[ya, xa, k]) * dx
-                    low = image[yb, xa, k] + (float(image[yb, xb, k]) - image[yb, xa, k]) * dx
-                    out[y, x, k] = int(top + (low - top) * dy)
+                    value = _cubic(
+                        _cubic_along(pixels, here - line, pixel, dx),
+                        _cubic_along(pixels, here, pixel, dx),
+                        _cubic_along(pixels, here + line, pixel, dx),
+                        _cubic_along(pixels, here + line + line, pixel, dx),
+                        dy,
+                    )
+                out[y, x, k] = 0 if value <= 0 else 255 if value >= 255 else int(value)
 
 
 @numba.njit(nogil=True, cache=True)
-def _cubic(v1: float, v2: float, v3: float, v4: float, d: float) -> float:
-    """Pillow's cubic of its transforms (a = -1)."""
-    p1 = v2
-    p2 = -v1 + v3
-    p3 = 2 * (v1 - v2) + v3 - v4
-    p4 = -v1 + v2 - v3 + v4
-    return p1 + d * (p2 + d * (p3 + d * p4))
+def _sharpen(image: NDArray[np.uint8], out: NDArray[np.uint8], factor: np.float32) -> None:
+    """Blend with the smoothed image: 3 x 3 ones with a 5 in the middle, over 13; borders stay."""
+    H, W, C = image.shape
+    n = W * C
+    flat, target = image.reshape(H, n), out.reshape(H, n)
+    sums = np.empty(n, np.int32)
+    for y in range(H):
+        line, into = flat[y], target[y]
+        if y == 0 or y == H - 1:
+            into[:] = line
+            continue
+        above, below = flat[y - 1], flat[y + 1]
+        for i in range(n):
+            sums[i] = np.int32(above[i]) + np.int32(line[i]) + np.int32(below[i])
+        for i in range(C):
+            into[i] = line[i]
+            into[n - 1 - i] = line[n - 1 - i]
+        for i in range(C, n - C):
+            v = int(line[i])
+            total = int(sums[i - C]) + int(sums[i]) + int(sums[i + C]) + 4 * v
+            smooth = (2 * total + 13) // 26  # total / 13, rounded; never a tie
+            into[i] = _blend(v, smooth, factor)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -211,19 +283,17 @@ def _apply(
         _lookup(image, out, True)
     elif operator in (2, 4, 5, 6):
         mask = 0xFF & ~((1 << max(8 - int(argument), 0)) - 1)
-        for y in range(H):
-            for x in range(W):
-                for c in range(C):
-                    v = int(image[y, x, c])
-                    if operator == 2:
-                        v = 255 - v
-                    elif operator == 4:
-                        v = v & mask
-                    elif operator == 5:
-                        v = v if v < argument else 255 - v
-                    elif v < 128:
-                        v = min(255, v + int(argument))
-                    out[y, x, c] = v
+        table = np.empty(256, np.uint8)
+        for v in range(256):
+            if operator == 2:
+                table[v] = 255 - v
+            elif operator == 4:
+                table[v] = v & mask
+            elif operator == 5:
+                table[v] = v if v < argument else 255 - v
+            else:
+                table[v] = min(255, v + int(argument)) if v < 128 else v
+        _map(image, out, table)
     elif operator == 3:
         angle = argument % 360.0
         if angle == 0:
@@ -235,8 +305,14 @@ def _apply(
         c = cosine * -cx + sine * -cy + 0.0
         f = -sine * -cx + cosine * -cy + 0.0
         _affine(image, out, (cosine, sine, c + cx, -sine, cosine, f + cy), bicubic, fill)
-    elif operator in (7, 8, 9):
+    elif operator == 7:
         factor = np.float32(argument)
+        for y in range(H):
+            for x in range(W):
+                grey = _grey(int(image[y, x, 0]), int(image[y, x, 1]), int(image[y, x, 2]))
+                for c in range(C):
+                    out[y, x, c] = _blend(int(image[y, x, c]), grey, factor)
+    elif operator in (8, 9):
         mean = 0
         if operator == 8:
             total = 0
@@ -244,30 +320,12 @@ def _apply(
                 for x in range(W):
                     total += _grey(int(image[y, x, 0]), int(image[y, x, 1]), int(image[y, x, 2]))
             mean = int(total / (H * W) + 0.5)
-        for y in range(H):
-            for x in range(W):
-                degenerate = mean
-                if operator == 7:
-                    degenerate = _grey(
-                        int(image[y, x, 0]), int(image[y, x, 1]), int(image[y, x, 2])
-                    )
-                for c in range(C):
-                    out[y, x, c] = _blend(int(image[y, x, c]), degenerate, factor)
+        blended = np.empty(256, np.uint8)
+        for v in range(256):
+            blended[v] = _blend(v, mean, np.float32(argument))
+        _map(image, out, blended)
     elif operator == 10:
-        factor = np.float32(argument)
-        for y in range(H):
-            for x in range(W):
-                border = y == 0 or x == 0 or y == H - 1 or x == W - 1
-                for c in range(C):
-                    v = int(image[y, x, c])
-                    smooth = v
-                    if not border:
-                        total = 4 * v
-                        for j in range(-1, 2):
-                            for i in range(-1, 2):
-                                total += int(image[y + j, x + i, c])
-                        smooth = (2 * total + 13) // 26  # total / 13, rounded; never a tie
-                    out[y, x, c] = _blend(v, smooth, factor)
+        _sharpen(image, out, np.float32(argument))
     elif operator == 11:
         _affine(image, out, (1.0, argument, 0.0, 0.0, 1.0, 0.0), bicubic, fill)
     elif operator == 12:
@@ -456,12 +514,27 @@ class RandAugment:
 
     def arguments(self, decisions: Decisions) -> NDArray[np.float64]:
         """(B, layers) arguments of the operators, signed."""
-        arguments = np.zeros(decisions.operators.shape)
+        if not self.deviation:
+            return self._constant_arguments[decisions.operators, decisions.negative.astype(int)]
+        return self._arguments_at(decisions.operators, decisions.magnitudes, decisions.negative)
+
+    @cached_property
+    def _constant_arguments(self) -> NDArray[np.float64]:
+        """(operators, 2): arguments at the policy's magnitude, for both outcomes of the coin."""
+        operators, negative = np.indices((len(OPERATORS), 2))
+        magnitudes = np.full(operators.shape, np.clip(self.magnitude, 0.0, self.upper_bound))
+        return self._arguments_at(operators, magnitudes, negative == 1)
+
+    def _arguments_at(
+        self,
+        operators: NDArray[np.int64],
+        magnitudes: NDArray[np.float64],
+        negative: NDArray[np.bool_],
+    ) -> NDArray[np.float64]:
+        arguments = np.zeros(operators.shape)
         for number, name in enumerate(OPERATORS):
-            here = decisions.operators == number
-            values = _arguments(
-                name, decisions.magnitudes[here], decisions.negative[here], self.increasing
-            )
+            here = operators == number
+            values = _arguments(name, magnitudes[here], negative[here], self.increasing)
             if name == "Posterize":
                 values = np.maximum(values, self.posterize_min_bits)
             arguments[here] = values

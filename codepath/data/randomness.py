@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 
 
@@ -23,6 +23,7 @@ class Draw(IntEnum):
     CROP_X = 2
     FLIP = 3
     REMOVED_PATHS = 4
+    DROPPED_PATHS = 5
     RANDAUGMENT = 16
     """The first of a RandAugment policy's draws, some per layer."""
     RESIZED_CROP = 1 << 20
@@ -31,21 +32,38 @@ class Draw(IntEnum):
     """The first of RandAugment's magnitudes' draws, one per layer; the last value."""
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+@numba.njit(nogil=True, cache=True)
+def _mix(z: np.uint64) -> np.uint64:
     """Finaliser of SplitMix64 (Steele, Lea and Flood, 2014), a bijection on 64 bits."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
+@numba.njit(nogil=True, cache=True)
+def _hashes(
+    words: tuple[np.uint64, np.uint64, np.uint64],
+    counters: NDArray[np.uint64],
+    out: NDArray[np.uint64],
+) -> None:
+    """Write the hash of (words, counter) for each of (n,) counters to `out`."""
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    key = np.uint64(0)
+    for word in words:
+        key = _mix(_mix(key + golden) + word)
+    for i in range(len(counters)):
+        out[i] = _mix(key + counters[i] * golden)
+
+
 def counter_hash(
     seed: int, epoch: int, indices: NDArray[np.int64], draw: int
 ) -> NDArray[np.uint64]:
     """64 random bits per index; `indices` of any shape, counted from 0."""
-    key = np.zeros(1, dtype=np.uint64)
-    for word in (seed, epoch, draw):
-        key = _mix(_mix(key + np.uint64(_GOLDEN)) + np.uint64(word & _MASK))
-    return _mix(key + indices.astype(np.uint64) * np.uint64(_GOLDEN))
+    words = (np.uint64(seed & _MASK), np.uint64(epoch & _MASK), np.uint64(draw & _MASK))
+    counters = np.ascontiguousarray(indices).astype(np.uint64)
+    out = np.empty(counters.shape, np.uint64)
+    _hashes(words, counters.reshape(-1), out.reshape(-1))
+    return out
 
 
 def integers(

@@ -65,8 +65,28 @@ def _coefficients(
 
 
 @numba.njit(nogil=True, cache=True)
-def _clip(value: int) -> int:
-    return min(max(value >> _BITS, 0), 255)
+def _sums(
+    lines: NDArray[np.uint8],
+    top: int,
+    first: NDArray[np.int64],
+    count: NDArray[np.int64],
+    weights: NDArray[np.int32],
+) -> NDArray[np.uint8]:
+    """(size, n): weighted sums of lines (L, n); `lines` begins at line `top` of what `first`
+    counts. Sums fit 32 bits: weights add up to 2^22 and at most a quarter of them is negative."""
+    n = lines.shape[1]
+    out = np.empty((len(first), n), np.uint8)
+    total = np.empty(n, np.int32)
+    for y in range(len(first)):
+        total[:] = 1 << (_BITS - 1)
+        for k in range(count[y]):
+            weight, line = weights[y, k], lines[first[y] - top + k]
+            for i in range(n):
+                total[i] += weight * np.int32(line[i])
+        target = out[y]
+        for i in range(n):
+            target[i] = min(max(total[i] >> np.int32(_BITS), np.int32(0)), np.int32(255))
+    return out
 
 
 @numba.njit(nogil=True, cache=True)
@@ -78,27 +98,22 @@ def _rows(
     count: NDArray[np.int64],
     weights: NDArray[np.int32],
 ) -> NDArray[np.uint8]:
-    """(height, size, C): `height` rows from `top` on, resized along x."""
-    C = image.shape[2]
-    out = np.empty((height, len(first), C), np.uint8)
+    """(height, size, C): `height` rows from `top` on, resized along x.
+
+    As sums of lines of the transposed image, whose loops the processor's vectors can take.
+    """
+    _, W, C = image.shape
+    turned = np.empty((W, height * C), np.uint8)
     for y in range(height):
-        line = image[top + y]
-        for x in range(len(first)):
-            low, weight = first[x], weights[x]
-            if C == 3:
-                red = green = blue = 1 << (_BITS - 1)
-                for k in range(count[x]):
-                    w = int(weight[k])
-                    red += w * int(line[low + k, 0])
-                    green += w * int(line[low + k, 1])
-                    blue += w * int(line[low + k, 2])
-                out[y, x, 0], out[y, x, 1], out[y, x, 2] = _clip(red), _clip(green), _clip(blue)
-            else:
-                for c in range(C):
-                    total = 1 << (_BITS - 1)
-                    for k in range(count[x]):
-                        total += int(weight[k]) * int(line[low + k, c])
-                    out[y, x, c] = _clip(total)
+        for x in range(W):
+            for c in range(C):
+                turned[x, y * C + c] = image[top + y, x, c]
+    sums = _sums(turned, 0, first, count, weights)
+    out = np.empty((height, len(first), C), np.uint8)
+    for x in range(len(first)):
+        for y in range(height):
+            for c in range(C):
+                out[y, x, c] = sums[x, y * C + c]
     return out
 
 
@@ -111,20 +126,9 @@ def _columns(
     weights: NDArray[np.int32],
 ) -> NDArray[np.uint8]:
     """(size, W, C): resized along y; `image` begins at row `top` of what `first` counts."""
-    _, W, C = image.shape
-    out = np.empty((len(first), W, C), np.uint8)
-    total = np.empty(W * C, np.int32)
-    flat = image.reshape(len(image), W * C)
-    for y in range(len(first)):
-        total[:] = 1 << (_BITS - 1)
-        for k in range(count[y]):
-            weight, line = weights[y, k], flat[first[y] - top + k]
-            for i in range(W * C):
-                total[i] += weight * np.int32(line[i])
-        target = out[y].reshape(W * C)
-        for i in range(W * C):
-            target[i] = _clip(total[i])
-    return out
+    H, W, C = image.shape
+    sums = _sums(image.reshape(H, W * C), top, first, count, weights)
+    return sums.reshape(len(first), W, C)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics import average_precision_score
 
 from codepath.data import Loader, Normalize
 from codepath.evaluate.predict import evaluation_batches
+from codepath.evaluate.thresholds import Objective, choose_threshold, count
 from codepath.models import CodedResNeXt
+from codepath.runtime import UserError, atomic_path
 from codepath.store import Measurement
 
 HISTOGRAM_BINS = 40
@@ -27,6 +31,20 @@ class BinaryScores(NamedTuple):
     """(n, K): entry k is the logit of class k when only its paths act."""
     labels: NDArray[np.int64]
     """(n,)"""
+
+    def save(self, path: Path) -> None:
+        """Write a compressed .npz with scores and labels."""
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, scores=self.scores, labels=self.labels)
+
+    @classmethod
+    def load(cls, path: Path) -> BinaryScores:
+        """What `save` wrote; UserError where it is damaged."""
+        try:
+            with np.load(path) as saved:
+                return cls(saved["scores"], saved["labels"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged ({error}); evaluate the run again") from None
 
 
 @torch.inference_mode()
@@ -47,14 +65,6 @@ def binary_scores(
     return BinaryScores(torch.cat(scores).numpy(), torch.cat(labels).numpy())
 
 
-def best_f1_threshold(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
-    """The smallest threshold with the highest F1, deciding "positive" for score >= threshold."""
-    precision, recall, thresholds = precision_recall_curve(positive, scores)
-    precision, recall = precision[:-1], recall[:-1]
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    return float(thresholds[int(np.argmax(f1))])
-
-
 def measure_binary(
     train: BinaryScores, test: BinaryScores, class_names: Sequence[str]
 ) -> Iterator[Measurement]:
@@ -63,16 +73,9 @@ def measure_binary(
     classes a histogram of the logit (counts per bin; x is the bin's left edge).
     """
     for k, name in enumerate(class_names):
-        threshold = best_f1_threshold(train.scores[:, k], train.labels == k)
+        threshold = choose_threshold(train.scores[:, k], train.labels == k, Objective("f1"))
         score, positive = test.scores[:, k], test.labels == k
-        decided = score >= threshold
-        hits = int((decided & positive).sum())
-        precision = hits / max(int(decided.sum()), 1)
-        recall = hits / max(int(positive.sum()), 1)
-        values = {
-            "precision": precision,
-            "recall": recall,
-            "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        values = count(score >= threshold, positive).metrics() | {
             "average_precision": float(average_precision_score(positive, score)),
             "prevalence": float(positive.mean()),
         }
@@ -93,11 +96,11 @@ def measure_binary(
         edges = np.histogram_bin_edges(score, HISTOGRAM_BINS)
         for metric, group in (("positive", score[positive]), ("negative", score[~positive])):
             counts, _ = np.histogram(group, edges)
-            for left, count in zip(edges, counts, strict=False):
+            for left, images in zip(edges, counts, strict=False):
                 yield Measurement(
                     kind="histograms",
                     metric=metric,
-                    value=float(count),
+                    value=float(images),
                     n=len(score),
                     class_name=name,
                     x=float(left),

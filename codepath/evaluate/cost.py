@@ -44,6 +44,18 @@ def macs_by_stage(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[s
 
 
 @torch.inference_mode()
+def macs(module: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of one image through `module` in evaluation mode, as in `macs_by_stage`."""
+    parameter = next(module.parameters())
+    flops = []
+    for batch in (1, 2):
+        with FlopCounterMode(display=False) as counter:
+            module(parameter.new_zeros(batch, *image_shape))
+        flops.append(counter.get_total_flops())
+    return (flops[1] - flops[0]) // 2
+
+
+@torch.inference_mode()
 def _flops_by_stage(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
     parameter = next(model.parameters())
     x = torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)

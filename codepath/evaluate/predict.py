@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from codepath.data import Loader, Normalize
 from codepath.models import CodedResNeXt
-from codepath.runtime import atomic_path
+from codepath.runtime import UserError, atomic_path
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,26 @@ class Predictions:
     indices: NDArray[np.int64]
     """(n,) places in the split"""
 
+    @staticmethod
+    def merged(parts: Sequence[Predictions], samples: int) -> Predictions:
+        """The parts' images in the order of their split.
+
+        Raises RuntimeError where they are not `samples` images, each once.
+        """
+        indices = np.concatenate([part.indices for part in parts])
+        order = np.argsort(indices, kind="stable")
+        if not np.array_equal(indices[order], np.arange(samples)):
+            raise RuntimeError(f"{len(indices)} images evaluated, {samples} expected once each")
+        return Predictions(
+            np.concatenate([part.logits for part in parts])[order],
+            {
+                number: np.concatenate([part.energies[number] for part in parts])[order]
+                for number in parts[0].energies
+            },
+            np.concatenate([part.labels for part in parts])[order],
+            indices[order],
+        )
+
     def save(self, path: Path) -> None:
         """Write a compressed .npz with logits, labels, indices and energies_block<number>."""
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -40,31 +61,57 @@ class Predictions:
                 file, logits=self.logits, labels=self.labels, indices=self.indices, **arrays
             )
 
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """What `save` wrote; UserError where it is absent or damaged."""
+        if not path.exists():
+            raise UserError(f"{path} does not exist: codepath evaluate RUN writes it")
+        try:
+            with np.load(path) as saved:
+                arrays = dict(saved)
+            energies = {
+                int(name.removeprefix("energies_block")): values
+                for name, values in arrays.items()
+                if name.startswith("energies_block")
+            }
+            return cls(arrays["logits"], energies, arrays["labels"], arrays["indices"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged ({error}); evaluate the run again") from None
+
 
 def evaluation_batches(
-    loader: Loader, normalize: Normalize, device: torch.device
+    loader: Loader, normalize: Normalize, device: torch.device, samples: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(normalised images (B,C,H,W), labels (B,), indices (B,)) on the device.
 
-    Raises RuntimeError where the loader does not yield every sample exactly once.
+    Raises RuntimeError where the loader does not yield every sample exactly once: `samples` of
+    them, by default the whole split.
     """
+    samples = loader.num_samples if samples is None else samples
     seen: list[Tensor] = []
     for batch in loader:
         seen.append(batch.indices.clone())
         yield normalize(batch.images.to(device)), batch.labels.to(device), batch.indices.to(device)
     indices = torch.cat(seen)
-    if len(indices) != loader.num_samples or len(indices.unique()) != len(indices):
-        raise RuntimeError(f"{len(indices)} images evaluated, {loader.num_samples} expected once")
+    if len(indices) != samples or len(indices.unique()) != len(indices):
+        raise RuntimeError(f"{len(indices)} images evaluated, {samples} expected once")
 
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, loader: Loader, normalize: Normalize, device: torch.device
+    model: nn.Module,
+    loader: Loader,
+    normalize: Normalize,
+    device: torch.device,
+    samples: int | None = None,
 ) -> Predictions:
-    """Logits, energies, labels and indices of every image that the loader yields."""
+    """Logits, energies, labels and indices of every image that the loader yields.
+
+    For `samples` see `evaluation_batches`.
+    """
     logits, labels, indices = [], [], []
     energies: dict[int, list[Tensor]] = {}
-    for images, label, index in evaluation_batches(loader, normalize, device):
+    for images, label, index in evaluation_batches(loader, normalize, device, samples):
         if isinstance(model, CodedResNeXt):
             output = model.forward_coded(images)
             logits.append(output.logits.float().cpu())

@@ -11,14 +11,14 @@ from codepath.runtime import REPO_ROOT, UserError
 
 REFERENCE = REPO_ROOT / "paper" / "reference"
 
-ACCURACY_TOLERANCE = 0.5
-"""Points of top-1 within which a paper-scale mean counts as the paper's number."""
-
 
 @functools.cache
-def reference(name: str) -> pd.DataFrame:
-    """Table `name` of the paper, accuracies in per cent; UserError where the file is gone."""
+def reference(name: str, dtype: type | None = None) -> pd.DataFrame:
+    """Table `name` of the paper, accuracies in per cent; UserError where the file is gone.
+
+    `dtype` is that of all columns; None: as they look.
+    """
     path = Path(REFERENCE / f"{name}.csv")
     if not path.exists():
         raise UserError(f"{path} is missing: restore it from the repository")
-    return pd.read_csv(path)
+    return pd.read_csv(path, dtype=dtype)

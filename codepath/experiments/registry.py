@@ -15,31 +15,73 @@ from codepath.runtime import UserError, unknown_name
 RunsOf = Callable[[str, int], Sequence[RunConfig]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A named set of runs."""
+    """A named item of the paper: its runs, what is measured on them, and what should come out."""
 
     name: str
     paper_item: str
     scales: tuple[str, ...]
-    _runs: RunsOf
+    """From the smallest to the paper's."""
+    runs_of: RunsOf
     description: str
     """Paper item, command, expected cost, expected numbers."""
+    smoke: tuple[str, ...]
+    """Those of `scales` that run on made-up images; they are taken only where named."""
+    kinds: tuple[str, ...]
+    """Kinds of rows that its evaluation writes and its pictures need."""
+    pictures: tuple[str, ...]
+    """Its figures and tables below paper/, without suffix, data set and scale."""
+    references: tuple[str, ...]
+    """Tables of paper/reference/ with the paper's numbers."""
+    tolerance: float | None
+    """Points within which a paper-scale mean counts as the paper's number."""
+    benchmarks: tuple[str, ...]
+    """Scripts of benchmarks/ that measure it where it trains nothing."""
+
+    @property
+    def real_scales(self) -> tuple[str, ...]:
+        """The scales that are not smoke."""
+        return tuple(scale for scale in self.scales if scale not in self.smoke)
 
     def runs(self, scale: str, seed: int) -> list[RunConfig]:
-        """The runs of one seed at a scale; UserError for a scale that it does not have."""
+        """The runs of one seed at a scale; UserError for a scale that it does not have.
+
+        A run that belongs to another experiment too bears the name of the first: it is made once.
+        """
         if scale not in self.scales:
             raise UserError(
                 f"{self.name} has no scale '{scale}': choose {' or '.join(self.scales)}"
             )
-        return list(self._runs(scale, seed))
+        return list(self.runs_of(scale, seed))
+
+    def command(self, scale: str) -> str:
+        """What a person types to get its rows at a scale."""
+        if self.benchmarks:
+            return "; ".join(f"codepath bench {name}" for name in self.benchmarks)
+        place = "runs/demo/results" if scale == "demo" else "results"
+        return f"codepath run {self.name} --scale {scale} --results {place}"
 
 
 _EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def experiment(name: str, paper_item: str, scales: tuple[str, ...]) -> Callable[[RunsOf], RunsOf]:
-    """Register a function (scale, seed) -> runs under `name`; its docstring describes it."""
+def experiment(
+    name: str,
+    paper_item: str,
+    scales: tuple[str, ...],
+    *,
+    smoke: tuple[str, ...] = (),
+    kinds: tuple[str, ...] = (),
+    pictures: tuple[str, ...] = (),
+    references: tuple[str, ...] = (),
+    tolerance: float | None = None,
+    benchmarks: tuple[str, ...] = (),
+) -> Callable[[RunsOf], RunsOf]:
+    """Register a function (scale, seed) -> runs under `name`; its docstring describes it.
+
+    The other arguments are the fields of `Experiment`.
+    """
 
     def register(runs: RunsOf) -> RunsOf:
         if name in _EXPERIMENTS:
@@ -47,7 +89,19 @@ def experiment(name: str, paper_item: str, scales: tuple[str, ...]) -> Callable[
         description = inspect.getdoc(runs)
         if not description:
             raise ValueError(f"experiment {name} needs a docstring")
-        _EXPERIMENTS[name] = Experiment(name, paper_item, scales, runs, description)
+        _EXPERIMENTS[name] = Experiment(
+            name=name,
+            paper_item=paper_item,
+            scales=scales,
+            runs_of=runs,
+            description=description,
+            smoke=smoke,
+            kinds=kinds,
+            pictures=pictures,
+            references=references,
+            tolerance=tolerance,
+            benchmarks=benchmarks,
+        )
         return runs
 
     return register
@@ -82,6 +136,7 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
     The result has another content hash, and goes by another experiment name: what was changed
     is part of it, so that its rows are never taken for the experiment's own.
     """
+    changes: dict[str, dict[str, Any]] = {}
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
@@ -95,7 +150,10 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
         if key not in known:
             raise unknown_name(f"key of {section}", key, known)
         value = _parse(text, get_type_hints(type(holder))[key], setting)
-        changed: Any = dataclasses.replace(holder, **{key: value})  # type: ignore[type-var]
+        changes.setdefault(section, {})[key] = value
+    # All of a section at once: a value may be wrong without another.
+    for section, values in changes.items():
+        changed = dataclasses.replace(getattr(config, section), **values)
         config = dataclasses.replace(config, **{section: changed})
     if settings:
         suffix = "+".join(settings).replace("/", "_")

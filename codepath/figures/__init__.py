@@ -1,4 +1,4 @@
-"""Figures, tables and verdicts from the rows of results/ (pandas; no torch)."""
+"""Figures, tables, verdicts and the report from the rows of results/ (pandas; no torch)."""
 
 from codepath.figures.build import build_figures
 from codepath.figures.tables import write_tables

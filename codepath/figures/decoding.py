@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from codepath.figures import style
 
 NAME = "decoding"
-SOURCE = Path("benchmarks") / "decoding.csv"
-"""Below results/; written by `codepath bench decoding`."""
+ITEM = "Decoding (ours)"
+BENCHMARK = "decoding"
 FEWEST_ERRORS = 10
 """Points on fewer wrong decisions say little and are left out."""
 LINES = {
@@ -20,8 +19,8 @@ LINES = {
 }
 
 
-def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
-    """A panel for each set of K, N, Nact in `rows`; written as PDF and PNG."""
+def draw(rows: pd.DataFrame) -> Figure:
+    """A panel for each set of K, N, Nact in `rows`."""
     sizes = list(dict.fromkeys(rows[["classes", "paths", "active"]].itertuples(index=False)))
     columns = 3
     lines = -(-len(sizes) // columns)
@@ -54,6 +53,4 @@ def draw(rows: pd.DataFrame, folder: Path) -> list[Path]:
         f"{FEWEST_ERRORS} wrong ones",
         fontsize=8,
     )
-    paths = style.save(figure, folder, NAME)
-    plt.close(figure)
-    return paths
+    return figure

@@ -8,20 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
-from codepath.figures.style import BLUE, ORANGE, PAPER_STYLE, main_rows, mean_line, paper_label
+from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, mean_line, paper_label
 
 NAME = "fig2a"
 TITLE = "Accuracy without some of a block's paths"
-_LOOKS = {
-    "active": {"color": BLUE, "marker": "o", "linestyle": "-"},
-    "inactive": {"color": ORANGE, "marker": "s", "linestyle": "--"},
-}
+ITEM = "Fig 2a"
 
 
 def load(results: Path) -> pd.DataFrame:
     """The rows this figure shows."""
-    rows = main_rows(results, "removal")
+    rows = rows_of_picture(results, "removal", NAME)
     return rows[rows["metric"].str.startswith("top1_")]
 
 
@@ -29,7 +27,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """Top-1 in per cent against removed active and inactive paths, the paper's beside."""
     paper = reference("fig2a_removal")
     paper = paper[paper["dataset"] == dataset]
-    for group, look in _LOOKS.items():
+    for group, look in zip(("active", "inactive"), SERIES, strict=False):
         mine = rows[rows["metric"] == f"top1_{group}"]
         places = pd.Series(sorted(mine["x"].unique()), index=sorted(mine["x"].unique()))
         mean_line(ax, places, mine, "x", f"{group} paths", **look)
@@ -45,7 +43,4 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     block = ", ".join(str(b) for b in sorted(rows["block"].unique()))
     ax.set(xlabel=f"paths removed from block {block}", ylabel="top-1 accuracy (%)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(paper):  # room for a legend of four lines
-        low, high = ax.get_ylim()
-        ax.set_ylim(low - 0.5 * (high - low), high)
-    ax.legend(loc="lower left")
+    legend_below(ax)

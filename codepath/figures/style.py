@@ -10,16 +10,22 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from codepath.runtime import atomic_path
-from codepath.store import read_rows
 
 ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
 """Widths in inches."""
 
-# Distinct in hue for colour-blind readers and in lightness on a grey print.
-BLUE, ORANGE = "#0b5394", "#e08e0b"
+# Distinct in hue for colour-blind readers and in lightness on a grey print; markers differ too.
+BLUE, ORANGE, GREEN = "#0b5394", "#e08e0b", "#2aa198"
+SERIES: tuple[dict[str, Any], ...] = (
+    {"color": BLUE, "marker": "o", "linestyle": "-"},
+    {"color": ORANGE, "marker": "s", "linestyle": "--"},
+    {"color": GREEN, "marker": "^", "linestyle": ":"},
+)
+"""Looks of the first, second and third series of a figure."""
 PAPER_STYLE: dict[str, Any] = {
     "linestyle": "none",
     "markerfacecolor": "none",
@@ -53,6 +59,8 @@ def use_style() -> None:
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.pdf and NAME.png; the same figure gives the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, not once for each format
     paths = []
     for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         path = folder / f"{name}.{suffix}"
@@ -62,25 +70,41 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def main_rows(results: Path, kind: str) -> pd.DataFrame:
-    """Rows of the coded networks of the main experiments (table2-DATASET)."""
-    rows = read_rows(results, kind)
-    main = rows["experiment"].str.fullmatch(r"table2-\w+")
-    return rows[main & (rows["model"] == "coded")]
-
-
 def describe(rows: pd.DataFrame) -> str:
-    """Data source, scale, seeds and test images behind `rows`, for a title."""
+    """Data source, scale, seeds (of each setting) and test images behind `rows`, for a title."""
     sources, scales = (", ".join(sorted(rows[name].unique())) for name in ("source", "scale"))
-    seeds = rows["seed"].nunique()
+    seeds = rows.groupby("experiment")["seed"].nunique()
     images = int(rows[rows["split"] == "test"]["n"].max())
-    spread = "1 seed" if seeds == 1 else f"{seeds} seeds (bars: their range)"
+    number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    spread = "1 seed" if seeds.max() == 1 else f"{number} seeds (bars: their range)"
     return f"{sources}, {scales} scale\n{spread}, n = {images:,} test images"
 
 
 def paper_label(rows: pd.DataFrame) -> str:
     """What the paper's points are called: beside a proxy it must be said that they are none."""
     return "paper" if (rows["scale"] == "paper").all() else "paper, full scale"
+
+
+def legend_below(ax: Axes, columns: int = 2, below: float = 27) -> None:
+    """A legend under the axis, where it hides no point; none for a single series.
+
+    `below` is its distance from the axis in points: tick labels and the axis' label stand between.
+    """
+    figure = ax.get_figure(root=True)
+    handles, labels = ax.get_legend_handles_labels()
+    if figure is not None and len(labels) > 1:
+        order = sorted(range(len(labels)), key=lambda i: "paper" in labels[i])
+        ax.legend(
+            [handles[i] for i in order],
+            [str(labels[i]) for i in order],
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=ax.transAxes + ScaledTranslation(0, -below / 72, figure.dpi_scale_trans),
+            ncols=columns,
+            frameon=False,
+            columnspacing=1.2,
+            handletextpad=0.5,
+        )
 
 
 def mean_line(
@@ -105,3 +129,16 @@ def mean_line(
         markersize=4,
         **style,
     )
+
+
+def share(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean, least and greatest value over seeds in per cent, by columns `by`, as floats."""
+    return 100 * rows.groupby(by, sort=False)["value"].agg(["mean", "min", "max"]).astype(float)
+
+
+def several(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
+    """Those data sets and scales of `rows` that have at least two values of a setting."""
+    if rows.empty:
+        return rows
+    values = rows.groupby(["dataset", "scale"])[setting].transform("nunique")
+    return rows[values > 1]

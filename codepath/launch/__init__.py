@@ -1,5 +1,11 @@
-"""Runs as Submitit jobs on Slurm, on this machine, or in this process."""
+"""Runs as jobs on Slurm, on this machine, or in this process; what became of them.
 
-from codepath.launch.submit import submit
-
-__all__ = ["submit"]
+cluster.py   resource profiles
+plan.py      which runs a submission holds, and with which resources
+snapshot.py  the copy of the source that jobs run
+submit.py    a plan as Submitit jobs
+task.py      what a job does
+slurm.py     what Slurm says of jobs
+status.py    what runs are doing
+control.py   cancelling and submitting again
+"""

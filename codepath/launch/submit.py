@@ -1,53 +1,278 @@
-"""Submitting runs."""
+"""A plan as jobs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import submitit
-
-from codepath.config import RunConfig, to_dict
-from codepath.launch.cluster import load_profile
-from codepath.launch.task import RunTask
-from codepath.rundir import Places, is_done
-from codepath.runtime import UserError, make_directory, unknown_name
+from codepath.config import RunConfig
+from codepath.launch.cluster import Profile
+from codepath.launch.plan import Destination, Plan, run_title
+from codepath.launch.snapshot import take_snapshot
+from codepath.launch.task import CollectTask, PrepareTask, RunTask, Sequence, Task
+from codepath.rundir import claim
+from codepath.runstate import note, read_order, write_order
+from codepath.runtime import UserError, git_state, make_directory, unknown_name
 
 CLUSTERS = ("debug", "local", "slurm")
+MOST_TIMEOUTS = 1000
+"""Time limits that a job may reach: a run that saves nothing ends it sooner (`RunTask`)."""
 
 
-def submit(
-    configs: Sequence[RunConfig],
-    places: Places,
-    cluster: str,
-    profile: str,
-    data: Path | None = None,
-    backend: str = "auto",
-) -> list[str]:
-    """Submit one job per run that is not done; a line per run says what became of it.
+@dataclass(frozen=True)
+class Submission:
+    """What every job of a submission has in common."""
 
-    On "debug" the runs are done in this process before the call returns.
-    """
-    if cluster not in CLUSTERS:
-        raise unknown_name("cluster", cluster, CLUSTERS)
-    runs, results = places.runs.resolve(), places.results.resolve()
-    data = data.resolve() if data else None
-    parameters = load_profile(profile)
-    try:
-        executor = submitit.AutoExecutor(
-            folder=make_directory(runs / "jobs") / "%j", cluster=cluster
+    plan: Plan
+    destination: Destination
+    cluster: str
+    data: Path | None = None
+    """Where the data sets' files are: there, or in a folder of a data set's own name below."""
+    backend: str = "auto"
+
+    def submit(self) -> list[str]:
+        """Submit the jobs; a line for each says what it is and where its log is.
+
+        On "debug" they are done in this process before the call returns.
+
+        Raises UserError where the cluster is not here or refuses, where a run's directory holds
+        another configuration, and on "debug" where a run fails.
+        """
+        if self.cluster not in CLUSTERS:
+            raise unknown_name("cluster", self.cluster, CLUSTERS)
+        if not self.plan.configs:
+            return ["nothing to submit"]
+        _require_cluster(self.cluster)
+        for config in self.plan.configs:
+            if (self._run_dir(config) / "config.json").exists():
+                claim(config, self._run_dir(config))
+        runs = make_directory(self.destination.runs)
+        folder = make_directory(runs / "jobs" / _stamp())
+        source = take_snapshot(runs / "source") if self.cluster != "debug" else None
+        for config in self.plan.configs:
+            self._put_down(config, folder, source)
+        try:
+            if self.cluster == "slurm" and source:
+                return self._to_slurm(folder, source)
+            return self._in_one_process(folder, source)
+        except BaseException as error:
+            for config in self.plan.configs:
+                if self.cluster == "slurm" or not read_order(self._run_dir(config)).get("job"):
+                    note(self._run_dir(config), "failed", error=[f"not submitted: {error}"])
+            raise
+
+    def _run_dir(self, config: RunConfig) -> Path:
+        return self.destination.run_dir(config)
+
+    def _data_of(self, source: str) -> Path | None:
+        own = self.data / source if self.data else None
+        return own if own is not None and own.is_dir() else self.data
+
+    def _put_down(self, config: RunConfig, folder: Path, source: Path | None) -> None:
+        """What the run's job is to do, before the job can start."""
+        run_dir = make_directory(self._run_dir(config))
+        claim(config, run_dir)
+        commit, dirty = git_state()
+        order = {
+            "cluster": self.cluster,
+            "job": "",
+            "folder": str(folder),
+            "source": str(source or ""),
+            "commit": commit,
+            "dirty": dirty,
+            "runs": str(self.destination.runs),
+            "results": str(self.destination.places(config.scale).results),
+            "data": str(self._data_of(config.data.source) or ""),
+            "backend": self.backend,
+            "profile": next(g.profile.name for g in self.plan.groups if config in g.configs),
+        }
+        write_order(run_dir, order)
+        note(run_dir, "submitted")
+
+    def _task(self, config: RunConfig) -> RunTask:
+        return RunTask(config.experiment, self._run_dir(config))
+
+    def _preparations(self) -> list[PrepareTask]:
+        return [
+            PrepareTask(
+                data,
+                self._data_of(data.source),
+                self.backend,
+                tuple(
+                    self._run_dir(config)
+                    for config in self.plan.configs
+                    if config.data.source == data.source
+                ),
+            )
+            for data in self.plan.data
+        ]
+
+    def _collections(self) -> list[CollectTask]:
+        return [
+            CollectTask(
+                tuple(self._run_dir(c) for c in self.plan.wanted if c.scale == scale),
+                self.destination.places(scale).results,
+                self.destination.pictures(scale),
+            )
+            for scale in self.plan.scales
+        ]
+
+    def _in_one_process(self, folder: Path, source: Path | None) -> list[str]:
+        import submitit
+
+        tasks: list[Task] = [*self._preparations(), *map(self._task, self.plan.configs)]
+        sequence = Sequence((*tasks, *self._collections()))
+        if self.cluster == "debug":
+            for config in self.plan.configs:
+                _note_job(self._run_dir(config), str(os.getpid()))
+            failures = submitit.DebugExecutor(folder).submit(sequence).result()
+            if failures:
+                raise UserError("; ".join(failures))
+            return [f"{run_title(config)}: done" for config in self.plan.configs]
+        executor = submitit.LocalExecutor(folder, max_num_timeout=MOST_TIMEOUTS)
+        profiles = [group.profile for group in self.plan.groups for _ in group.configs]
+        executor.update_parameters(
+            timeout_min=sum(p.minutes for p in profiles) + self.plan.service.minutes,
+            gpus_per_node=max(p.gpus for p in profiles),
+            stderr_to_stdout=True,
         )
-    except RuntimeError as error:
-        raise UserError(f"no {cluster} cluster here ({error}); try --cluster local") from None
-    executor.update_parameters(name="codepath", **parameters)
-    lines = []
-    for config in configs:
-        title = f"{config.experiment} {config.name}"
-        if is_done(places.run_dir(config), config):
-            lines.append(f"{title}: done already")
-            continue
-        job = executor.submit(RunTask(to_dict(config), runs, results, data, backend))
-        if cluster == "debug":
-            job.result()
-        lines.append(f"{title}: job {job.job_id}, log {job.paths.stdout}")
-    return lines
+        variables = {k: v for p in profiles for k, v in p.environment.items()}
+        with _environment(variables | _python_environment(source)):
+            job = executor.submit(sequence)
+        for config in self.plan.configs:
+            _note_job(self._run_dir(config), job.job_id)
+        return [
+            f"process {job.job_id} does them one after the other, log {job.paths.stdout}",
+            *(f"  {run_title(config)}" for config in self.plan.configs),
+        ]
+
+    def _to_slurm(self, folder: Path, source: Path) -> list[str]:
+        """Send all jobs, or none: those before a refused one are of no use."""
+        accepted: list[str] = []
+        try:
+            return self._send_all(folder, source, accepted)
+        except BaseException:
+            if accepted:
+                subprocess.run(["scancel", *accepted], check=False)
+            raise
+
+    def _send_all(self, folder: Path, source: Path, accepted: list[str]) -> list[str]:
+        lines = []
+
+        def send(
+            tasks: list[Task], profile: Profile, name: str, after: Mapping[str, list[str]]
+        ) -> list[str]:
+            executor = _slurm_executor(folder, profile, name, source, after)
+            jobs = _sent(executor, tasks)
+            accepted.extend(jobs)
+            lines.append(f"{name}: {_span(jobs)}, logs in {folder}")
+            return jobs
+
+        prepared: dict[str, list[str]] = {}
+        for task in self._preparations():
+            name = f"codepath-data-{task.config.source}"
+            jobs = send([task], self.plan.service, name, {})
+            prepared.setdefault(task.config.source, []).extend(jobs)
+        sent: list[str] = []
+        for group in self.plan.groups:
+            needed = prepared[group.configs[0].data.source]
+            tasks: list[Task] = [self._task(config) for config in group.configs]
+            jobs = send(tasks, group.profile, f"codepath-{group.profile.name}", {"afterok": needed})
+            for config, job in zip(group.configs, jobs, strict=True):
+                _note_job(self._run_dir(config), job)
+                lines.append(f"  {job}  {run_title(config)}")
+            sent += sorted({job.split("_")[0] for job in jobs})
+        for collection in self._collections():
+            send([collection], self.plan.service, "codepath-collect", {"afterany": sent})
+        return lines
+
+
+def _slurm_executor(
+    folder: Path, profile: Profile, name: str, source: Path, after: Mapping[str, list[str]]
+) -> Any:
+    import submitit
+
+    python = profile.python or None
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_TIMEOUTS, python=python)
+    parameters = profile.slurm_parameters()
+    exports = [f'export {key}="{value}"' for key, value in _python_environment(source).items()]
+    additional: dict[str, Any] = {"requeue": True}
+    if after:
+        additional["dependency"] = ",".join(f"{kind}:{':'.join(of)}" for kind, of in after.items())
+        additional["kill-on-invalid-dep"] = "yes"
+    executor.update_parameters(
+        **parameters
+        | {
+            "job_name": name,
+            "setup": [*parameters["setup"], *exports],
+            "array_parallelism": profile.parallel,
+            "additional_parameters": additional,
+        }
+    )
+    return executor
+
+
+def _sent(executor: Any, tasks: list[Task]) -> list[str]:
+    """Submit tasks, as an array where there are several; their job ids."""
+    import submitit
+
+    try:
+        # submitit prints what sbatch says, besides raising it
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():
+            jobs = [executor.submit(task) for task in tasks]
+        return [job.job_id for job in jobs]
+    except submitit.core.utils.FailedJobError as error:
+        said = str(error).strip().splitlines() or ["it does not say why"]
+        raise UserError(
+            f"sbatch refused the job: {said[-1].removeprefix('sbatch: ')}; "
+            "see the profile in slurm/profiles.toml"
+        ) from None
+
+
+def _require_cluster(cluster: str) -> None:
+    if cluster == "slurm" and not shutil.which("sbatch"):
+        raise UserError("no Slurm here (no sbatch): try --cluster local, or slurm/local-cluster up")
+
+
+def _python_environment(source: Path | None) -> dict[str, str]:
+    """What makes Python take the snapshot in place of the checkout and the working directory."""
+    if source is None:
+        return {}
+    others = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{source}:{others}" if others else str(source), "PYTHONSAFEPATH": "1"}
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _stamp() -> str:
+    return datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+
+
+def _span(jobs: list[str]) -> str:
+    if len(jobs) == 1:
+        return f"job {jobs[0]}"
+    return f"jobs {jobs[0]} to {jobs[-1].split('_')[-1]}"
+
+
+def _note_job(run_dir: Path, job: str) -> None:
+    write_order(run_dir, read_order(run_dir) | {"job": job})

@@ -1,39 +1,229 @@
-"""The picklable task of a job."""
+"""What jobs do. Tasks are picklable and hold names and paths alone.
+
+A task of a run reads what it is to do from the run's directory: config.json and job.json.
+"""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codepath.config import DataConfig
+from codepath.launch.slurm import job_state
+from codepath.runstate import (
+    beat,
+    current_cluster,
+    current_job,
+    events,
+    note,
+    note_failure,
+    process_rank,
+    read_order,
+)
+from codepath.runtime import REPO_ROOT, InterruptedRun, UserError
 
-@dataclass(frozen=True)
-class RunTask:
-    """Train and evaluate one run. Holds plain values alone, so that it unpickles anywhere.
+REQUEUE_SIGNAL = signal.SIGUSR2
+"""On it submitit calls the task's `checkpoint` and puts the job back into the queue."""
+HELD = ("RUNNING", "SIGNALING")
+"""States of a job that nothing but its time limit or a coming preemption ends."""
+ATTEMPTS = 3
+"""A job that saved nothing in so many attempts is not queued again."""
 
-    The run resumes from its directory, so a preempted or timed-out job is simply queued again.
-    """
 
-    config: dict[str, Any]
-    runs: Path
-    results: Path
-    data: Path | None = None
-    backend: str = "auto"
+class Task:
+    """A task that a preempted or timed-out job is queued again with, as it is."""
 
-    def __call__(self) -> str:
-        """Do the run and return its id."""
-        from rich.console import Console
-
-        from codepath import jobs
-        from codepath.config import run_config_from_dict
-        from codepath.rundir import Places
-
-        config = run_config_from_dict(self.config)
-        jobs.run(config, Places(self.runs, self.results), Console(), self.data, self.backend)
-        return config.run_id
+    def __call__(self) -> Any:
+        """Do it; repeating it goes on from what is there."""
+        raise NotImplementedError
 
     def checkpoint(self) -> Any:
-        """Submitit: what to queue when the job is preempted or reaches its time limit."""
+        """Submitit: what to queue again; None for nothing."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _require_snapshot(source: str) -> None:
+    """Jobs run the source that they were submitted with, and nothing else."""
+    if source and Path(source).resolve() != REPO_ROOT:
+        raise UserError(
+            f"this job runs the source in {REPO_ROOT} in place of {source}: PYTHONPATH was "
+            "changed; take such lines out of the profile's setup"
+        )
+
+
+@dataclass(frozen=True)
+class RunTask(Task):
+    """Train and evaluate one run."""
+
+    experiment: str
+    run_dir: Path
+
+    def __call__(self) -> str:
+        """Do the run and return its id.
+
+        A failure is noted in the run's directory and raised. A signal that stopped training puts
+        the job back into the queue.
+        """
+        from rich.console import Console
+
+        from codepath.rundir import Places, read_config
+
+        order = read_order(self.run_dir)
+        beat(self.run_dir, "starting")
+        try:
+            if current_cluster():
+                _require_snapshot(order["source"])
+            config = read_config(self.run_dir)
+            from codepath import jobs
+
+            jobs.run(
+                config,
+                Places(Path(order["runs"]), Path(order["results"])),
+                Console(quiet=process_rank() > 0),
+                Path(order["data"]) if order["data"] else None,
+                order["backend"],
+            )
+        except InterruptedRun as stop:
+            self._give_way(stop)
+            raise
+        except Exception as error:
+            note_failure(self.run_dir, error)
+            raise
+        return config.run_id
+
+    def checkpoint(self) -> Any:
+        """The same task, unless the last attempts saved nothing."""
+        saved = self._saved()
+        stops = [e for e in _since_submission(self.run_dir) if e["event"] == "stopped"]
+        self._note_stop(saved)
+        recent = [*(stop.get("saved") for stop in stops), saved][-ATTEMPTS:]
+        if len(recent) == ATTEMPTS and all(one == saved for one in recent):
+            reason = f"{ATTEMPTS} attempts saved nothing: give the job more time"
+            note(self.run_dir, "failed", error=[reason], job=current_job())
+            return None
+        return super().checkpoint()
+
+    def _give_way(self, stop: InterruptedRun) -> None:
+        """The run was saved and stopped on a signal: queue its job again where that is meant.
+
+        A cancelled job is not queued again, nor one whose scheduler does it itself, nor one that a
+        person interrupted.
+        """
+        job, cluster = current_job(), current_cluster()
+        if stop.signal_number != signal.SIGINT and job:
+            state = job_state(job) if cluster == "slurm" else None
+            if not self._cancelled() and (state is None or state.state in HELD):
+                signal.raise_signal(REQUEUE_SIGNAL)  # the first process does not come back from it
+                sys.exit(0)  # anything else would end the first process before it has done so
+        self._note_stop(self._saved())
+
+    def _note_stop(self, saved: list[list[str]]) -> None:
+        if not self._cancelled():
+            note(self.run_dir, "stopped", job=current_job(), saved=saved)
+
+    def _cancelled(self) -> bool:
+        return any(e["event"] == "cancelled" for e in _since_submission(self.run_dir))
+
+    def _saved(self) -> list[list[str]]:
+        """What the run has saved by now: changes whenever anything new is."""
+        files = [*sorted((self.run_dir / "ckpt").glob("[!.]*")), self.run_dir / "model.safetensors"]
+        return [[f.name, str(f.stat().st_mtime_ns)] for f in files if f.exists()]
+
+
+def _since_submission(run_dir: Path) -> list[dict[str, Any]]:
+    happened = events(run_dir)
+    submitted = [k for k, event in enumerate(happened) if event["event"] == "submitted"]
+    return happened[submitted[-1] if submitted else 0 :]
+
+
+@dataclass(frozen=True)
+class PrepareTask(Task):
+    """Get the data of runs ready."""
+
+    config: DataConfig
+    data: Path | None
+    backend: str
+    run_dirs: tuple[Path, ...]
+    """The runs that wait for it, which fail where it does."""
+
+    def __call__(self) -> list[str]:
+        """Do it and return a description of the data."""
+        from codepath import jobs
+
+        try:
+            lines = jobs.prepare_data(self.config, self.data, self.backend)
+        except Exception as error:
+            for run_dir in self.run_dirs:
+                note_failure(run_dir, error)
+            raise
+        print("\n".join(lines))
+        return lines
+
+
+@dataclass(frozen=True)
+class CollectTask(Task):
+    """Put the rows of the finished runs of a scale into their results, and draw what they allow."""
+
+    run_dirs: tuple[Path, ...]
+    results: Path
+    pictures: Path
+
+    def __call__(self) -> list[str]:
+        """Do it and return the states of the runs."""
+        from codepath import store
+        from codepath.launch.status import look_all, table
+
+        statuses = look_all(self.run_dirs)
+        done = [status.run_dir for status in statuses if status.state == "done"]
+        print(f"{store.collect(self.results, done)} new rows in {self.results}")
+        if done:
+            places = ["--results", str(self.results), "--out", str(self.pictures)]
+            for command in ("figures", "tables", "verdict"):  # each says what it lacks
+                subprocess.run(
+                    [sys.executable, "-m", "codepath.cli", command, *places], check=False
+                )
+        lines = table(statuses)
+        print("\n".join(lines))
+        return lines
+
+
+@dataclass(frozen=True)
+class Sequence(Task):
+    """Several tasks, one after the other, in one process; a failure does not stop the others."""
+
+    tasks: tuple[Task, ...]
+
+    def __call__(self) -> list[str]:
+        """Do them and return a line for each that failed.
+
+        A run that was cancelled meanwhile, or that failed with its data, is passed over.
+        """
+        failures = []
+        for task in self.tasks:
+            if isinstance(task, RunTask) and not _is_wanted(task.run_dir):
+                continue
+            try:
+                task()
+            except (InterruptedRun, KeyboardInterrupt):
+                if not (isinstance(task, RunTask) and not _is_wanted(task.run_dir)):
+                    raise
+            except Exception as error:
+                traceback.print_exception(error)
+                failures.append(f"{_name(task)}: {error}")
+        return failures
+
+
+def _is_wanted(run_dir: Path) -> bool:
+    """Whether nothing has ended the run since it was submitted."""
+    return not any(e["event"] in ("cancelled", "failed") for e in _since_submission(run_dir))
+
+
+def _name(task: Task) -> str:
+    return task.experiment if isinstance(task, RunTask) else type(task).__name__

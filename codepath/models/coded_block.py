@@ -39,8 +39,13 @@ def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
         (B, N), mean over C, H, W of (W_n h_n)^2; float32, or float64 for float64 input.
     """
     dtype = torch.promote_types(h.dtype, torch.float32)
+    return energies_from_grams(h, path_grams(weight, paths, dtype))
+
+
+def energies_from_grams(h: Tensor, grams: Tensor) -> Tensor:
+    """`path_energies` where the weights stay: (B, N*d, H, W) and `path_grams` -> (B, N)."""
     H, W = h.shape[-2:]
-    return _contract(_moments(h, paths, dtype), _grams(weight, paths, dtype)) / (H * W)
+    return _contract(_moments(h, grams.shape[0], grams.dtype), grams) / (H * W)
 
 
 def _contract(moments: Tensor, grams: Tensor) -> Tensor:
@@ -48,7 +53,7 @@ def _contract(moments: Tensor, grams: Tensor) -> Tensor:
     return (moments * grams).sum((-2, -1))
 
 
-def _grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
+def path_grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
     """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n / C."""
     with torch.autocast(weight.device.type, enabled=False):
         w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
@@ -67,8 +72,13 @@ def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
         ):
             # One product a path: joining B and N would copy h, whose channels are innermost.
             x = h.permute(0, 2, 3, 1).reshape(B, H * W, paths, -1)
-            products = [torch.bmm(x[:, :, n].mT, x[:, :, n]) for n in range(paths)]
-            return torch.stack(products).transpose(0, 1)
+            parts = [x[:, :, n] for n in range(paths)]
+            if torch.is_grad_enabled() and x.requires_grad:
+                return torch.stack([torch.bmm(part.mT, part) for part in parts], 1)
+            out = x.new_empty(paths, B, x.shape[3], x.shape[3])
+            for part, product in zip(parts, out, strict=True):
+                torch.bmm(part.mT, part, out=product)
+            return out.transpose(0, 1)
         x = h.reshape(B, paths, -1, H * W)
         return x @ x.mT
 
@@ -84,7 +94,7 @@ def _per_channel(factor: Tensor, h: Tensor) -> Tensor:
     return factor.repeat_interleave(h.shape[1] // factor.shape[1], 1)[:, :, None, None]
 
 
-def _normalise(
+def normalise_energies(
     energies: Tensor, path_mask: Tensor | None, drop_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Eq. 3: (B, N) energies -> (B, N) energies of the normalised paths and factor of each."""
@@ -108,7 +118,7 @@ def _expand(
     drop_mask: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N)."""
-    energies, factor = _normalise(path_energies(h, weight, paths), path_mask, drop_mask)
+    energies, factor = normalise_energies(path_energies(h, weight, paths), path_mask, drop_mask)
     h = h.to(dtype)
     return F.conv2d(h * _per_channel(factor, h), weight.to(dtype)), energies
 
@@ -134,10 +144,10 @@ class _Expand(torch.autograd.Function):
         drop_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         high = torch.promote_types(h.dtype, torch.float32)
-        grams = _grams(weight, paths, high)
+        grams = path_grams(weight, paths, high)
         moments = _moments(h, paths, high)
         raw = _contract(moments, grams) / (h.shape[2] * h.shape[3])
-        energies, factor = _normalise(raw, path_mask, drop_mask)
+        energies, factor = normalise_energies(raw, path_mask, drop_mask)
         ctx.save_for_backward(h, weight, grams, moments, raw, path_mask, drop_mask)
         ctx.dtype = dtype
         ctx.set_materialize_grads(False)
@@ -169,7 +179,7 @@ class _Expand(torch.autograd.Function):
         h_gradient = weight_gradient = None
         if out_gradient is not None:
             low = h.to(ctx.dtype)
-            factor = _per_channel(_normalise(raw, path_mask, drop_mask)[1], low)
+            factor = _per_channel(normalise_energies(raw, path_mask, drop_mask)[1], low)
             z = low * factor
             z_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
                 out_gradient, z, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1), False,
@@ -354,14 +364,18 @@ class CodedBottleneck(nn.Module):
             they sum to N unless all are zero.
         """
         shortcut = x if self.downsample is None else self.downsample(x)
-        h = self.act1(self.bn1(self.conv1(x)))
-        h = self.act2(self.bn2(self.conv2(h)))
+        h = self.forward_hidden(x)
         if drop_mask is None and self.training and self.p_drop > 0:
             drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
         out, energies = self._expand(h, path_mask, drop_mask, gradient_mask)
         out = self.bn3(out)
         out += shortcut
         return self.act3(out), energies
+
+    def forward_hidden(self, x: Tensor) -> Tensor:
+        """(B, in_chs, H, W) -> (B, N*d, H', W'): all that the energies need, up to conv3."""
+        h = self.act1(self.bn1(self.conv1(x)))
+        return self.act2(self.bn2(self.conv2(h)))
 
     def _expand(
         self,
@@ -393,7 +407,7 @@ class CodedBottleneck(nn.Module):
         )
         if gradient_mask is not None:
             raw = raw * gradient_mask + (raw * (1 - gradient_mask)).detach()
-        energies, factor = _normalise(raw, path_mask, drop_mask)
+        energies, factor = normalise_energies(raw, path_mask, drop_mask)
         z = h * _per_channel(factor, h)
         if gradient_mask is None:
             return self.conv3(z), energies

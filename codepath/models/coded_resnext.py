@@ -270,6 +270,11 @@ class CodedResNeXt(nn.Module):
             if isinstance(block, CodedBottleneck)
         }
 
+    @property
+    def drop_starts(self) -> list[int]:
+        """Numbers of the coded blocks that DropSubNNs draws a mask for; the rest reuse it."""
+        return sorted(self._run_starts) if self.p_drop > 0 else []
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, K).
 
@@ -382,6 +387,7 @@ class CodedResNeXt(nn.Module):
         path_masks: Mapping[int, Tensor] | None = None,
         first_block: int = 0,
         gradient_keep: Tensor | None = None,
+        drop_masks: Mapping[int, Tensor] | None = None,
     ) -> CodedOutput:
         """Logits with the energies of every coded block.
 
@@ -392,6 +398,8 @@ class CodedResNeXt(nn.Module):
             first_block: 0, or the number of the block to go on from (see `forward_until`).
             gradient_keep: (B,) class indices: gradients flow back into these classes' paths
                 alone; no value changes (the paper's footnote 5).
+            drop_masks: DropSubNNs' masks (B, N) of the blocks in `drop_starts`, in training; drawn
+                here where they are not given.
         """
         if self.training and not torch.compiler.is_compiling():
             self._coding_heeded = True
@@ -408,7 +416,8 @@ class CodedResNeXt(nn.Module):
                 masks[number] = word * masks[number] if number in masks else word
         if not first_block:
             x = self._stem(x)
-        x, energies = self._run(x, first_block or 1, len(self.blocks), masks, gradient_keep)
+        last = len(self.blocks)
+        x, energies = self._run(x, first_block or 1, last, masks, gradient_keep, drop_masks)
         return CodedOutput(self.forward_head(x), energies)
 
     def forward_until(self, x: Tensor, block: int) -> Tensor:
@@ -425,6 +434,7 @@ class CodedResNeXt(nn.Module):
         last: int,
         path_masks: Mapping[int, Tensor],
         gradient_keep: Tensor | None = None,
+        drop_masks: Mapping[int, Tensor] | None = None,
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Blocks `first` to `last`; a run of blocks with one scheme shares its drop mask."""
         energies: dict[int, Tensor] = {}
@@ -432,7 +442,11 @@ class CodedResNeXt(nn.Module):
         for number, block in enumerate(self.blocks[first - 1 : last], start=first):
             if isinstance(block, CodedBottleneck):
                 if self.training and self.p_drop > 0 and number in self._run_starts:
-                    drop_mask = draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
+                    drop_mask = (
+                        draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
+                        if drop_masks is None
+                        else drop_masks[number]
+                    )
                 arguments: list[Any] = [x, path_masks.get(number), drop_mask]
                 if gradient_keep is not None:
                     arguments.append(block.codewords[gradient_keep])

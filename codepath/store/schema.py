@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KINDS = ("accuracy", "decoders", "removal", "binary", "histograms", "cost")
+KINDS = (
+    "accuracy",
+    "decoders",
+    "removal",
+    "binary",
+    "histograms",
+    "cost",
+    "exits",
+    "paths",
+    "extraction",
+    "compression",
+)
+
+ON_REQUEST = ("compression",)
+"""Kinds that a command of their own measures: evaluating a run again leaves their rows."""
 
 COLUMNS = {
     "experiment": "string",

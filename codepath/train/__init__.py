@@ -1,5 +1,7 @@
 """Training: from a configuration to weights."""
 
-from codepath.train.fit import choose_device, fit, load_trained
+from codepath.train.distributed import World, choose_device, connected
+from codepath.train.fit import fit, load_trained
+from codepath.train.options import FitOptions
 
-__all__ = ["choose_device", "fit", "load_trained"]
+__all__ = ["FitOptions", "World", "choose_device", "connected", "fit", "load_trained"]

@@ -21,17 +21,30 @@ def images_per_second(
     image_shape: tuple[int, int, int],
     classes: int,
     device: torch.device,
+    device_batch: int,
     steps: int = 5,
 ) -> float:
     """Training speed over a few steps on random images; loading is not included.
 
-    On the CPU, where the speed hardly depends on it, the batch is at most 64 images. Works on
-    a copy: weights, statistics and random states stay as they are.
+    On the CPU, where the speed hardly depends on it, the batch is about 64 images at most. Works
+    on a copy: weights, statistics and random states stay as they are.
+
+    Args:
+        objective: network and loss.
+        config: the recipe.
+        image_shape: (C, H, W).
+        classes: K.
+        device: where they are.
+        device_batch: images at once.
+        steps: that are timed.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         trial = copy.deepcopy(objective).train()
-        batch = config.batch_size if device.type == "cuda" else min(config.batch_size, 64)
+        batch = device_batch
+        if device.type == "cpu":  # whole groups of batch norm
+            group = config.bn_batch if device_batch % (config.bn_batch or 1) == 0 else 0
+            batch = min(batch, max(64 // group, 1) * group if group else 64)
         images = torch.randn(batch, *image_shape, device=device)
         images = images.to(memory_format=torch.channels_last)
         labels = torch.randint(classes, (batch,), device=device)
@@ -49,10 +62,3 @@ def images_per_second(
             seconds.append(time.perf_counter() - started)
     measured = seconds[2:] or seconds[1:]  # the first two warm up
     return batch / statistics.median(measured)
-
-
-def readable_duration(seconds: float) -> str:
-    """90 -> "2 min", 30000 -> "8.3 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,20 +13,34 @@ IMAGES = RNG.integers(0, 256, (50, 32, 32, 3)).astype(np.uint8)
 LABELS = RNG.integers(0, 10, 50)
 
 
-@pytest.mark.parametrize("recipe", loader.RECIPES)
+PIXELS = dict.fromkeys(loader.RECIPES, 32) | {loader.PHOTOGRAPHS: loader.CROP}
+
+
+@pytest.mark.parametrize("recipe", PIXELS)
 def test_the_rivals_yield_the_same_kind_of_batches(recipe: str, tmp_path: Path) -> None:
-    for name in loader.loaders_here():
-        batches = list(loader.make_loader(name, recipe, IMAGES, LABELS, 16, tmp_path))
+    if recipe == loader.PHOTOGRAPHS:
+        loader.make_photographs(tmp_path, 50)
+    else:
+        loader.save_arrays(IMAGES, LABELS, tmp_path)
+    for name in loader.loaders_of(recipe):
+        batches = list(loader.make_loader(name, recipe, 16, tmp_path))
         assert len(batches) == 3
         for batch in batches:
-            assert batch[0].shape == (16, 3, 32, 32)
+            assert batch[0].shape == (16, 3, PIXELS[recipe], PIXELS[recipe])
             assert batch[0].dtype == torch.uint8
             assert batch[1].shape == (16,)
 
 
-def test_every_rival_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_are_as_large_as_imagenets() -> None:
+    sizes = [len(loader.photograph(seed)) for seed in range(5)]
+    assert 60_000 < min(sizes) <= max(sizes) < 180_000
+    assert loader.photograph(3) == loader.photograph(3)
+
+
+def test_every_rival_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loader, "loaders_here", lambda: [loader.REFERENCE, "torch"])
-    rows = loader.measure("rand-m2-n1", IMAGES, LABELS, batch=16, turns=1, probes=1)
+    loader.save_arrays(IMAGES, LABELS, tmp_path)
+    rows = loader.measure("rand-m2-n1", tmp_path, batch=16, turns=1, probes=1)
     assert [(row["loader"], row["policy"]) for row in rows] == [
         ("DataLoader", "rand-m3-n1"),
         ("torch", "rand-m2-n1"),

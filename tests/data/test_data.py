@@ -13,9 +13,9 @@ from codepath.data import (
     load_image_set,
     training_loader,
 )
-from codepath.data.loaders import ArrayLoader
+from codepath.data.loaders import ArrayLoader, EpochOrder, Shard, usable_workers
 from codepath.data.randomness import Draw, counter_hash, integers, permutation
-from codepath.runtime import UserError
+from codepath.runtime import UserError, available_cores
 
 PINNED = [1099492885005304040, 11321275236625755554, 8280904844487277629]
 PINNED_ORDER = [7, 4, 1, 5, 3, 2, 0, 6]
@@ -134,3 +134,54 @@ def test_normalize() -> None:
         [0.5, 0.1]
     ).view(2, 1, 1)
     torch.testing.assert_close(normalize(images), expected.float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_processes_share_every_batch(world: int) -> None:
+    """The same samples a step whatever the number of processes."""
+    whole = list(EpochOrder(103, 8, True, 3).batches(2))
+    parts = [list(EpochOrder(103, 8, True, 3, Shard(r, world)).batches(2)) for r in range(world)]
+    assert {len(part) for part in parts} == {len(whole)} == {12}
+    for step, indices in enumerate(whole):
+        assert np.array_equal(np.concatenate([part[step] for part in parts]), indices)
+    order = EpochOrder(103, 8, True, 3, Shard(0, world))
+    assert len(order) == 12
+    assert order.num_samples == 96
+    resumed = list(order.batches(2, first=5))
+    assert len(resumed) == 7
+    assert all(np.array_equal(a, b) for a, b in zip(resumed, parts[0][5:], strict=True))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 200])
+def test_evaluation_sees_every_sample_in_one_process(world: int) -> None:
+    orders = [EpochOrder(103, 8, False, 0, Shard(rank, world)) for rank in range(world)]
+    seen = [i for order in orders for batch in order.batches(0) for i in batch.tolist()]
+    assert sorted(seen) == list(range(103))
+    assert all(order.num_samples == 103 for order in orders)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot be shared by 3 processes"):
+        EpochOrder(103, 8, True, 0, Shard(0, 3))
+
+
+def test_workers_are_bounded_by_the_cores() -> None:
+    assert usable_workers(0) == usable_workers(10_000) == available_cores()
+    assert usable_workers(1) == 1
+    with pytest.raises(UserError, match="must not be negative"):
+        usable_workers(-1)
+
+
+@pytest.mark.parametrize("name", ["generated-cifar100", "generated-imagenet"])
+def test_made_up_images_are_repeatable_and_learnable(name: str) -> None:
+    """Twenty classes in equal parts, each nearer to its own mean image than to the others'."""
+    images, again = load_image_set(name), load_image_set(name)
+    assert isinstance(images, ImageSet)
+    assert isinstance(again, ImageSet)
+    np.testing.assert_array_equal(images.train.images, again.train.images)
+    assert images.dataset == name
+    assert "made-up" in images.source
+    assert np.bincount(images.test.labels).tolist() == [5] * 20
+    means = np.stack([images.train.images[images.train.labels == k].mean(0) for k in range(20)])
+    distances = ((images.test.images[:, None] - means) ** 2).sum((2, 3, 4))
+    assert (distances.argmin(1) == images.test.labels).mean() > 0.9

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -83,70 +80,6 @@ def test_an_error_in_augmentation_reaches_the_caller(
     monkeypatch.setattr("codepath.data.augment.crop_flip", fail)
     with pytest.raises(ZeroDivisionError, match="inside the operator"):
         epoch_of(loader, 0)
-
-
-@needs_ffcv
-def test_betons_are_written_once_and_described(rgb_images: ImageSet, ffcv: LoaderOptions) -> None:
-    from codepath.data.beton import ensure_beton, read_beton
-
-    path = ensure_beton(rgb_images, "train", ffcv.betons)
-    written = path.stat().st_mtime_ns
-    assert ensure_beton(rgb_images, "train", ffcv.betons) == path
-    assert path.stat().st_mtime_ns == written
-    manifest = json.loads(path.with_suffix(".json").read_text())
-    assert manifest["images"] == 205
-    assert sum(manifest["classes"].values()) == 205
-    assert manifest["source"] == "generated"
-    back = read_beton(path, rgb_images.train.images.shape)
-    assert np.array_equal(back.images, rgb_images.train.images)
-    assert np.array_equal(back.labels, rgb_images.train.labels)
-    changed = rgb_images.train.images.copy()
-    changed[0, 0, 0, 0] ^= 1
-    other = dataclasses.replace(rgb_images, train=Split(changed, rgb_images.train.labels))
-    assert ensure_beton(other, "train", ffcv.betons) != path
-
-
-@needs_ffcv
-def test_a_truncated_beton_is_named(rgb_images: ImageSet, ffcv: LoaderOptions) -> None:
-    from codepath.data.beton import ensure_beton
-
-    path = ensure_beton(rgb_images, "train", ffcv.betons)
-    path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(UserError, match="is damaged"):
-        training_loader(rgb_images, CONFIG, 32, seed=0, options=ffcv)
-
-
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-import numpy as np
-from codepath.data import ImageSet, Split
-from codepath.data.beton import ensure_beton
-import ffcv
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-split = Split(np.full((5000, 32, 32, 3), 7, np.uint8), np.zeros(5000, np.int64))
-images = ImageSet("full", "generated", split, split, ("a",), (0.5,) * 3, (0.5,) * 3)
-try:
-    ensure_beton(images, "train", Path(sys.argv[1]))
-except (OSError, ValueError) as error:
-    print("refused:", error)
-"""
-
-
-@needs_ffcv
-@pytest.mark.parametrize("room", [1_000_000, 9_000_000, 16_000_000])
-def test_a_disk_that_fills_up_leaves_nothing_behind(room: int, tmp_path: Path) -> None:
-    """The limit on file sizes stands for the end of the disk, at several places of the file."""
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path), str(room)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stdout.startswith("refused:"), done.stderr
-    assert not [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")]
 
 
 def test_the_choice_of_backend(rgb_images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from codepath.data import archives, cifar, load_image_set
 from codepath.data.archives import read_image_files
 from codepath.data.cifar import CIFAR10_CLASSES
+from codepath.data.files import decode
 from codepath.runtime import UserError
 
 
@@ -181,3 +182,25 @@ def test_offline_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_whether_a_path_holds_images(tmp_path: Path) -> None:
     assert not archives.is_image_files(tmp_path)
     assert archives.is_image_files(make_tree(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {"quality": 75}),
+        ("RGB", {"quality": 95, "subsampling": 0}),
+        ("RGB", {"quality": 50, "subsampling": 1, "progressive": True}),
+        ("L", {"quality": 80}),
+        ("CMYK", {"quality": 90}),
+    ],
+)
+def test_jpeg_images_have_pillows_pixels(mode: str, options: dict[str, object]) -> None:
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (9, 13, 3)).astype(np.uint8))
+    buffer = io.BytesIO()
+    small.resize((333, 251), Image.Resampling.BICUBIC).convert(mode).save(buffer, "JPEG", **options)
+    data = buffer.getvalue()
+    assert np.array_equal(decode(data, "it"), np.asarray(Image.open(buffer).convert("RGB")))
+    for end in (30, 200, len(data) // 2, len(data) - 40):
+        with pytest.raises(UserError, match="cannot read the image it"):
+            decode(data[:end], "it")

@@ -12,7 +12,7 @@ from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_ops
 
 from codepath.config import DataConfig
-from codepath.data.augment import Augmentation
+from codepath.data.augment import Augmentation, CropAugmentation
 from codepath.data.randaugment import (
     OPERATORS,
     Decisions,
@@ -322,3 +322,20 @@ def test_bad_calls() -> None:
         apply_op(image[..., 0], "Invert", 0)
     with pytest.raises(UserError, match="did you mean bilinear"):
         apply_op(image, "Rotate", 5, resample="linear")
+
+
+@pytest.mark.parametrize("bits", [0, 1])
+def test_the_configuration_chooses_how_posterize_ends(bits: int) -> None:
+    for source, crop in (("cifar100", 0), ("imagenet", 160)):
+        config = DataConfig(
+            source=source, crop=crop, randaugment="rand-m2-n1", posterize_min_bits=bits
+        )
+        made = (
+            CropAugmentation.from_config(config, (0.5,) * 3, crop)
+            if crop
+            else Augmentation.from_config(config, (0.5,) * 3)
+        )
+        assert made.randaugment is not None
+        assert made.randaugment.posterize_min_bits == bits
+    with pytest.raises(UserError, match="must be 0 or 1"):
+        DataConfig(source="cifar10", posterize_min_bits=2)

@@ -19,9 +19,10 @@ from codepath.evaluate import (
     nearest_codeword,
     predict,
 )
-from codepath.evaluate.binary import BinaryScores, best_f1_threshold
+from codepath.evaluate.binary import BinaryScores
 from codepath.evaluate.cost import macs_by_stage
 from codepath.evaluate.removal import _removal_rank
+from codepath.evaluate.thresholds import Objective, choose_threshold
 from codepath.models import CodedResNeXt
 
 CPU = torch.device("cpu")
@@ -144,7 +145,7 @@ def test_threshold_has_the_best_f1_of_all() -> None:
     rng = np.random.default_rng(1)
     positive = rng.random(300) < 0.2
     scores = (rng.normal(size=300) + 1.5 * positive).astype(np.float32)
-    threshold = best_f1_threshold(scores, positive)
+    threshold = choose_threshold(scores, positive, Objective("f1"))
     best = max(f1_score(positive, scores >= t) for t in scores)
     assert f1_score(positive, scores >= threshold) == pytest.approx(best)
     assert threshold in scores

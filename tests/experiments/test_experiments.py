@@ -1,29 +1,103 @@
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from codepath.codes import load_scheme
-from codepath.config import content_hash
+from codepath.config import RunConfig, content_hash
 from codepath.experiments import all_experiments, find_experiment
+from codepath.experiments.cost import cost_lines
 from codepath.experiments.paper import REFERENCE, reference
 from codepath.experiments.registry import experiment, override
 from codepath.models import model_names
 from codepath.runtime import UserError
 
+PAPER_ITEMS = Path(__file__).with_name("paper_items.csv")
+"""What the paper shows, and the experiments that must cover it."""
+
 
 @pytest.mark.parametrize("name", [e.name for e in all_experiments()])
 def test_every_experiment_is_described_and_can_be_planned(name: str) -> None:
     found = find_experiment(name)
-    assert "Command:" in found.description
-    assert "Cost:" in found.description
-    assert "Expected:" in found.description
+    for part in ("Paper item", "Command:", "Cost:", "Expected:"):
+        assert part in found.description
+    assert found.pictures
     for scale in found.scales:
         runs = found.runs(scale, seed=2)
-        assert len({config.name for config in runs}) == len(runs) > 0
+        assert bool(runs) != bool(found.benchmarks)
+        assert len({(config.experiment, config.name) for config in runs}) == len(runs)
         for config in runs:
-            assert config.experiment == name
             assert (config.scale, config.seed) == (scale, 2)
             assert config.model.name in model_names()
+            owner = config.experiment.split("+")[0]
+            assert scale in find_experiment(owner).scales
+
+
+def test_every_item_of_the_paper_is_an_experiment_at_its_scale() -> None:
+    with PAPER_ITEMS.open() as file:
+        items = {row["item"]: row["experiments"].split() for row in csv.DictReader(file)}
+    known = {e.name: e for e in all_experiments()}
+    for item, names in items.items():
+        for name in names:
+            assert known[name].paper_item == item
+            assert "paper" in known[name].scales
+    of_paper = {
+        e.name
+        for e in all_experiments()
+        if "(" not in e.paper_item and e.paper_item != "ours" and e.name != "table2-digits"
+    }
+    assert of_paper == {name for names in items.values() for name in names}
+
+
+def test_the_papers_settings_are_all_there() -> None:
+    def settings(name: str, scale: str, of: Callable[[RunConfig], object]) -> list[object]:
+        return [of(run) for run in find_experiment(name).runs(scale, 0)]
+
+    assert settings("fig5-cifar100", "paper", lambda r: r.train.mu) == [0, 2, 4, 6, 10, 14, 18]
+    assert settings("fig6-cifar10", "paper", lambda r: r.model.p_drop) == [0, 0.1, 0.2]
+    assert settings("exponent-cifar10", "cpu", lambda r: r.train.exponent) == [4, 2, 1]
+    assert settings("concat-cifar10", "cpu", lambda r: r.model.aggregate) == ["sum", "concat"]
+    pairs = settings("variants-imagenet", "paper", lambda r: (r.train.mu, r.model.p_drop))
+    assert set(pairs) == {(1, 0.1), (4, 0.1), (6, 0.1), (4, 0.05)}
+    active = settings("variants-imagenet", "paper", lambda r: r.model.active)
+    assert (32, 24, 16, 8) in active
+    assert (32, 32, (16, 16, 16, 8, 8, 8), 4) in active
+
+
+def test_ablations_share_the_run_of_table_2() -> None:
+    coded = find_experiment("table2-cifar10").runs("cpu", 0)[0]
+    for name in ("fig2a-cifar10", "fig5-cifar10", "fig6-cifar10", "exponent-cifar10"):
+        assert coded in find_experiment(name).runs("cpu", 0)
+
+
+def test_smoke_is_taken_only_where_named() -> None:
+    for name in ("table2-cifar100", "fig5-cifar100", "variants-imagenet"):
+        found = find_experiment(name)
+        assert found.real_scales == ("paper",)
+        assert {run.data.source for run in found.runs("demo", 0)} <= {
+            "generated-cifar100",
+            "generated-imagenet",
+        }
+
+
+def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
+    found = find_experiment("table2-cifar10")
+    assert list(cost_lines(found, tmp_path)) == []
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    head = "network,batch,precision,what,variant,value,device,created\n"
+    (folder / "network-cuda.csv").write_text(
+        head
+        + "C10,64,bfloat16,train,coded,0.064,a GPU,2026\n"
+        + "C10,64,bfloat16,train,plain,0.032,a GPU,2026\n"
+    )
+    (line,) = cost_lines(found, tmp_path)
+    hours = 300 * 50_000 * 1.5 / 1000 / 3600
+    assert f"{hours:,.1f} GPU hours a seed for 2 runs" in line
+    assert "measured on a GPU" in line
 
 
 def test_the_baseline_differs_in_the_coding_alone() -> None:
@@ -90,3 +164,13 @@ def test_references_are_readable() -> None:
     coded = reference("table2_accuracy").query("model == 'coded' and dataset == 'cifar10'")
     assert coded["top1"].tolist() == [94.41]
     assert load_scheme("10-10-5").class_names[0] == "airplane"
+
+
+def test_settings_that_need_each_other_come_in_any_order() -> None:
+    config = find_experiment("table2-imagenet").runs("paper", 0)[0]
+    settings = ["train.batch_size=10", "train.bn_batch=0"]
+    for order in (settings, settings[::-1]):
+        train = override(config, order).train
+        assert (train.batch_size, train.bn_batch) == (10, 0)
+    with pytest.raises(UserError, match="bn_batch is 128"):
+        override(config, settings[:1])

@@ -1,122 +1,69 @@
-"""Figures, tables and verdicts from made-up rows with known answers."""
+"""Figures from made-up rows with known answers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import re
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 
 from codepath import store
+from codepath.experiments import find_experiment
+from codepath.experiments.coverage import gaps
 from codepath.figures import (
     build_figures,
-    decoding,
+    compression,
+    exits,
     fig2a,
     fig2b,
+    fig2c,
     fig3,
     fig4,
-    write_claims,
-    write_tables,
+    fig5,
+    fig6,
+    fig8,
+    paths,
 )
-from codepath.figures.verdict import claims, judge
+from codepath.figures.build import PANELS, drawings
+from codepath.figures.hover import spots, to_svg
+from codepath.figures.style import describe
 from codepath.runtime import UserError
-from codepath.store import Measurement, Provenance
+from tests.made_up import BASE, measurements
 
-BASE = Provenance(
-    experiment="table2-cifar10",
-    run_id="x",
-    scale="paper",
-    dataset="cifar10",
-    source="made up",
-    model="coded",
-    seed=0,
-    device="none",
-    commit="abc",
-    dirty=False,
-    created="2026-01-01T00:00:00.000000+00:00",
-)
-
-
-def coded_measurements(shift: float) -> Iterator[Measurement]:
-    yield Measurement(kind="accuracy", metric="top1", value=0.94 + shift, n=10_000)
-    for block, top1 in zip(range(4, 10), (0.7, 0.8, 0.85, 0.9, 0.92, 0.93), strict=True):
-        yield Measurement(kind="decoders", metric="top1", value=top1 + shift, n=10_000, block=block)
-    for x in range(6):
-        for group, slope in (("active", -0.01), ("inactive", 0.002)):
-            yield Measurement(
-                kind="removal",
-                metric=f"top1_{group}",
-                value=0.94 + shift + slope * x,
-                n=10_000,
-                block=6,
-                x=x,
-            )
-    for k in range(10):
-        values = {"precision": 0.9 - 0.02 * k, "recall": 0.8, "f1": 0.8, "prevalence": 0.1}
-        for metric, value in values.items():
-            yield Measurement(
-                kind="binary", metric=metric, value=value, n=10_000, class_name=f"c{k}"
-            )
-        yield Measurement(
-            kind="binary",
-            metric="threshold",
-            value=2.5,
-            n=50_000,
-            split="train",
-            class_name=f"c{k}",
-        )
-        for x in range(4):
-            for group in ("positive", "negative"):
-                yield Measurement(
-                    kind="histograms",
-                    metric=group,
-                    value=float(x + k),
-                    n=10_000,
-                    class_name=f"c{k}",
-                    x=float(x),
-                )
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    folder = tmp_path / "results"
-    for seed in range(3):
-        provenance = dataclasses.replace(BASE, seed=seed, run_id=f"coded{seed}")
-        store.append_rows(folder, store.rows_of(coded_measurements(0.001 * seed), provenance))
-        plain = dataclasses.replace(BASE, seed=seed, run_id=f"plain{seed}", model="baseline")
-        top1 = Measurement(kind="accuracy", metric="top1", value=0.93 + 0.0015 * seed, n=10_000)
-        store.append_rows(folder, store.rows_of([top1], plain))
-    (folder / "benchmarks").mkdir()
-    study = [
-        {"classes": 10, "paths": 10, "active": 5, "family": family, "distance": 4, "noise": x / 10,
-         "error": x / (40 + d), "n": 1000}
-        for d, family in enumerate(("paper", "best"))
-        for x in range(1, 9)
-    ]  # fmt: skip
-    pd.DataFrame(study).to_csv(folder / decoding.SOURCE, index=False)
-    return folder
+OF_CIFAR10 = ("fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", "exponent", "concat")
+USES = ("exits", "compression", "paths")
+STUDIES = {"decoding", "codes", "cost-cpu"}
 
 
 def test_all_figures_are_built_and_repeat_to_the_byte(results: Path, tmp_path: Path) -> None:
     built = build_figures(results, tmp_path / "a")
-    names = {path.name for path in built.paths}
-    assert names == {
-        f"{name}-cifar10-paper.{suffix}"
-        for name in ("fig2a", "fig2b", "fig3", "fig4", "overview")
-        for suffix in ("pdf", "png")
-    } | {"decoding.pdf", "decoding.png"}
-    assert not built.missing
+    stems = {path.stem for path in built.paths}
+    assert stems == STUDIES | {
+        f"{name}-cifar10-paper" for name in (*OF_CIFAR10, *USES, "variants", "overview")
+    }
+    assert {path.suffix for path in built.paths} == {".pdf", ".png"}
+    assert not any("cifar10:" in line for line in built.missing)
     for path, again in zip(built.paths, build_figures(results, tmp_path / "b").paths, strict=True):
         assert path.read_bytes() == again.read_bytes()
         assert len(path.read_bytes()) > 5000
 
 
-def drawn(panel, results: Path) -> plt.Axes:
+def test_the_papers_other_data_sets_have_figures_too(everything: Path) -> None:
+    for panel in PANELS:
+        rows = panel.load(everything)
+        assert len(rows), panel.NAME
+    assert set(fig2c.load(everything)["dataset"]) == {"cifar100"}
+    assert set(fig8.load(everything)["dataset"]) == {"imagenet"}
+    assert set(fig5.load(everything)["dataset"]) == {"cifar10", "cifar100"}
+
+
+def drawn(panel, results: Path, dataset: str = "cifar10") -> plt.Axes:
     _, ax = plt.subplots()
-    panel.draw(ax, panel.load(results), "cifar10")
+    rows = panel.load(results)
+    panel.draw(ax, rows[rows["dataset"] == dataset], dataset)
     return ax
 
 
@@ -138,10 +85,28 @@ def test_fig2a_shows_means_over_seeds_beside_the_papers_points(results: Path) ->
     assert points(ax, "inactive (paper)")[5] == (5, 95.4)
 
 
-def test_fig2b_has_a_point_per_class_and_the_papers(results: Path) -> None:
+def test_fig2b_has_a_point_per_class_and_negatives_of_both_kinds(results: Path) -> None:
     ax = drawn(fig2b, results)
-    assert sorted(points(ax, "classes")) == [(80.0, round(72 + 2.0 * k, 2)) for k in range(10)]
+    precision = sorted(y for _, y in points(ax, "classes"))
+    assert precision == [round(72 + 2.0 * k, 2) for k in range(10)]
+    outside = sorted(y for _, y in points(ax, "negatives of other data"))
+    assert outside == [round(0.8 * y, 2) for y in precision]
     assert len(points(ax, "paper")) == 10
+    assert len(points(ax, "paper, other negatives")) == 9
+
+
+def test_fig2c_prefers_nine_negatives_for_each_positive(everything: Path, tmp_path: Path) -> None:
+    drawn_rows = [
+        store.Measurement(kind="binary", metric=f"{m}/f1/train/9to1", value=0.5, n=10, class_name=c)
+        for c in ("c0", "c1")
+        for m in ("precision", "recall")
+    ]
+    (run,) = find_experiment("fig2c-cifar100").runs("paper", 0)
+    provenance = dataclasses.replace(BASE, experiment=run.experiment, dataset="cifar100")
+    store.append_rows(tmp_path, store.rows_of([*measurements(run), *drawn_rows], provenance))
+    rows = fig2c.load(tmp_path)
+    assert set(rows[rows["negatives"] == "in"]["value"]) == {0.5}
+    assert len(points(drawn(fig2c, everything, "cifar100"), "classes")) == 100
 
 
 def test_fig3_is_normalised_and_marks_the_threshold(results: Path) -> None:
@@ -153,71 +118,119 @@ def test_fig3_is_normalised_and_marks_the_threshold(results: Path) -> None:
 
 def test_fig4_ends_with_the_softmax_and_the_papers(results: Path) -> None:
     ax = drawn(fig4, results)
-    assert sorted(points(ax, "ours"))[0] == (0, 70.1)
     assert sorted(points(ax, "ours"))[-1] == (6, 94.1)
     assert [t.get_text() for t in ax.get_xticklabels()][-1] == "softmax"
     assert points(ax, "paper (mu 6)")[-1] == (6, 94.41)
 
 
+def test_fig4_of_imagenet_has_both_weights_and_the_papers_labels(everything: Path) -> None:
+    ax = drawn(fig4, everything, "imagenet")
+    assert len(points(ax, "paper (mu 1)")) == len(points(ax, "ours (mu 4)")) == 10
+    assert "the paper's labels: 9 on" in ax.get_xlabel()
+
+
+def test_fig5_has_the_papers_points_of_all_three_decoders(everything: Path) -> None:
+    ax = drawn(fig5, everything, "cifar100")
+    weights = [0, 2, 4, 6, 10, 14, 18]
+    for decoder in ("softmax", "block 9", "block 6"):
+        assert [x for x, _ in points(ax, decoder)] == weights
+        assert [x for x, _ in points(ax, f"{decoder} (paper)")] == weights
+
+
+def test_fig6_has_three_clouds(results: Path) -> None:
+    ax = drawn(fig6, results)
+    for p_drop in ("0", "0.1", "0.2"):
+        assert len(points(ax, f"p_drop {p_drop}")) == 10
+        assert len(points(ax, f"p_drop {p_drop} (paper)")) == 10
+
+
+def test_a_single_setting_is_no_figure_of_settings(results: Path) -> None:
+    for path in results.glob("*.csv"):
+        kept = [line for line in path.read_text().splitlines() if "p_drop=" not in line]
+        path.write_text("\n".join(kept) + "\n")
+    assert fig6.load(results).empty
+    (gap,) = [gap for gap in gaps(results, "paper") if gap.experiment.name == "fig6-cifar10"]
+    assert "table2-cifar10+model.p_drop=0.2" in gap.line()
+    assert "codepath run fig6-cifar10 --scale paper --results results" in gap.line()
+
+
 def test_rows_of_overridden_experiments_are_left_out(results: Path) -> None:
-    wild = dataclasses.replace(BASE, experiment="table2-cifar10+train.mu=0", run_id="w", seed=9)
-    store.append_rows(results, store.rows_of(coded_measurements(-0.5), wild))
+    run = find_experiment("table2-cifar10").runs("paper", 9)[0]
+    wild = dataclasses.replace(BASE, experiment="table2-cifar10+train.lr=9.0", run_id="w", seed=9)
+    store.append_rows(results, store.rows_of(measurements(run, -0.5), wild))
     assert set(fig4.load(results)["seed"]) == {0, 1, 2}
-    assert not any("44." in claim.ours for claim in claims(results))
 
 
-def test_missing_rows_are_named(results: Path, tmp_path: Path) -> None:
-    (results / "removal.csv").unlink()
-    (results / decoding.SOURCE).unlink()
+def test_captions_say_how_many_seeds_each_setting_has(results: Path) -> None:
+    rows = fig6.load(results)
+    assert "3 seeds (bars: their range), n = 10,000 test images" in describe(rows)
+    fewer = rows[(rows["p_drop"] != 0.2) | (rows["seed"] == 0)]
+    assert "1 to 3 seeds" in describe(fewer)
+    assert "1 seed, n" in describe(rows[rows["seed"] == 0])
+
+
+def test_missing_rows_are_named_with_their_commands(results: Path, tmp_path: Path) -> None:
+    for kind in ("removal", "binary", "histograms"):
+        (results / f"{kind}.csv").unlink()
+    shutil.rmtree(results / "benchmarks")
     built = build_figures(results, tmp_path)
-    assert built.missing == [
-        f"fig2a: no rows of cifar10 at paper scale in {results}",
-        f"decoding: no {results / decoding.SOURCE}; codepath bench decoding writes it",
-    ]
-    assert not any(path.name.startswith("overview") for path in built.paths)
-    for build in (build_figures, write_tables):
-        with pytest.raises(UserError, match="run an experiment first"):
-            build(tmp_path / "empty", tmp_path)
+    assert (
+        "fig2a of fig2a-cifar10: no rows at paper scale of table2-cifar10 coded; to get it: "
+        "codepath run fig2a-cifar10 --scale paper --results results"
+    ) in "\n".join(line.replace("cpu scale", "paper scale").replace("--scale cpu", "--scale paper")
+                    for line in built.missing)  # fmt: skip
+    assert (
+        "decoding of decoding: no benchmarks/decoding.csv; to get it: codepath bench decoding"
+        in built.missing
+    )
+    names = {path.stem for path in built.paths}
+    assert names == {f"{n}-cifar10-paper" for n in ("fig4", "fig5", "exponent", "variants", *USES)}
+    with pytest.raises(UserError, match="run an experiment first"):
+        build_figures(tmp_path / "empty", tmp_path)
 
 
-def test_table2(results: Path, tmp_path: Path) -> None:
-    markdown, latex = write_tables(results, tmp_path)
-    text = markdown.read_text()
-    assert "| cifar10 | paper | coded | 94.10 ± 0.10 | 3 | 10,000 | made up | 94.41 |" in text
-    assert "| cifar10 | paper | baseline | 93.15 ± 0.15 |" in text
-    assert r"94.10 $\pm$ 0.10" in latex.read_text()
+def test_both_widths(results: Path) -> None:
+    widths = {d.name: d.figure.get_figwidth() for d in drawings(results, wide=True)}
+    assert widths["fig2a-cifar10-paper"] == 3.4
+    assert widths["fig2a-cifar10-paper-wide"] == widths["fig7-cifar10-paper"] == 7.0
 
 
-def test_verdicts(results: Path, tmp_path: Path) -> None:
-    path, judged = write_claims(results, tmp_path)
-    verdicts = {(c.text.split(" (")[0].split(":")[0], c.data): c.verdict for c in judged}
-    data = "cifar10, paper scale"
-    assert verdicts["Coded is more accurate than plain ResNeXt", data] == "reproduced"
-    assert verdicts["Early decoders improve with depth", data] == "reproduced"
-    assert verdicts["Removing inactive paths does not hurt", data] == "reproduced"
-    assert verdicts["Top-1 of the coded network", data] == "reproduced"
-    assert verdicts["Top-1 of the baseline network", data] == "contradicted"
-    assert verdicts["Top-1 of the coded network", "imagenet, paper scale"].startswith("not run")
-    assert "| 94.41 % | 94.10 ± 0.10 % (-0.31) | 3 | reproduced |" in path.read_text()
+def test_every_marker_of_an_svg_has_its_values_in_place(results: Path) -> None:
+    figure, ax = plt.subplots(dpi=72)
+    rows = fig4.load(results)
+    fig4.draw(ax, rows, "cifar10")
+    figure.canvas.draw()
+    texts = {spot.text: (spot.x, spot.y) for spot in spots(figure)}
+    assert len(texts) == 14
+    x, y = texts["ours: decoder of block = softmax, top-1 accuracy = 94.1"]
+    place = ax.transData.inverted().transform((x, figure.get_figheight() * 72 - y))
+    assert tuple(place.round(3)) == (6, 94.1)
+    svg = to_svg(figure, "name")
+    assert svg.count('class="spot"') == 14
+    assert all(i.startswith("name-") for i in re.findall(r'\bid="([^"]*)"', svg))
+    assert svg == to_svg(figure, "name")
 
 
-def test_an_absurd_run_changes_the_verdict(results: Path) -> None:
-    for seed in range(3):
-        absurd = dataclasses.replace(
-            BASE, seed=seed, run_id=f"a{seed}", created="2026-02-01T00:00:00.000000+00:00"
-        )
-        store.append_rows(
-            results,
-            store.rows_of(
-                [Measurement(kind="accuracy", metric="top1", value=0.5, n=10_000)], absurd
-            ),
-        )
-    first = claims(results)[0]
-    assert first.text.startswith("Coded is more accurate")
-    assert first.verdict == "contradicted"
+def test_exits_are_shares_of_the_networks_multiply_adds(results: Path) -> None:
+    ax = drawn(exits, results)
+    assert points(ax, "adaptive, Eq. 7") == [(50, 87.1), (80, 91.3), (100, 94.1)]
+    fixed = points(ax, "every image at one block, Eq. 7")
+    assert [x for x, _ in fixed] == [30, 40, 50, 60, 70, 90]
+    assert sorted(y for _, y in fixed) == [y for _, y in fixed]
 
 
-def test_judging_needs_two_standard_errors() -> None:
-    assert judge(2.1, 1.0) == "reproduced"
-    assert judge(1.9, 1.0) == judge(-1.9, 1.0) == "undecided"
-    assert judge(-2.1, 1.0) == "contradicted"
+def test_compression_is_a_mean_over_classes(results: Path) -> None:
+    line = points(drawn(compression, results), "mean of 10 classes (grey: each)")
+    assert line == [(30, 88.45), (40, 90.45), (46, 90.45)]
+
+
+def test_paths_are_tables_of_the_first_seed(results: Path) -> None:
+    tables, names = paths.tables_of(paths.load(results))
+    assert names == [f"c{k}" for k in range(10)]
+    assert [table.block for table in tables] == [4, 5]
+    assert tables[0].mean[4].tolist() == [0.1, 0.8, 0.1]
+    assert tables[0].codewords[4].tolist() == [0, 1, 0]
+    assert tables[0].bit_error_rate == 0.01
+    figure = drawn(paths, results).figure
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert "block 4: 1.0 % wrong bits" in titles

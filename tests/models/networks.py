@@ -20,3 +20,14 @@ def randomise_last_norms(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "bn3"):
             nn.init.normal_(module.bn3.weight)
+
+
+def randomise_norms(model: nn.Module) -> None:
+    """Normalisations as after some training: other means, variances, scales and shifts."""
+    torch.manual_seed(2)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.3, 1.2)
+            nn.init.normal_(module.bias, std=0.2)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from filelock import FileLock
 from rich.console import Console
@@ -16,39 +16,24 @@ from codepath.config import RunConfig, TrainConfig
 from codepath.data import ImageSet
 from codepath.models import create_model
 from codepath.runtime import InterruptedRun, UserError
-from codepath.train import fit, load_trained
+from codepath.train import FitOptions, fit, load_trained
 from codepath.train.optim import make_optimizer
-from codepath.train.progress import TrainingProgress
 from codepath.train.schedule import learning_rate
+from tests.train.runs import (
+    CPU,
+    QUIET,
+    SignalAfter,
+    assert_same_run,
+    reported,
+)
 
 FIT = sys.modules["codepath.train.fit"]
 """The module: the package's attribute of that name is the function."""
-CPU = torch.device("cpu")
-QUIET = Console(quiet=True)
 
 
 def recipe(**changes: object) -> TrainConfig:
     values = {"epochs": 10, "batch_size": 4, "lr": 0.4, "lr_end": 1e-5}
     return TrainConfig(**{**values, **changes})
-
-
-def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(run_dir / "model.safetensors")
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    """Bit-identical weights, and the same metrics but for times."""
-    left, right = weights(a), weights(b)
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    lines = [
-        [
-            {k: v for k, v in json.loads(line).items() if k not in ("time", "images_per_second")}
-            for line in (run / "metrics.jsonl").read_text().splitlines()
-        ]
-        for run in (a, b)
-    ]
-    assert lines[0] == lines[1]
 
 
 def test_cosine_steps_per_epoch() -> None:
@@ -85,8 +70,12 @@ def test_a_run_directory_is_complete(
     tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
 ) -> None:
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in reported(tmp_path) if line["kind"] == "epoch"]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert [line["step"] for line in lines] == [3, 6, 9]
+    for block, ratio in ((3, 0.5), (4, 0.5), (5, 0.3), (6, 0.3)):
+        energies = [lines[0][f"energy_{kind}/block{block}"] for kind in ("active", "inactive")]
+        assert ratio * energies[0] + (1 - ratio) * energies[1] == pytest.approx(1, rel=1e-5)
     parts = [lines[0][f"coding_loss/block{block}"] for block in range(3, 7)]
     assert lines[0]["loss"] == pytest.approx(lines[0]["cross_entropy"] + 6 * sum(parts), rel=1e-5)
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -97,58 +86,51 @@ def test_a_run_directory_is_complete(
     assert not model.training
 
 
-class StopAfter(TrainingProgress):
-    """A progress display that interrupts the run after some steps."""
-
-    steps = 0
-
-    def step(self, steps_done: int, epoch: int) -> None:  # noqa: ARG002
-        if steps_done == self.steps:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("steps", [1, 4, 6, 8])
-def test_an_interrupted_run_resumes_to_the_same_weights(
-    steps: int,
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_saves_after_the_step_under_way(
+    number: signal.Signals,
     tiny_config: RunConfig,
     tiny_images: ImageSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fit(tiny_config, tiny_images, tmp_path / "straight", CPU, QUIET)
+    """Also twice in a run, at an epoch's last step, and between two epochs' metrics."""
+    options = FitOptions(log_steps=2)
+    fit(tiny_config, tiny_images, tmp_path / "straight", CPU, QUIET, options)
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
     with monkeypatch.context() as patch:
-        patch.setattr(FIT, "TrainingProgress", StopAfter)
-        patch.setattr(StopAfter, "steps", steps)
-        with pytest.raises(InterruptedRun, match="repeat the command"):
-            fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
-    assert not (tmp_path / "broken" / "model.safetensors").exists()
-    torch.manual_seed(99)  # another process would have another state
-    fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
+        patch.setattr(FIT, "TrainingProgress", SignalAfter)
+        patch.setattr(SignalAfter, "number", number)
+        for step in (1, 3, 8, 9):
+            patch.setattr(SignalAfter, "at", {step})
+            with pytest.raises(
+                InterruptedRun, match=f"saved at step {step} .*repeat the comm"
+            ) as e:
+                fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET, options)
+            assert e.value.exit_code == (130 if number == signal.SIGINT else 75)
+            assert not (tmp_path / "broken" / "model.safetensors").exists()
+            torch.manual_seed(99)  # another process would have another state
+    assert handlers == {number: signal.getsignal(number) for number in handlers}
+    fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET, options)
     assert_same_run(tmp_path / "straight", tmp_path / "broken")
+    starts = json.loads((tmp_path / "broken" / "env.json").read_text())
+    assert [start["step"] for start in starts] == [0, 1, 3, 8, 9]
 
 
-def test_metrics_of_an_unsaved_epoch_are_dropped(
-    tiny_config: RunConfig,
-    tiny_images: ImageSet,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_second_interrupt_does_not_wait(
+    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between writing the metrics and the checkpoint: the epoch is done again, once."""
-    fit(tiny_config, tiny_images, tmp_path / "straight", CPU, QUIET)
-    real, calls = FIT.save_checkpoint, []
+    class Impatient(SignalAfter):
+        def step(self, steps_done: int, epoch: int) -> None:
+            super().step(steps_done, epoch)
+            super().step(steps_done, epoch)
 
-    def fail_second(path: Path, state: dict) -> None:
-        calls.append(path)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(path, state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FIT, "save_checkpoint", fail_second)
-        with pytest.raises(OSError, match="No space left"):
-            fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
-    fit(tiny_config, tiny_images, tmp_path / "broken", CPU, QUIET)
-    assert_same_run(tmp_path / "straight", tmp_path / "broken")
+    monkeypatch.setattr(FIT, "TrainingProgress", Impatient)
+    monkeypatch.setattr(SignalAfter, "at", {2})
+    monkeypatch.setattr(SignalAfter, "number", signal.SIGINT)
+    with pytest.raises(InterruptedRun, match="interrupted by SIGINT"):
+        fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
+    assert not list((tmp_path / "ckpt").glob("*.pt"))
 
 
 def test_a_finished_run_is_left_alone(
@@ -158,26 +140,6 @@ def test_a_finished_run_is_left_alone(
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
     fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
     assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
-
-
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "flipped", "empty"])
-def test_a_broken_checkpoint_is_named(
-    damage: str, one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
-) -> None:
-    fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
-    (tmp_path / "model.safetensors").unlink()
-    path = tmp_path / "ckpt" / "last.pt"
-    data = bytearray(path.read_bytes())
-    if damage == "flipped":
-        data[len(data) // 2] ^= 0xFF
-    path.write_bytes(
-        {"truncated": data[:-1000], "garbage": b"not a checkpoint", "flipped": data, "empty": b""}[
-            damage
-        ]
-    )
-    with pytest.raises(UserError, match=r"last\.pt is damaged .*; remove"):
-        fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
-    assert not (tmp_path / "model.safetensors").exists()
 
 
 def test_broken_weights_are_named(
@@ -239,17 +201,6 @@ def test_another_scheme_in_the_checkpoint_is_refused(
         fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
 
 
-def test_divergence_stops_before_anything_is_saved(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
-) -> None:
-    wild = dataclasses.replace(
-        tiny_config, train=dataclasses.replace(tiny_config.train, lr=1e30, weight_decay=1.0)
-    )
-    with pytest.raises(UserError, match="diverged in epoch 1"):
-        fit(wild, tiny_images, tmp_path, CPU, QUIET)
-    assert not list((tmp_path / "ckpt").iterdir())
-
-
 def test_epochs_are_reported_where_there_is_no_terminal(
     one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
 ) -> None:
@@ -260,5 +211,5 @@ def test_epochs_are_reported_where_there_is_no_terminal(
     plan, line = out.getvalue().splitlines()
     for part in ("generated", "1 epochs of 96 images", "torch loader", "about"):
         assert part in plan
-    for part in ("epoch 1/1", "loss", "top-1", "img/s", "ETA"):
+    for part in ("epoch 1/1", "loss", "top-1", "img/s", "data wait", "ETA"):
         assert part in line

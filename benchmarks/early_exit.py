@@ -1,0 +1,265 @@
+"""Early exits that really stop: accuracy against multiply-adds and against time.
+
+Three methods on the same test images: coded decoders (Eq. 7), combined decoders (all energies so
+far), and linear probes on the plain ResNeXt behind the same blocks (as in BranchyNet), which are
+trained on pooled features of training images. All thresholds are two-fold cross-fitted; times are
+of the halves' own thresholds at batch 1. Rows go to results/benchmarks/early_exit-DEVICE.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from benchmarks._rows import FOLDER, write_rows
+from codepath.apply.trained import load_coded
+from codepath.data import Normalize, Split, evaluation_loader
+from codepath.evaluate import Predictions, exit_costs
+from codepath.evaluate.cost import macs
+from codepath.evaluate.exits import (
+    ExitCosts,
+    Folds,
+    block_scores,
+    choose_for_budget,
+    cross_fitted,
+    fit_weights,
+    sweep,
+)
+from codepath.evaluate.latency import interleaved_latency, layout
+from codepath.evaluate.thresholds import halves
+from codepath.jobs import load_images
+from codepath.models import CodedResNeXt, EarlyExit
+from codepath.models.early_exit import SOFTMAX
+from codepath.runtime import UserError
+from codepath.train import load_trained
+from codepath.train.fit import device_name
+
+BUDGETS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+PROBE_IMAGES = 10_000
+
+
+class ProbeExits(nn.Module):
+    """A plain network with a linear probe behind some blocks; stops as EarlyExit does.
+
+    Args:
+        model: plain.
+        probes: block number -> (K, C) weights and (K,) biases on pooled outputs of the block.
+        thresholds: block number -> least margin of the probe's logits to leave.
+    """
+
+    def __init__(
+        self,
+        model: CodedResNeXt,
+        probes: Mapping[int, tuple[Tensor, Tensor]],
+        thresholds: Mapping[int, float],
+    ) -> None:
+        super().__init__()
+        self.model, self.probes, self.thresholds = model, dict(probes), dict(thresholds)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, until: int | None = None) -> Tensor:
+        """(B, C, H, W) -> (B,) classes; with `until` (B, K) logits of that block's probe."""
+        classes = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        inside = torch.arange(len(x), device=x.device)
+        x = self.model._stem(x)
+        for number, block in enumerate(self.model.blocks, start=1):
+            x = block(x)
+            if number not in self.probes or until not in (None, number):
+                continue
+            logits = F.linear(x.mean((2, 3)), *self.probes[number])
+            if until is not None:
+                return logits
+            top = logits.topk(2).values
+            leaves = top[:, 0] - top[:, 1] >= self.thresholds[number]
+            if leaves.any():
+                classes[inside[leaves]] = logits.argmax(1)[leaves]
+                stays = (~leaves).nonzero().flatten()
+                if not len(stays):
+                    return classes
+                inside, x = inside[stays], x.index_select(0, stays)
+        classes[inside] = self.model.forward_head(x).argmax(1)
+        return classes
+
+
+class _Until(nn.Module):
+    """A probe exit as a static module, to be counted."""
+
+    def __init__(self, exits: ProbeExits, block: int) -> None:
+        super().__init__()
+        self.exits, self.block = exits, block
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.exits(x, until=self.block)
+
+
+@torch.inference_mode()
+def pooled_features(
+    model: CodedResNeXt, batches: Iterable[Tensor], blocks: Iterable[int]
+) -> tuple[dict[int, NDArray[np.float32]], NDArray[np.float32]]:
+    """Block number -> (n, C) pooled outputs, and (n, K) logits."""
+    wanted = set(blocks)
+    found: dict[int, list[Tensor]] = {block: [] for block in wanted}
+    logits = []
+    for x in batches:
+        x = model._stem(x)
+        for number, block in enumerate(model.blocks, start=1):
+            x = block(x)
+            if number in wanted:
+                found[number].append(x.mean((2, 3)).float().cpu())
+        logits.append(model.forward_head(x).float().cpu())
+    return {b: torch.cat(f).numpy() for b, f in found.items()}, torch.cat(logits).numpy()
+
+
+def fit_probes(
+    features: Mapping[int, NDArray[np.float32]], labels: NDArray[np.int64]
+) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Multinomial logistic regression on standardised features, for each block."""
+    probes = {}
+    for block, x in features.items():
+        mean, spread = x.mean(0), x.std(0) + 1e-6
+        model = LogisticRegression(C=0.1, max_iter=300).fit((x - mean) / spread, labels)
+        weight = model.coef_ / spread
+        probes[block] = (weight.astype("f4"), (model.intercept_ - weight @ mean).astype("f4"))
+    return probes
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("coded", type=Path, help="an evaluated run of the coded network")
+    parser.add_argument("plain", type=Path, help="a trained run of its baseline")
+    parser.add_argument("--data", type=Path, help="where the images are")
+    parser.add_argument("--images", type=int, default=300, help="test images that are timed")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
+    options = parser.parse_args()
+    console = Console(width=130)
+    config, model, device = load_coded(options.coded)
+    plain_config, plain = load_trained(options.plain, device)
+    if not isinstance(plain, CodedResNeXt) or plain.coded_blocks:
+        raise UserError(f"{options.plain} is no run of a plain network")
+    if plain_config.data.source != config.data.source:
+        raise UserError("the two runs are of different data sets")
+    images = load_images(config, options.data)
+    normalize = Normalize(images.mean, images.std).to(device)
+
+    def batches(split: Any) -> Iterable[Tensor]:
+        return (normalize(b.images.to(device)) for b in evaluation_loader(split))
+
+    predictions = Predictions.load(options.coded / "predictions" / "test.npz")
+    schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
+    costs = exit_costs(model, images.image_shape)
+    scores = block_scores(predictions.energies, schemes)
+    final, labels = predictions.logits.argmax(1), predictions.labels
+
+    train = images.train
+    if isinstance(train, Split) and len(train) > PROBE_IMAGES:
+        chosen = np.random.default_rng(0).permutation(len(train))[:PROBE_IMAGES]
+        train = Split(train.images[chosen], train.labels[chosen])
+    with console.status("probes on the plain network"):
+        blocks = tuple(model.coded_blocks)
+        fitted = fit_probes(pooled_features(plain, batches(train), blocks)[0], train.labels)
+        features, plain_logits = pooled_features(plain, batches(images.test), blocks)
+    probe_scores = {b: (features[b] @ fitted[b][0].T + fitted[b][1]).astype("f4") for b in blocks}
+    probes = {
+        b: (torch.from_numpy(w).to(device), torch.from_numpy(c).to(device))
+        for b, (w, c) in fitted.items()
+    }
+    counted = ProbeExits(plain, probes, dict.fromkeys(blocks, math.inf))
+    whole = macs(plain, images.image_shape)
+    probe_costs = ExitCosts(
+        {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {SOFTMAX: whole}, {}
+    )
+    folds: dict[str, tuple[Folds, ExitCosts, float]] = {}
+    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items():
+        if criterion == "margin":
+            folds[decoder] = (found, costs, float((final == labels).mean()))
+    plain_final = plain_logits.argmax(1)
+    probed = cross_fitted(probe_scores, plain_final, labels, probe_costs, ("eq7",))
+    folds["probes"] = (
+        probed["eq7", "margin"], probe_costs, float((plain_final == labels).mean())
+    )  # fmt: skip
+
+    first, second = halves(len(labels))
+    table = Table(
+        title=f"{images.source}, {config.scale} scale, n = {len(labels):,} test images, "
+        f"margin, two-fold cross-fitted; {device_name(device)}, {layout(model)}, batch 1"
+    )
+    for heading in ("method", "budget", "top-1", "of the whole network", "multiply-adds",
+                    "p50", "p95", "time by the network's (p50)"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    rows = []
+    for method, (found, cost, full) in folds.items():
+        for budget, outcome in zip(BUDGETS, found.budgets(BUDGETS), strict=True):
+            with console.status(f"{method}, budget {budget}"):
+                seconds = []
+                for half, (fit, _), fitting in zip(
+                    (second, first), found.pairs, (first, second), strict=True
+                ):
+                    names = zip(
+                        fit.blocks, choose_for_budget(sweep(fit), budget).tolist(), strict=True
+                    )
+                    thresholds = dict(names)
+                    exits: nn.Module
+                    if method == "probes":
+                        exits, parent = ProbeExits(plain, probes, thresholds), plain
+                    else:
+                        weights = None
+                        if method == "combined":
+                            weights = fit_weights(
+                                {b: s[fitting] for b, s in scores.items()}, labels[fitting]
+                            )
+                        exits = EarlyExit(model, blocks, "margin", thresholds, weights)
+                        parent = model
+                    some = half[: options.images // 2]
+                    one = [
+                        normalize(batch.images.to(device))
+                        for batch in evaluation_loader(_chosen(images.test, some), 1)
+                    ]
+                    seconds.append(
+                        interleaved_latency({"network": parent, "exits": exits}, one, len(one))
+                    )
+            p50 = float(np.mean([s["exits"].p50 for s in seconds]))
+            p95 = float(np.mean([s["exits"].p95 for s in seconds]))
+            base = float(np.mean([s["network"].p50 for s in seconds]))
+            values = {
+                "top1": outcome.top1, "top1_whole": full, "macs": outcome.cost * cost.macs[SOFTMAX],
+                "macs_share": outcome.cost, "p50": p50, "p95": p95, "network_p50": base,
+            }  # fmt: skip
+            rows.append(
+                {"run": config.run_id, "method": method, "budget": budget, "n": len(labels),
+                 "timed": options.images, "layout": layout(model), "source": images.source} | values
+            )  # fmt: skip
+            table.add_row(
+                method, f"{budget:.2f}", f"{100 * outcome.top1:.2f} %",
+                f"{100 * (outcome.top1 - full):+.2f}", f"{100 * outcome.cost:.1f} %",
+                f"{1000 * p50:.2f} ms", f"{1000 * p95:.2f} ms", f"{p50 / base:.2f}",
+            )  # fmt: skip
+    console.print(table)
+    path = write_rows(
+        f"early_exit-{device.type}", rows, options.out, device_name(device),
+        ("run", "method", "budget"),
+    )  # fmt: skip
+    console.print(f"wrote {path}")
+
+
+def _chosen(split: Any, rows: NDArray[np.int64]) -> Split:
+    """Some images of a split in memory."""
+    if not isinstance(split, Split):
+        raise UserError("timing takes images in memory: a data set in files is not supported")
+    return Split(split.images[rows], split.labels[rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What a cut-out binary classifier costs: parameters both ways, multiply-adds, time.
+
+The network, its sliced classifier and the fused one (which is stored and run) take turns at batch 1
+and 64. Weights are random: sizes and times do not depend on them. Rows go to
+results/benchmarks/extraction-DEVICE.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import codepath.models  # noqa: F401 (registers the networks)
+from benchmarks._rows import FOLDER, write_rows
+from benchmarks._timing import random_images
+from codepath.evaluate.extraction import classifier_costs
+from codepath.evaluate.latency import interleaved_latency, layout
+from codepath.models import extract_binary_classifier
+from codepath.runtime import keep_freed_memory
+from codepath.train.fit import choose_device, device_name
+
+# Network, pixels a side.
+NETWORKS = {
+    "C10": ("coded_resnext29_10x11d", 32),
+    "C100": ("coded_resnext29_20x6d", 32),
+    "ImageNet": ("coded_resnext50_32x4d", 160),
+    "cpu": ("coded_resnext20_10x6d", 32),
+}
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["C10", "C100"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
+    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
+    options = parser.parse_args()
+    device = choose_device()
+    keep_freed_memory()
+    console = Console(width=120)
+    rows: list[dict[str, Any]] = []
+    table = Table()
+    for heading in ("network", "module", "batch", "p50", "p95", "by the network's"):
+        table.add_column(heading, justify="left" if heading in ("network", "module") else "right")
+    about = ""
+    for name in options.networks:
+        entry, side = NETWORKS[name]
+        torch.manual_seed(0)
+        model = timm.create_model(entry).eval().to(device).to(memory_format=torch.channels_last)
+        sliced = extract_binary_classifier(model, 0)
+        fused = sliced.fuse().to(memory_format=torch.channels_last)
+        costs = classifier_costs(model, sliced, (3, side, side))
+        about = f"{device_name(device)}, {layout(model)}, torch {torch.__version__}"
+        settings = {"network": name, "pixels": side, "layout": layout(model)}
+        for metric, value in costs.items():
+            rows.append(
+                settings | {"batch": 0, "module": "sizes", "metric": metric, "value": value}
+            )
+        modules = {"network": model, "sliced": sliced, "fused": fused}
+        for batch in options.batches:
+            with console.status(f"{name}, batch {batch}"):
+                images = random_images(batch, 3, side, device)
+                turns = max(3, options.turns // (1 if batch == 1 else 3))
+                found = interleaved_latency(modules, [images], turns)
+            for module, times in found.items():
+                table.add_row(
+                    name, module, str(batch), f"{1000 * times.p50:.2f} ms",
+                    f"{1000 * times.p95:.2f} ms", f"{times.ratio:.3f}",
+                )  # fmt: skip
+                for metric in ("p50", "p95", "ratio"):
+                    rows.append(
+                        settings
+                        | {"batch": batch, "module": module, "turns": times.turns}
+                        | {"metric": metric, "value": getattr(times, metric)}
+                    )
+        console.print(
+            f"{name}: {costs['parameters']:,} of {costs['network_parameters']:,} parameters "
+            f"({100 * costs['parameters_share']:.1f} %; by ratios "
+            f"{100 * costs['parameters_by_ratio_share']:.1f} %), multiply-adds "
+            f"{100 * costs['macs_share']:.1f} %",
+            highlight=False,
+        )
+    table.title = f"Binary classifiers, {about}, in turns"
+    console.print(table)
+    path = write_rows(
+        f"extraction-{device.type}",
+        rows,
+        options.out,
+        device_name(device),
+        ("network", "batch", "module", "metric"),
+    )
+    console.print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""Early exits judged from saved predictions: accuracy against multiply-adds, cross-fitted.
+
+Thresholds and weights are fitted on one half of the evaluation images and judged on the other,
+and the other way round (two folds, one fixed random split): no image is judged by a threshold that
+saw it. The rows say so by their name, "crossfit".
+
+An image leaves at exit l where its risk, P(exit wrong and network right | confidence), is at most
+q times the multiply-adds saved there. The risk is a logistic regression on the fitting half: one
+value of q is one threshold per exit, and all values are the curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp
+from sklearn.linear_model import LogisticRegression
+
+from codepath.codes import CodingScheme
+from codepath.evaluate.cost import macs
+from codepath.evaluate.predict import Predictions
+from codepath.evaluate.thresholds import halves
+from codepath.models import CodedResNeXt, EarlyExit
+from codepath.models.early_exit import (
+    CRITERIA,
+    SOFTMAX,
+    codeword_scores,
+    confidence,
+    count_agreeing,
+)
+from codepath.store import Measurement
+
+DECODERS = ("eq7", "combined")
+BUDGETS = tuple(round(0.05 * step, 2) for step in range(6, 21))
+"""Mean multiply-adds an image may take, as a share of the network's."""
+ALLOWED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05)
+"""Top-1 that may be lost on the fitting half, in [0, 1]."""
+_GRID = 200
+_MOST_FITTED = 20_000_000  # scores behind one set of weights
+_FEWEST_IMAGES = 20
+_PRIOR_SD = 0.3
+
+
+class ExitCosts(NamedTuple):
+    """What an image costs that leaves at each exit, and at the network's end."""
+
+    macs: dict[int, int]
+    """Block number -> multiply-adds; SOFTMAX: the whole network."""
+    numbers: dict[int, int]
+    """Block number -> parameters with Gram matrices; SOFTMAX: parameters of the network."""
+
+
+def exit_costs(model: CodedResNeXt, image_shape: tuple[int, int, int]) -> ExitCosts:
+    """Counted on the static graph of every exit."""
+    exits = EarlyExit(model)
+    static = {block: exits.at(block) for block in exits.blocks}
+    return ExitCosts(
+        {b: macs(graph, image_shape) for b, graph in static.items()}
+        | {SOFTMAX: macs(model, image_shape)},
+        {b: graph.numbers for b, graph in static.items()}
+        | {SOFTMAX: sum(p.numel() for p in model.parameters())},
+    )
+
+
+@dataclass(frozen=True)
+class ExitTable:
+    """What n images would do at each of L exits."""
+
+    blocks: tuple[int, ...]
+    decisions: NDArray[np.int64]
+    """(n, L)"""
+    confidences: NDArray[np.float32]
+    """(n, L)"""
+    final: NDArray[np.int64]
+    """(n,) decisions of the network's end"""
+    labels: NDArray[np.int64]
+    """(n,)"""
+    costs: NDArray[np.float64]
+    """(L + 1,) share of the network's multiply-adds for each exit, then 1"""
+
+    def rows(self, chosen: NDArray[np.int64]) -> ExitTable:
+        """Some of the images."""
+        return ExitTable(
+            self.blocks,
+            self.decisions[chosen],
+            self.confidences[chosen],
+            self.final[chosen],
+            self.labels[chosen],
+            self.costs,
+        )
+
+    def leave(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(n,) place of the exit that each image takes; L is the network's end."""
+        open_ = np.column_stack(
+            [self.confidences >= thresholds, np.ones(len(self.labels), dtype=bool)]
+        )
+        return np.asarray(open_.argmax(1))
+
+    def right(self) -> NDArray[np.bool_]:
+        """(n, L + 1) whether the decision of each exit is right."""
+        return np.column_stack([self.decisions, self.final]) == self.labels[:, None]
+
+    def outcome(self, thresholds: NDArray[np.float64]) -> Outcome:
+        """What the exits come to with these thresholds."""
+        taken = self.leave(thresholds)
+        right = self.right()[np.arange(len(taken)), taken]
+        shares = np.bincount(taken, minlength=len(self.costs)) / len(taken)
+        return Outcome(float(right.mean()), float(shares @ self.costs), shares)
+
+
+class Outcome(NamedTuple):
+    """Accuracy and cost of a set of images."""
+
+    top1: float
+    cost: float
+    """Mean multiply-adds as a share of the network's."""
+    shares: NDArray[np.float64]
+    """(L + 1,) share of the images that leave at each exit; the last at the network's end."""
+
+
+def block_scores(
+    energies: Mapping[int, NDArray[np.float32]], schemes: Mapping[int, CodingScheme]
+) -> dict[int, NDArray[np.float32]]:
+    """Block number -> (n, K) scores of Eq. 7."""
+    return {
+        block: codeword_scores(
+            torch.from_numpy(energies[block]), torch.tensor(scheme.table), scheme.ratio
+        ).numpy()
+        for block, scheme in schemes.items()
+    }
+
+
+def fit_weights(
+    scores: Mapping[int, NDArray[np.float32]], labels: NDArray[np.int64]
+) -> dict[int, tuple[float, ...]]:
+    """Weights of the combined decoders: for exit l those of softmax(sum_j a_{l,j} s_j).
+
+    Fitted by maximum a posteriori likelihood: the prior is Eq. 7, normal around weight 1 for the
+    exit's own scores and 0 for earlier ones. At most as many images as make _MOST_FITTED scores
+    are used.
+
+    Args:
+        scores: block number -> (n, K), in order.
+        labels: (n,)
+    """
+    blocks = list(scores)
+    K = scores[blocks[0]].shape[1]
+    n = min(len(labels), max(_MOST_FITTED // (K * len(blocks)), 1))
+    stacked = np.stack([scores[block][:n] for block in blocks]).astype(np.float64)
+    target = labels[:n]
+    weights = {}
+    start = np.empty(0)
+    for place, block in enumerate(blocks, start=1):
+        used = stacked[:place]
+        own = used[:, np.arange(n), target]
+        prior = np.eye(place)[-1]
+
+        def loss(
+            a: NDArray[np.float64],
+            used: NDArray = used,
+            own: NDArray = own,
+            prior: NDArray = prior,
+        ) -> tuple[float, NDArray[np.float64]]:
+            mixed = np.tensordot(a, used, 1)
+            norm = logsumexp(mixed, axis=1)
+            share = np.exp(mixed - norm[:, None])
+            gradient = (np.einsum("jnk,nk->jn", used, share) - own).mean(1)
+            off = a - prior
+            penalty = off / (n * _PRIOR_SD**2)
+            return float((norm - a @ own).mean() + penalty @ off / 2), gradient + penalty
+
+        start = np.append(start, 1.0)
+        start = minimize(loss, start, jac=True, method="L-BFGS-B").x
+        weights[block] = tuple(float(a) for a in start)
+    return weights
+
+
+def exit_table(
+    scores: Mapping[int, NDArray[np.float32]],
+    final: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    criterion: str,
+    weights: Mapping[int, Sequence[float]] | None,
+    costs: ExitCosts,
+) -> ExitTable:
+    """Decisions and confidences of every exit, by the same functions as `EarlyExit`'s."""
+    blocks = tuple(scores)
+    decisions, confidences = [], []
+    previous = agreeing = None
+    for place, block in enumerate(blocks, start=1):
+        mixed = torch.from_numpy(scores[block])
+        if weights is not None:
+            mixed = torch.zeros_like(mixed)
+            for weight, earlier in zip(weights[block], blocks[:place], strict=True):
+                mixed.add_(torch.from_numpy(scores[earlier]), alpha=weight)
+        decided = mixed.argmax(1)
+        agreeing = count_agreeing(decided, previous, agreeing)
+        previous = decided
+        decisions.append(decided.numpy())
+        confidences.append(confidence(criterion, mixed, agreeing).numpy())
+    share = np.array([costs.macs[b] for b in (*blocks, SOFTMAX)]) / costs.macs[SOFTMAX]
+    return ExitTable(blocks, np.stack(decisions, 1), np.stack(confidences, 1), final, labels, share)
+
+
+class Sweep(NamedTuple):
+    """Sets of thresholds for rising q, from no image leaving to every one, on a fitting table."""
+
+    thresholds: NDArray[np.float64]
+    """(sets, L)"""
+    costs: NDArray[np.float64]
+    """(sets,) mean multiply-adds as a share of the network's"""
+    losses: NDArray[np.float64]
+    """(sets,) loss of top-1: the larger of the one that the model expects and the one that is
+    seen, and one standard error more, since the best of many sets flatters itself; exact zero
+    where no image leaves"""
+
+
+def _risks(table: ExitTable) -> NDArray[np.float64]:
+    """(n, L) modelled probability that leaving turns a right answer into a wrong one."""
+    right = table.right()
+    risks = []
+    for place in range(len(table.blocks)):
+        seen = table.confidences[:, place].astype(np.float64)
+        lost = right[:, -1] & ~right[:, place]
+        if lost.any() and not lost.all():
+            scaled = (seen - seen.mean()) / (seen.std() or 1.0)
+            model = LogisticRegression(C=100.0).fit(scaled[:, None], lost)
+            slope = min(float(model.coef_[0, 0]), 0.0)  # more confidence is never more risk
+            risks.append(expit(slope * scaled + float(model.intercept_[0])))
+        else:
+            risks.append(np.full(len(seen), (lost.sum() + 0.5) / (len(seen) + 1)))
+    return np.stack(risks, 1)
+
+
+def sweep(table: ExitTable) -> Sweep:
+    """All sets of thresholds that the model of the risk gives, with what they come to."""
+    n, L = table.confidences.shape
+    risks = _risks(table)
+    savings = np.maximum(1 - table.costs[:-1], 1e-9)
+    rates = np.unique(np.quantile(risks / savings, np.linspace(0, 1, _GRID)))
+    right = table.right().astype(float)
+    modelled = np.column_stack([risks, np.zeros(n)])
+    each = np.arange(n)
+    thresholds, costs, losses = [np.full(L, math.inf)], [1.0], [0.0]
+    for rate in rates:
+        leaves = risks <= rate * savings + 1e-12
+        chosen = np.where(leaves, table.confidences, np.float32(math.inf)).min(0)
+        taken = table.leave(chosen.astype(np.float64))
+        chance = modelled[each, taken]
+        seen = float((right[:, -1] - right[each, taken]).mean())
+        error = math.sqrt(float((chance * (1 - chance)).sum())) / n
+        thresholds.append(chosen.astype(np.float64))
+        costs.append(float(table.costs[taken].mean()))
+        losses.append(max(seen, float(chance.mean())) + error)
+    return Sweep(np.stack(thresholds), np.array(costs), np.array(losses))
+
+
+def choose_for_accuracy(found: Sweep, allowed_loss: float) -> NDArray[np.float64]:
+    """(L,) thresholds of least cost whose loss of top-1 is at most `allowed_loss`."""
+    costs = np.where(found.losses <= allowed_loss + 1e-12, found.costs, math.inf)
+    return np.asarray(found.thresholds[int(np.argmin(costs))])
+
+
+def choose_for_budget(found: Sweep, budget: float) -> NDArray[np.float64]:
+    """(L,) thresholds that spend most of a mean cost of `budget` an image.
+
+    Where even leaving at the first exit costs more, the cheapest.
+    """
+    within = found.costs <= budget + 1e-12
+    best = np.argmax(np.where(within, found.costs, -found.costs))
+    return np.asarray(found.thresholds[int(best)])
+
+
+class Folds(NamedTuple):
+    """Both folds of a decoder and criterion: (fitting, judged) tables."""
+
+    pairs: tuple[tuple[ExitTable, ExitTable], ...]
+
+    def accuracy(self, allowed_losses: Sequence[float]) -> list[Outcome]:
+        """Cross-fitted outcome for each allowed loss."""
+        sweeps = [sweep(fit) for fit, _ in self.pairs]
+        return [
+            self._judge([choose_for_accuracy(found, loss) for found in sweeps])
+            for loss in allowed_losses
+        ]
+
+    def budgets(self, budgets: Sequence[float]) -> list[Outcome]:
+        """Cross-fitted outcome for each budget."""
+        sweeps = [sweep(fit) for fit, _ in self.pairs]
+        return [
+            self._judge([choose_for_budget(found, budget) for found in sweeps])
+            for budget in budgets
+        ]
+
+    def decoders(self) -> NDArray[np.float64]:
+        """(L,) top-1 of every exit's decision on the judged halves."""
+        right = np.concatenate([judged.right()[:, :-1] for _, judged in self.pairs])
+        return np.asarray(right.mean(0))
+
+    def _judge(self, thresholds: Sequence[NDArray[np.float64]]) -> Outcome:
+        outcomes = [
+            judged.outcome(chosen)
+            for (_, judged), chosen in zip(self.pairs, thresholds, strict=True)
+        ]
+        sizes = np.array([len(judged.labels) for _, judged in self.pairs], float)
+        sizes /= sizes.sum()
+        return Outcome(
+            float(sum(s * o.top1 for s, o in zip(sizes, outcomes, strict=True))),
+            float(sum(s * o.cost for s, o in zip(sizes, outcomes, strict=True))),
+            np.sum([s * o.shares for s, o in zip(sizes, outcomes, strict=True)], axis=0),
+        )
+
+
+def cross_fitted(
+    scores: Mapping[int, NDArray[np.float32]],
+    final: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    costs: ExitCosts,
+    decoders: Sequence[str] = DECODERS,
+) -> dict[tuple[str, str], Folds]:
+    """(decoder, criterion) -> folds."""
+    first, second = halves(len(labels))
+    found: dict[tuple[str, str], list[tuple[ExitTable, ExitTable]]] = {}
+    for fit, judged in ((first, second), (second, first)):
+        fitting = {block: s[fit] for block, s in scores.items()}
+        judging = {block: s[judged] for block, s in scores.items()}
+        for decoder in decoders:
+            weights = fit_weights(fitting, labels[fit]) if decoder == "combined" else None
+            for criterion in CRITERIA:
+                pair = tuple(
+                    exit_table(part, final[rows], labels[rows], criterion, weights, costs)
+                    for part, rows in ((fitting, fit), (judging, judged))
+                )
+                found.setdefault((decoder, criterion), []).append(pair)  # type: ignore[arg-type]
+    return {key: Folds(tuple(pairs)) for key, pairs in found.items()}
+
+
+def measure_exits(
+    predictions: Predictions,
+    schemes: Mapping[int, CodingScheme],
+    costs: ExitCosts,
+    split: str,
+) -> Iterator[Measurement]:
+    """Exits of a run from its predictions.
+
+    Per block: `macs_until`, `numbers_until` and `top1/combined`, cross-fitted. Per decoder and
+    criterion: `top1_budget/..` and `macs_budget/..` (multiply-adds an image) against x, the budget
+    as a share of the network's; `top1_loss/..`, `macs_loss/..` and per block `share_loss/..`
+    against x, the loss that was allowed on the fitting half. Block 0 is the network's end.
+    """
+    for metric, values in (("macs_until", costs.macs), ("numbers_until", costs.numbers)):
+        for block, value in values.items():
+            yield Measurement(
+                kind="exits", metric=metric, value=value, n=1, split="model", block=block
+            )
+    n = len(predictions.labels)
+    if n < _FEWEST_IMAGES:
+        return
+    scores = block_scores(predictions.energies, schemes)
+    final = predictions.logits.argmax(1)
+    whole = costs.macs[SOFTMAX]
+    for (decoder, criterion), folds in cross_fitted(
+        scores, final, predictions.labels, costs
+    ).items():
+        name = f"{decoder}/{criterion}/crossfit"
+        if decoder == "combined" and criterion == CRITERIA[0]:
+            for block, top1 in zip(scores, folds.decoders(), strict=True):
+                yield Measurement(
+                    kind="exits", metric="top1/combined/crossfit", value=float(top1), n=n,
+                    split=split, block=block,
+                )  # fmt: skip
+        curves = (
+            ("budget", BUDGETS, folds.budgets(BUDGETS)),
+            ("loss", ALLOWED_LOSSES, folds.accuracy(ALLOWED_LOSSES)),
+        )
+        for kind, points, outcomes in curves:
+            for x, outcome in zip(points, outcomes, strict=True):
+                for metric, number in (("top1", outcome.top1), ("macs", outcome.cost * whole)):
+                    yield Measurement(
+                        kind="exits", metric=f"{metric}_{kind}/{name}", value=number, n=n,
+                        split=split, x=x,
+                    )  # fmt: skip
+                if kind == "budget":
+                    continue
+                for block, share in zip((*scores, SOFTMAX), outcome.shares, strict=True):
+                    yield Measurement(
+                        kind="exits", metric=f"share_loss/{name}", value=float(share), n=n,
+                        split=split, block=block, x=x,
+                    )  # fmt: skip

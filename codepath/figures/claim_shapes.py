@@ -1,0 +1,398 @@
+"""The paper's claims about a shape: what is larger, what rises, what works at all.
+
+They can be judged at every scale.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from codepath.config import RunConfig
+from codepath.experiments.coverage import rows_of_kind, rows_of_run
+from codepath.figures.judge import (
+    CONTRADICTED,
+    PARTLY,
+    REPRODUCED,
+    Outcome,
+    always_yes,
+    compare,
+    compare_classes,
+    judge_rising,
+    run_ids,
+)
+from codepath.figures.tables import percent
+
+Runs = Sequence[RunConfig]
+
+
+class Shape(NamedTuple):
+    """A claim; it is judged on every experiment that lists `picture`."""
+
+    item: str
+    text: str
+    paper: str
+    picture: str
+    judge: Callable[[Path, Runs], Outcome | None]
+    """From the rows and an experiment's runs; None where rows are absent."""
+
+
+def _rows(results: Path, kind: str, run: RunConfig, metric: str, **where: float) -> pd.DataFrame:
+    rows = rows_of_run(rows_of_kind(results, kind), run)
+    rows = rows[(rows["metric"] == metric) & (rows["split"] == "test")]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def _role(runs: Runs, role: str) -> RunConfig:
+    return next(run for run in runs if run.model_role == role)
+
+
+def _n(rows: pd.DataFrame) -> int:
+    return int(rows["n"].iloc[0])
+
+
+def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
+    coded, plain = (
+        _rows(results, "accuracy", _role(runs, role), "top1") for role in ("coded", "baseline")
+    )
+    if not set(coded["seed"]) & set(plain["seed"]):
+        return None
+    found = compare(coded, plain)
+    ours = f"{percent(coded['value'])} against {percent(plain['value'])} %"
+    return Outcome(
+        found.verdict,
+        ours,
+        found.points(),
+        _n(coded),
+        found.seeds,
+        run_ids(coded, plain),
+        found.why,
+    )
+
+
+def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
+    rows = _rows(results, "decoders", _role(runs, "coded"), "top1")
+    by_block = [rows[rows["block"] == block] for block in sorted(rows["block"].unique())]
+    if len(by_block) < 2:
+        return None
+    steps = [compare(later, earlier) for earlier, later in itertools.pairwise(by_block)]
+    whole = compare(by_block[-1], by_block[0])
+    verdict, why = judge_rising(steps, whole)
+    means = ", ".join(f"{100 * block['value'].mean():.1f}" for block in by_block)
+    ours = f"blocks {rows['block'].min()} to {rows['block'].max()}: {means} %"
+    return Outcome(verdict, ours, whole.points(), _n(rows), whole.seeds, run_ids(rows), why)
+
+
+def _active_matter(results: Path, runs: Runs) -> Outcome | None:
+    run = _role(runs, "coded")
+    active, inactive = (
+        _rows(results, "removal", run, f"top1_{group}") for group in ("active", "inactive")
+    )
+    if active.empty or inactive.empty:
+        return None
+    most = min(active["x"].max(), inactive["x"].max())
+    active, inactive = active[active["x"] == most], inactive[inactive["x"] == most]
+    found = compare(inactive, active)
+    ours = (
+        f"{most:.0f} removed: {percent(active['value'])} % without active, "
+        f"{percent(inactive['value'])} % without inactive ones"
+    )
+    return Outcome(
+        found.verdict, ours, found.points(), _n(active), found.seeds, run_ids(active), found.why
+    )
+
+
+def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
+    rows = _rows(results, "removal", _role(runs, "coded"), "top1_inactive")
+    if rows.empty:
+        return None
+    most = rows["x"].max()
+    without, whole = rows[rows["x"] == most], rows[rows["x"] == 0]
+    found = compare(without, whole)
+    ours = (
+        f"all {most:.0f} removed: {percent(without['value'])} %, none: {percent(whole['value'])} %"
+    )
+    verdict = CONTRADICTED if found.verdict == CONTRADICTED else REPRODUCED
+    return Outcome(verdict, ours, found.points(), _n(rows), found.seeds, run_ids(rows))
+
+
+def _binary_outcome(f1: pd.DataFrame, prevalence: pd.DataFrame) -> Outcome | None:
+    by_class = f1[f1["class"].notna()].groupby("class")["value"].mean().astype(float)
+    if by_class.empty or prevalence.empty:
+        return None
+    chance = always_yes(float(prevalence["value"].astype(float).mean()))
+    if by_class.min() > chance:
+        verdict, why = REPRODUCED, ""
+    elif by_class.mean() > chance:
+        verdict, why = PARTLY, f"{(by_class <= chance).sum()} classes are not above it"
+    else:
+        verdict, why = CONTRADICTED, ""
+    return Outcome(
+        verdict,
+        f"F1 {by_class.min():.3f} to {by_class.max():.3f}, mean {by_class.mean():.3f}; always yes "
+        f"{chance:.3f}",
+        f"{by_class.mean() - chance:+.3f}",
+        _n(f1),
+        f1["seed"].nunique(),
+        run_ids(f1),
+        why,
+    )
+
+
+def _binary_work(results: Path, runs: Runs) -> Outcome | None:
+    run = _role(runs, "coded")
+    return _binary_outcome(
+        _rows(results, "binary", run, "f1"), _rows(results, "binary", run, "prevalence")
+    )
+
+
+def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
+    rows = rows_of_run(rows_of_kind(results, "binary"), _role(runs, "coded"))
+    f1, prevalence = (
+        rows[rows["metric"].str.startswith(f"{name}/f1/train/ood:")]
+        for name in ("f1", "prevalence")
+    )
+    return _binary_outcome(f1, prevalence)
+
+
+def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
+    run = _role(runs, "coded")
+    rows = rows_of_run(rows_of_kind(results, "histograms"), run)
+    rows = rows[(rows["split"] == "test") & rows["metric"].isin(["positive", "negative"])]
+    binary = rows_of_run(rows_of_kind(results, "binary"), run)
+    chosen = binary[(binary["metric"] == "threshold") & binary["class"].notna()]
+    thresholds = chosen.set_index(["class", "seed"])["value"].astype(float)
+    rows = rows[[key in thresholds.index for key in zip(rows["class"], rows["seed"], strict=True)]]
+    if rows.empty:
+        return None
+    shares = []
+    for (name, seed, group), part in rows.groupby(["class", "seed", "metric"]):
+        threshold = float(thresholds.to_dict()[name, seed])
+        above = float(part[part["x"] >= threshold]["value"].sum() / part["value"].sum())
+        shares.append(above if group == "positive" else 1 - above)
+    least = min(shares)
+    verdict = (
+        REPRODUCED if least > 0.5 else PARTLY if sum(shares) / len(shares) > 0.5 else CONTRADICTED
+    )
+    return Outcome(
+        verdict,
+        f"at least {100 * least:.0f} % of every class's images, and of the others, lie on their "
+        f"side of the threshold ({rows['class'].nunique()} classes; by histogram bins)",
+        f"{100 * (least - 0.5):+.0f} points above one half",
+        _n(rows),
+        rows["seed"].nunique(),
+        run_ids(rows),
+        "" if verdict == REPRODUCED else "some heap lies across the threshold",
+    )
+
+
+def _by_mu(
+    results: Path, runs: Runs, kind: str, block: int | None = None
+) -> dict[float, pd.DataFrame]:
+    """mu -> top-1 rows, in rising order, of those runs that have rows."""
+    found = {}
+    for run in sorted(runs, key=lambda run: run.train.mu):
+        rows = _rows(results, kind, run, "top1")
+        rows = rows if block is None else rows[rows["block"] == block]
+        if len(rows):
+            found[run.train.mu] = rows
+    return found
+
+
+def _means(by_mu: dict[float, pd.DataFrame], digits: int) -> str:
+    weights = ", ".join(f"{mu:g}" for mu in by_mu)
+    means = ", ".join(f"{100 * rows['value'].mean():.{digits}f}" for rows in by_mu.values())
+    return f"mu {weights}: {means} %"
+
+
+def _decoders_rise_with_mu(results: Path, runs: Runs) -> Outcome | None:
+    block = runs[0].evaluation.removal_block
+    by_mu = _by_mu(results, runs, "decoders", block)
+    frames = list(by_mu.values())
+    if len(frames) < 2:
+        return None
+    steps = [compare(later, earlier) for earlier, later in itertools.pairwise(frames)]
+    whole = compare(frames[-1], frames[0])
+    verdict, why = judge_rising(steps, whole)
+    ours = f"block {block}, {_means(by_mu, 1)}"
+    ids = run_ids(*frames)
+    return Outcome(verdict, ours, whole.points(), _n(frames[0]), whole.seeds, ids, why)
+
+
+def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
+    by_mu = _by_mu(results, runs, "accuracy")
+    weights, frames = list(by_mu), list(by_mu.values())
+    if len(frames) < 3:
+        return None
+    means = [float(rows["value"].mean()) for rows in frames]
+    best = means.index(max(means[1:-1]), 1)
+    ours = _means(by_mu, 2)
+    ends = [compare(frames[best], frames[end]) for end in (0, -1)]
+    closest = min(ends, key=lambda end: end.mean)
+    why = f"against mu {weights[0 if closest is ends[0] else -1]:g}, {closest.why}"
+    ids = run_ids(*frames)
+    return Outcome(
+        closest.verdict,
+        ours,
+        closest.points(),
+        _n(frames[0]),
+        closest.seeds,
+        ids,
+        why if closest.why else "",
+    )
+
+
+def _by_p_drop(results: Path, runs: Runs, kind: str, metric: str) -> dict[float, pd.DataFrame]:
+    return {run.model.p_drop: _rows(results, kind, run, metric) for run in runs}
+
+
+def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
+    f1 = _by_p_drop(results, runs, "binary", "f1")
+    if not all(len(f1.get(p, ())) for p in (0.0, 0.1)):
+        return None
+    found = compare_classes(f1[0.1], f1[0.0])
+    parts = [
+        f"{100 * rows['value'].mean():.1f} % with {p:g}" for p, rows in f1.items() if len(rows)
+    ]
+    return Outcome(
+        found.verdict,
+        f"mean F1 {', '.join(parts)}",
+        found.points(),
+        _n(f1[0.1]),
+        found.seeds,
+        run_ids(*f1.values()),
+        found.why,
+    )
+
+
+def _dropping_costs(results: Path, runs: Runs) -> Outcome | None:
+    top1 = _by_p_drop(results, runs, "accuracy", "top1")
+    if not all(len(top1.get(p, ())) for p in (0.1, 0.2)):
+        return None
+    found = compare(top1[0.1], top1[0.2])
+    parts = [f"{percent(rows['value'])} % with {p:g}" for p, rows in top1.items() if len(rows)]
+    return Outcome(
+        found.verdict,
+        ", ".join(parts),
+        found.points(),
+        _n(top1[0.1]),
+        found.seeds,
+        run_ids(*top1.values()),
+        found.why,
+    )
+
+
+def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
+    every = {run.train.exponent: _rows(results, "accuracy", run, "top1") for run in runs}
+    top1 = {exponent: rows for exponent, rows in every.items() if len(rows)}
+    if 4.0 not in top1 or len(top1) < 2:
+        return None
+    others = [compare(top1[4.0], rows) for e, rows in top1.items() if e != 4]
+    least = min(others, key=lambda one: one.mean)
+    parts = ", ".join(f"{percent(rows['value'])} % with {e:g}" for e, rows in top1.items())
+    return Outcome(
+        least.verdict,
+        parts,
+        least.points(),
+        _n(top1[4.0]),
+        least.seeds,
+        run_ids(*top1.values()),
+        least.why,
+    )
+
+
+def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
+    f1 = {run.model.aggregate: _rows(results, "binary", run, "f1") for run in runs}
+    if any(rows.empty for rows in f1.values()):
+        return None
+    found = compare_classes(f1["sum"], f1["concat"])
+    summed, joined = (float(f1[name]["value"].mean()) for name in ("sum", "concat"))
+    ruined = joined < summed / 2
+    verdict = PARTLY if found.verdict == REPRODUCED and not ruined else found.verdict
+    return Outcome(
+        verdict,
+        f"mean F1 {100 * summed:.1f} % summed, {100 * joined:.1f} % concatenated",
+        found.points(),
+        _n(f1["sum"]),
+        found.seeds,
+        run_ids(*f1.values()),
+        found.why or ("" if ruined else "lower, but more than half is left"),
+    )
+
+
+SHAPES = (
+    Shape("Table 2", "Coded is more accurate than plain ResNeXt", "more", "table2", _more_accurate),
+    Shape(
+        "Fig 2a",
+        "Removing active paths hurts more than as many inactive ones",
+        "more",
+        "fig2a",
+        _active_matter,
+    ),
+    Shape("Fig 2a", "Removing inactive paths does not hurt", "no loss", "fig2a", _inactive_do_not),
+    *(
+        Shape(
+            item,
+            "Binary classifiers work by masking alone: every class's F1 is above that of always "
+            "answering yes",
+            "yes",
+            picture,
+            _binary_work,
+        )
+        for item, picture in (("Fig 2b", "fig2b"), ("Fig 2c", "fig2c"), ("Fig 8", "fig8"))
+    ),
+    *(
+        Shape(
+            item,
+            "So they do against negatives of another data set",
+            "yes",
+            picture,
+            _binary_reject_others,
+        )
+        for item, picture in (("Fig 2b", "fig2b"), ("Fig 2c", "fig2c"))
+    ),
+    Shape(
+        "Fig 3 and 7",
+        "A binary logit separates its class from all others (first ten classes)",
+        "yes",
+        "fig7",
+        _heaps_separate,
+    ),
+    Shape("Fig 4", "Early decoders improve with depth", "rising", "fig4", _decoders_rise),
+    Shape("Fig 5", "Early decoders improve with mu", "rising", "fig5", _decoders_rise_with_mu),
+    Shape(
+        "Fig 5",
+        "Accuracy has its optimum at a mu between the ends",
+        "inside",
+        "fig5",
+        _softmax_has_optimum,
+    ),
+    Shape(
+        "Fig 6",
+        "p_drop > 0 is what makes the binary classifiers work (0.1 against 0)",
+        "higher F1",
+        "fig6",
+        _dropping_makes_binary,
+    ),
+    Shape("Fig 6", "p_drop of 0.2 costs accuracy against 0.1", "less", "fig6", _dropping_costs),
+    Shape(
+        "Text: exponent",
+        "4 is the best exponent of the coding loss",
+        "4",
+        "exponent",
+        _fourth_power_best,
+    ),
+    Shape(
+        "Text: concatenation",
+        "Concatenating instead of summing paths ruins the binary classifiers",
+        "ruined",
+        "concat",
+        _concatenation_ruins,
+    ),
+)

@@ -1,0 +1,19 @@
+"""Fig 8: precision and recall of every class's binary classifier, ImageNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from codepath.figures import binary_points
+
+NAME = "fig8"
+TITLE = binary_points.TITLE
+ITEM = "Fig 8"
+draw = binary_points.draw
+
+
+def load(results: Path) -> pd.DataFrame:
+    """The rows this figure shows."""
+    return binary_points.load(results, NAME, drawn=True)

@@ -1,0 +1,167 @@
+"""paper/report.html: claims, figures, tables and the runs behind them, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import pandas as pd
+
+from codepath.experiments import all_experiments
+from codepath.experiments.coverage import benchmark_files, gap_at, gaps, rows_of_kind, rows_of_run
+from codepath.experiments.deviations import DEVIATIONS
+from codepath.figures import compare, deviations
+from codepath.figures.build import drawings
+from codepath.figures.hover import to_svg
+from codepath.figures.style import ONE_COLUMN
+from codepath.figures.tables import make_tables
+from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
+from codepath.runtime import UserError, make_directory, write_text
+
+_LATE_COLUMNS = ["device", "commit", "dirty", "created"]
+
+
+class Figure(NamedTuple):
+    """A figure on the page."""
+
+    name: str
+    item: str
+    svg: str
+    caption: str
+    run_ids: tuple[str, ...]
+    broad: bool
+    """Whether it takes the page's whole width."""
+
+
+def run_records(results: Path) -> list[dict[str, Any]]:
+    """Every run with rows, of whatever kind: what it is, where it comes from, its rows by kind."""
+    frames = [
+        rows_of_kind(results, path.stem).assign(kind=path.stem)
+        for path in sorted(results.glob("*.csv"))
+    ]
+    if not frames:
+        raise UserError(f"no rows in {results}: run an experiment first")
+    rows = pd.concat(frames, ignore_index=True).sort_values("created", kind="stable")
+    records = []
+    for run_id, group in rows.groupby("run_id"):
+        last = group.iloc[-1]
+        kinds = group["kind"].value_counts().sort_index()
+        records.append(
+            {
+                "run_id": str(run_id),
+                **{
+                    name: str(last[name])
+                    for name in ("experiment", "model", "scale", "dataset", "seed", "source")
+                },
+                **{name: str(last[name]) for name in _LATE_COLUMNS},
+                "kinds": ", ".join(f"{kind} {count:,}" for kind, count in kinds.items()),
+                "numbers": _headline(group),
+            }
+        )
+    return records
+
+
+def _headline(rows: pd.DataFrame) -> str:
+    top1 = rows[(rows["kind"] == "accuracy") & (rows["metric"] == "top1")]
+    return ", ".join(
+        f"top-1 {100 * value:.2f} % ({split}, n = {n:,})"
+        for value, split, n in zip(top1["value"], top1["split"], top1["n"], strict=True)
+    )
+
+
+def coverage(results: Path) -> list[dict[str, Any]]:
+    """Every experiment: whether its rows are there at each scale, and how to get them."""
+    records = []
+    for experiment in all_experiments():
+        for scale in experiment.scales:
+            runs = experiment.runs(scale, 0)
+            rows = rows_of_kind(results, "accuracy")
+            seeds = [rows_of_run(rows, run)["seed"].nunique() for run in runs]
+            gap = gap_at(experiment, scale, results)
+            if experiment.benchmarks:
+                state = "there" if gap is None else "missing"
+            elif gap is None:
+                state = f"{min(seeds)} seed{'s' if min(seeds) != 1 else ''}"
+            else:
+                state = f"{sum(seed > 0 for seed in seeds)} of {len(seeds)} runs"
+            records.append(
+                {
+                    "name": experiment.name,
+                    "item": experiment.paper_item,
+                    "scale": "counted or timed" if experiment.benchmarks else scale,
+                    "smoke": scale in experiment.smoke,
+                    "state": state,
+                    "complete": gap is None,
+                    "command": experiment.command(scale),
+                    "title": experiment.description.splitlines()[0],
+                }
+            )
+    return records
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    found = claim.outcome
+    return {
+        "item": claim.item,
+        "text": claim.text,
+        "data": claim.data,
+        "paper": claim.paper,
+        "verdict": claim.verdict,
+        "why": found.why if found else claim.reason,
+        "ours": claim.ours,
+        "difference": found.difference if found else "-",
+        "seeds": (found.seeds if found.run_ids else "no runs") if found else 0,
+        "n": f"{found.n:,}" if found and found.run_ids else "-",
+        "command": claim.command,
+        "run_ids": found.run_ids if found else (),
+    }
+
+
+def write_report(results: Path, out: Path, scale: str | None = None) -> tuple[Path, list[str]]:
+    """Write `out`/report.html; its path, and a line for each experiment without rows.
+
+    The page needs no network and bears no time of its making: the same rows give the same bytes.
+    """
+    judged = claims(results)
+    figures = []
+    for drawing in drawings(results, overview=False):
+        drawing.figure.suptitle("")  # the page has it as caption
+        figures.append(
+            Figure(
+                drawing.name,
+                drawing.item,
+                to_svg(drawing.figure, drawing.name),
+                drawing.caption,
+                drawing.run_ids,
+                broad=drawing.figure.get_figwidth() > ONE_COLUMN,
+            )
+        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("codepath.figures", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        summary=summary(judged),
+        explanation=EXPLANATION,
+        judged=[_claim(claim) for claim in judged if claim.outcome],
+        not_run=[_claim(claim) for claim in judged if not claim.outcome],
+        figures=figures,
+        tables=make_tables(results),
+        comparisons=compare.comparisons(results),
+        deviation_header=deviations.HEADER,
+        deviations=[deviations.cells(results, one) for one in DEVIATIONS],
+        coverage=coverage(results),
+        runs=run_records(results),
+        benchmarks=[
+            path.name
+            for name in sorted({b for e in all_experiments() for b in e.benchmarks})
+            for path in benchmark_files(results, name)
+        ],
+    )
+    path = make_directory(out) / "report.html"
+    write_text(path, page + "\n")
+    return path, [gap.line() for gap in gaps(results, scale)]

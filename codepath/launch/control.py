@@ -1,0 +1,149 @@
+"""Choosing runs by name, cancelling them, and submitting them again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from codepath.launch.cluster import check_profiles
+from codepath.launch.plan import ALL, Destination, make_plan
+from codepath.launch.status import RunStatus, find_runs, look_all, process_alive
+from codepath.launch.submit import Submission
+from codepath.rundir import read_config
+from codepath.runstate import events, note, read_order
+from codepath.runtime import UserError, unknown_name
+
+
+def choose_runs(runs: Path, names: Sequence[str]) -> list[Path]:
+    """Run directories below RUNS, by name.
+
+    A name is a run's directory, a part of SCALE/EXPERIMENT/RUN between slashes (such as an
+    experiment, a scale or coded-s0), or all. UserError where one means no run.
+    """
+    present = find_runs(runs)
+    if not names or ALL in names:
+        return present
+    chosen: list[Path] = []
+    for name in names:
+        wanted = Path(name).parts
+        matching = [
+            run
+            for run in present
+            if run.resolve() == Path(name).resolve() or _contains(run.parts[-3:], wanted)
+        ]
+        if not matching:
+            known = {part for run in present for part in run.parts[-3:]}
+            raise unknown_name(f"run below {runs}:", name, known)
+        chosen += [run for run in matching if run not in chosen]
+    return chosen
+
+
+def _contains(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    size = len(wanted)
+    return any(parts[k : k + size] == wanted for k in range(len(parts) - size + 1))
+
+
+def cancel(statuses: Sequence[RunStatus]) -> list[str]:
+    """Cancel the runs that wait or run; a line for each. What they saved stays.
+
+    A run on another machine outside Slurm cannot be reached from here: UserError.
+    """
+    lines = []
+    for status in statuses:
+        if status.state not in ("waiting", "running"):
+            lines.append(f"{status.name}: {status.state}, nothing to cancel")
+            continue
+        if status.cluster != "slurm" and status.state == "running":
+            _require_here(status)
+        note(status.run_dir, "cancelled")
+        if status.cluster == "slurm":
+            _scancel(status.job)
+        elif status.state == "running":
+            _interrupt(status)
+        lines.append(f"{status.name}: cancelled")
+    return lines
+
+
+def _scancel(job: str) -> None:
+    try:
+        done = subprocess.run(["scancel", job], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"cannot cancel job {job}: {error.strerror} (scancel)") from None
+    if done.returncode:
+        raise UserError(f"cannot cancel job {job}: {done.stderr.strip()}")
+
+
+def _started(status: RunStatus) -> dict[str, object]:
+    return next(e for e in reversed(events(status.run_dir)) if e["event"] == "started")
+
+
+def _require_here(status: RunStatus) -> None:
+    host = _started(status).get("host")
+    if host != socket.gethostname():
+        raise UserError(f"{status.name} runs on {host}: cancel it there")
+
+
+def _interrupt(status: RunStatus) -> None:
+    """Ctrl-C for the process of a run: it saves and stops, or goes on with the next run."""
+    pid = int(str(_started(status)["pid"]))
+    if process_alive(pid):
+        os.kill(pid, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Runs that are submitted again together: all that is to be alike for them."""
+
+    cluster: str
+    runs: str
+    results: str
+    data: str
+    backend: str
+    profile: str
+
+
+def retry(statuses: Sequence[RunStatus], profile: str | None, cluster: str | None) -> list[str]:
+    """Submit failed and cancelled runs again, with the present source; a line for each job.
+
+    Args:
+        statuses: of which those that failed or were cancelled are taken.
+        profile: in place of the one that each had.
+        cluster: in place of the one that each was submitted to.
+
+    Raises UserError where a run was never submitted.
+    """
+    check_profiles()
+    groups: dict[Retry, list[Path]] = {}
+    for status in statuses:
+        if status.state not in ("failed", "cancelled"):
+            continue
+        order = read_order(status.run_dir)
+        if not order:
+            raise UserError(f"{status.name} was never submitted: repeat its command")
+        alike = Retry(
+            cluster=cluster or order["cluster"],
+            runs=order["runs"],
+            results=order["results"],
+            data=order["data"],
+            backend=order["backend"],
+            profile=profile or order["profile"],
+        )
+        groups.setdefault(alike, []).append(status.run_dir)
+    lines = []
+    for alike, run_dirs in groups.items():
+        configs = [read_config(run_dir) for run_dir in run_dirs]
+        destination = Destination(Path(alike.runs), Path(alike.results))
+        plan = make_plan(configs, destination, alike.profile)
+        data = Path(alike.data) if alike.data else None
+        lines += Submission(plan, destination, alike.cluster, data, alike.backend).submit()
+    return lines or ["nothing failed or was cancelled"]
+
+
+def statuses_of(runs: Path, names: Sequence[str]) -> list[RunStatus]:
+    """The status of the runs that `choose_runs` finds."""
+    return look_all(choose_runs(runs, names))

@@ -1,0 +1,199 @@
+"""Which runs a submission holds, with which resources, and what is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from codepath.config import DataConfig, RunConfig
+from codepath.experiments import Experiment, all_experiments, find_experiment
+from codepath.launch.cluster import Profile, load_profile, profile_name
+from codepath.launch.status import RunStatus, look
+from codepath.rundir import Places
+from codepath.runtime import UserError, unknown_name
+
+ALL = "all"
+_ITEMS = re.compile(r"\b(Table|Fig)\.?\s*(\d+[a-z]?(?:(?:,\s*|\s+and\s+)\d+[a-z]?\b)*)")
+
+
+def paper_items(text: str) -> set[str]:
+    """Tables and figures that a text names: "Table 2, Fig 2a, 4 and 7" -> table2, fig2a, ..."""
+    return {
+        f"{word.lower()}{number}"
+        for word, numbers in _ITEMS.findall(text)
+        for number in re.findall(r"\d+[a-z]?", numbers)
+    }
+
+
+def find_targets(names: Sequence[str]) -> list[Experiment]:
+    """The experiments meant by names of experiments, tables or figures ("table2", "Fig 4"), or all.
+
+    A table or figure means the experiments that are registered for it; where there are none, those
+    whose description says that it is measured on their runs. UserError for other names.
+    """
+    experiments = all_experiments()
+    found: dict[str, Experiment] = {}
+    for name in names:
+        item = name.lower().replace(" ", "").replace("figure", "fig").replace(".", "")
+        own = [e for e in experiments if item in paper_items(e.paper_item)]
+        measured = [e for e in experiments if item in _measured_items(e)]
+        if name == ALL:
+            chosen = experiments
+        elif any(e.name == name for e in experiments):
+            chosen = [find_experiment(name)]
+        elif own or measured:
+            chosen = own or measured
+        else:
+            items = sorted({i for e in experiments for i in _measured_items(e)})
+            known = [ALL, *(e.name for e in experiments), *items]
+            raise unknown_name("experiment, table or figure", name, known)
+        found |= {experiment.name: experiment for experiment in chosen}
+    return list(found.values())
+
+
+def _measured_items(experiment: Experiment) -> set[str]:
+    paragraphs = experiment.description.split("\n\n")
+    named = " ".join(p for p in paragraphs if p.startswith("Paper item"))
+    return paper_items(f"{experiment.paper_item} {named}")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the runs of a submission live and where their rows go."""
+
+    runs: Path
+    results: Path | None = None
+    """None: RUNS/SCALE/results."""
+
+    def places(self, scale: str) -> Places:
+        """The places of the runs of a scale."""
+        return Places(self.runs, self.results or self.runs / scale / "results")
+
+    def run_dir(self, config: RunConfig) -> Path:
+        """The directory of a run."""
+        return self.places(config.scale).run_dir(config)
+
+    def pictures(self, scale: str) -> Path:
+        """Where figures, tables and verdicts of a scale go."""
+        return self.runs / scale
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are submitted as one array: of one profile and one data set."""
+
+    profile: Profile
+    configs: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A submission: data first, then training with evaluation, then collecting."""
+
+    groups: tuple[Group, ...]
+    service: Profile
+    data: tuple[DataConfig, ...]
+    """One of each data set that the runs need."""
+    left_out: tuple[tuple[RunConfig, RunStatus], ...]
+    """Runs that are done or under way."""
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        """The runs to submit."""
+        return [config for group in self.groups for config in group.configs]
+
+    @property
+    def wanted(self) -> list[RunConfig]:
+        """The runs that were asked for, done ones too."""
+        return [*self.configs, *(config for config, _ in self.left_out)]
+
+    @property
+    def scales(self) -> list[str]:
+        """The scales of the runs: each has results of its own."""
+        return sorted({config.scale for config in self.configs})
+
+    def lines(self, destination: Destination, cluster: str) -> Iterator[str]:
+        """The plan for a person, in the order in which its jobs run."""
+        for config, status in self.left_out:
+            yield f"left out, {status.state} already: {run_title(config)}"
+        if not self.configs:
+            yield "nothing to submit"
+            return
+        if cluster == "slurm":
+            before = f"1 job, {self.service.words()}"
+        else:
+            before = "one after the other, in one process"
+        for data in self.data:
+            yield f"data: {data.source} ({before})"
+        for group in self.groups:
+            count, profile = len(group.configs), group.profile
+            if cluster == "slurm":
+                jobs = f"array of {count} jobs" if count > 1 else "1 job"
+                cap = f", {profile.parallel} at a time" if count > profile.parallel else ""
+                yield f"training and evaluation: {jobs}{cap}, profile {profile.name}:"
+                yield f"  each {profile.words()}"
+            else:
+                yield f"training and evaluation: {count} run{'s' if count > 1 else ''}"
+            for config in group.configs:
+                yield f"  {run_title(config)}  {destination.run_dir(config)}"
+        for scale in self.scales:
+            yield (
+                f"collecting: rows to {destination.places(scale).results}, figures, tables and "
+                f"verdicts to {destination.pictures(scale)}"
+            )
+
+
+def run_title(config: RunConfig) -> str:
+    """Experiment, scale and run."""
+    return f"{config.experiment} {config.scale} {config.name}"
+
+
+def make_plan(
+    configs: Sequence[RunConfig],
+    destination: Destination,
+    profile: str | None = None,
+    parallel: int | None = None,
+) -> Plan:
+    """Group the runs that have anything left to do by their profile and data set.
+
+    Args:
+        configs: the runs; a run that several experiments share counts once.
+        destination: where they live.
+        profile: one for all of them; None: what [use] of the profiles says.
+        parallel: how many jobs of an array may run at once; None: the profile's number.
+    """
+    if parallel is not None and parallel < 1:
+        raise UserError(f"--parallel is {parallel}, at least 1 needed")
+    wanted: dict[Path, RunConfig] = {}
+    for config in configs:
+        known = wanted.setdefault(destination.run_dir(config), config)
+        if known.run_id != config.run_id:
+            raise UserError(
+                f"two different runs want {destination.run_dir(config)}: submit them one by one"
+            )
+    states = {path: look(path) for path in wanted}
+    left_out = [
+        (config, states[path]) for path, config in wanted.items() if states[path].holds(config)
+    ]
+    done = {config.run_id for config, _ in left_out}
+    members_of: dict[tuple[str, str], list[RunConfig]] = {}
+    for config in wanted.values():
+        if config.run_id not in done:
+            key = (profile or profile_name(config), config.data.source)
+            members_of.setdefault(key, []).append(config)
+    groups = []
+    for (name, _), members in members_of.items():
+        chosen = load_profile(name)
+        if parallel is not None:
+            chosen = replace(chosen, parallel=parallel)
+        groups.append(Group(chosen, tuple(members)))
+    todo = [config for group in groups for config in group.configs]
+    data = {(c.data.source, c.data.crop, c.data.subset): c.data for c in reversed(todo)}
+    return Plan(
+        tuple(groups),
+        load_profile(profile_name(None)),
+        tuple(data[key] for key in sorted(data)),
+        tuple(left_out),
+    )

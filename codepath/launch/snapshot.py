@@ -1,0 +1,61 @@
+"""The copy of the source that jobs run, so that edits do not reach queued jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from codepath.runtime import PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state, make_directory
+
+_PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
+"""Beside the package: what jobs read, and what says which versions were meant."""
+_LEFT_OUT = ("__pycache__", ".pytest_cache")
+
+
+def _files() -> list[Path]:
+    """The files of a snapshot, in a fixed order."""
+    found: list[Path] = []
+    for part in (PACKAGE_ROOT, *(REPO_ROOT / name for name in _PARTS)):
+        inside = part.rglob("*") if part.is_dir() else [part]
+        found += [f for f in inside if f.is_file() and not set(_LEFT_OUT) & set(f.parts)]
+    return sorted(found)
+
+
+def snapshot_name() -> str:
+    """Name of the snapshot of the present source: its commit and a checksum of its files."""
+    digest = hashlib.sha256()
+    for path in _files():
+        digest.update(f"{path.relative_to(REPO_ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    return f"{git_state()[0]}-{digest.hexdigest()[:8]}"
+
+
+def take_snapshot(folder: Path) -> Path:
+    """Copy the source to `folder`/COMMIT-CHECKSUM, unless it is there already; returns that.
+
+    It appears whole or not at all. SNAPSHOT.json in it holds the commit, and whether the checkout
+    had changes beyond it.
+    """
+    target = make_directory(folder) / snapshot_name()
+    if target.exists():
+        return target
+    temporary = Path(tempfile.mkdtemp(prefix=".snapshot-", dir=folder))
+    try:
+        for path in _files():
+            copy = temporary / path.relative_to(REPO_ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        commit, dirty = git_state()
+        (temporary / SNAPSHOT).write_text(json.dumps({"commit": commit, "dirty": dirty}) + "\n")
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.exists():  # else another submission was faster
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target

@@ -1,0 +1,286 @@
+"""Binary classifiers as folders: weights with a card, and exported graphs.
+
+    model.safetensors  numbers of a FusedClassifier; its metadata hold the card
+    card.json          the card again, with the size of the file
+    model.pt2          torch.export, dynamic batch
+    model.onnx         ONNX, dynamic batch; its metadata hold class, mean, std and threshold
+
+Graphs take normalised images, (pixels / 255 - mean) / std, (B, C, H, W) float32, and give (B,)
+logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+import json
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from codepath.models.extract import BlockShape, ClassifierShape, FusedClassifier
+from codepath.runtime import UserError, atomic_path, make_directory, write_text
+
+FORMATS = ("export", "onnx")
+WEIGHTS, CARD = "model.safetensors", "card.json"
+EXPORT_TOLERANCE = 1e-4
+_PIL_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierCard:
+    """What one must know to use a binary classifier, and what it is worth."""
+
+    class_name: str
+    class_index: int
+    network: str
+    """Entry point of the parent."""
+    run_id: str
+    source: str
+    """Where training and test images come from."""
+    codewords: dict[str, str]
+    """Coded block number -> the class's codeword, such as "0110"."""
+    image_shape: tuple[int, int, int]
+    """(C, H, W)"""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    threshold: float
+    """The decision is "yes" for score >= threshold."""
+    threshold_origin: str
+    """Objective and images that chose it, in words."""
+    metrics: dict[str, Any]
+    costs: dict[str, Any]
+    commit: str
+    created: str
+
+
+class Prediction(NamedTuple):
+    """What a binary classifier says about an image."""
+
+    score: float
+    """The logit."""
+    decision: bool
+    """Whether the image is of the class: score >= threshold."""
+
+
+class LoadedClassifier:
+    """A stored binary classifier, ready to judge images."""
+
+    def __init__(self, module: FusedClassifier, card: ClassifierCard) -> None:
+        self.module = module.eval()
+        self.card = card
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image | NDArray[np.uint8] | Path | str) -> Prediction:
+        """Judge one image.
+
+        Args:
+            image: a PIL image, a uint8 array (H, W, C) or (H, W), or an image file; of the very
+                size and mode that the network was trained on.
+
+        Raises UserError for another size or mode and for a file that is no image.
+        """
+        x = normalised_image(image, self.card.image_shape, self.card.mean, self.card.std)
+        parameter = next(self.module.parameters())
+        score = float(self.module(x[None].to(parameter.device, parameter.dtype))[0])
+        return Prediction(score, score >= self.card.threshold)
+
+
+def read_image(
+    image: Image.Image | NDArray[np.uint8] | Path | str, image_shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """An image of a network's very shape as (H, W, C) uint8; UserError for any other."""
+    C, H, W = image_shape
+    name = "the image"
+    if isinstance(image, Path | str):
+        name = str(image)
+        try:
+            with Image.open(image) as file:
+                image = file.copy()
+        except (OSError, SyntaxError) as error:
+            raise UserError(f"cannot read {name} as an image: {error}") from None
+    if isinstance(image, Image.Image):
+        wanted = _PIL_MODES.get(C)
+        if image.mode != wanted:
+            raise UserError(
+                f"{name} has mode {image.mode}, the network takes {wanted or f'{C} channels'}"
+                + (f": convert it with image.convert('{wanted}')" if wanted else "")
+            )
+        array = np.asarray(image)
+    else:
+        array = np.asarray(image)
+        if array.dtype != np.uint8:
+            raise UserError(f"{name} has type {array.dtype}, the network takes pixels in uint8")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] != C:
+        raise UserError(f"{name} has shape {array.shape}, the network takes (H, W, {C})")
+    if array.shape[:2] != (H, W):
+        raise UserError(
+            f"{name} is {array.shape[1]} x {array.shape[0]} pixels, the network takes {W} x {H}: "
+            "resize it first, as the training images were"
+        )
+    return np.array(array)
+
+
+def normalised_image(
+    image: Image.Image | NDArray[np.uint8] | Path | str,
+    image_shape: tuple[int, int, int],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    """An image as (C, H, W) float32, (pixels / 255 - mean) / std; UserError as `read_image`."""
+    pixels = torch.from_numpy(read_image(image, image_shape)).permute(2, 0, 1).float() / 255
+    return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+def save_binary_classifier(
+    module: FusedClassifier,
+    card: ClassifierCard,
+    folder: Path,
+    formats: tuple[str, ...] = FORMATS,
+) -> ClassifierCard:
+    """Write the files of a classifier.
+
+    Args:
+        module: on the CPU, float32.
+        card: what goes with it.
+        folder: made where it is missing; files of the same names are replaced.
+        formats: of FORMATS; "onnx" needs the packages of the extra `export`.
+
+    Returns:
+        the card with what the files came to: `file_bytes`, and `export_differences`, format ->
+        largest difference of the exported graph's logits from the module's (relative to the
+        largest logit, at least 1), on random images of another batch size.
+
+    Raises UserError where a package is missing, RuntimeError where a graph differs by more than
+    EXPORT_TOLERANCE.
+    """
+    missing = [p for p in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(p)]
+    if "onnx" in formats and missing:
+        raise UserError(
+            f"ONNX needs {', '.join(missing)}: pip install 'codepath[export]', or leave onnx out"
+        )
+    make_directory(folder)
+    differences = {}
+    if "export" in formats:
+        differences["export"] = export_program(module, card.image_shape, folder / "model.pt2")
+    if "onnx" in formats:
+        metadata = {
+            "class": card.class_name,
+            "mean": json.dumps(card.mean),
+            "std": json.dumps(card.std),
+            "threshold": repr(card.threshold),
+        }
+        differences["onnx"] = export_onnx(module, card.image_shape, folder / "model.onnx", metadata)
+    text = json.dumps(dataclasses.asdict(card), indent=1)
+    header = {
+        "format": "pt",
+        "card": text,
+        "shape": json.dumps(dataclasses.asdict(module.shape)),
+    }
+    with atomic_path(folder / WEIGHTS) as path:
+        state = {key: value.contiguous() for key, value in module.state_dict().items()}
+        safetensors.torch.save_file(state, path, metadata=header)
+    sizes = {"file_bytes": (folder / WEIGHTS).stat().st_size, "export_differences": differences}
+    shown = dataclasses.replace(card, costs=card.costs | sizes)
+    write_text(folder / CARD, json.dumps(dataclasses.asdict(shown), indent=1) + "\n")
+    return shown
+
+
+def load_binary_classifier(path: Path | str) -> LoadedClassifier:
+    """A classifier from its folder, or from its model.safetensors.
+
+    Raises UserError where the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: codepath extract RUN --out DIR writes it")
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            header = opened.metadata() or {}
+        if "card" not in header or "shape" not in header:
+            raise UserError(f"{file} holds no binary classifier: it has no card")
+        card = json.loads(header["card"])
+        module = FusedClassifier(_shape_from_dict(json.loads(header["shape"])))
+        module.load_state_dict(safetensors.torch.load_file(file))
+        card = ClassifierCard(
+            **card | {key: tuple(card[key]) for key in ("image_shape", "mean", "std")}
+        )
+    except (safetensors.SafetensorError, RuntimeError, json.JSONDecodeError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged ({str(error).splitlines()[0]}); extract the classifier again"
+        ) from None
+    return LoadedClassifier(module, card)
+
+
+def _shape_from_dict(values: dict[str, Any]) -> ClassifierShape:
+    blocks = tuple(BlockShape(**block) for block in values["blocks"])
+    return ClassifierShape(**values | {"blocks": blocks, "depths": tuple(values["depths"])})
+
+
+def _examples(image_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Batches of two sizes, normal pixels."""
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(n, *image_shape, generator=generator) for n in (2, 3))  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def export_program(module: nn.Module, image_shape: tuple[int, int, int], path: Path) -> float:
+    """Write torch.export's graph with a dynamic batch; returns its largest difference."""
+    traced, checked = _examples(image_shape)
+    program = torch.export.export(
+        module.eval(), (traced,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+    )
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found")  # views; all is on the CPU
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        temporary.write_bytes(buffer.getvalue())
+    again = torch.export.load(str(path)).module()
+    return _difference(again(checked), module(checked), path)
+
+
+@torch.no_grad()
+def export_onnx(
+    module: nn.Module, image_shape: tuple[int, int, int], path: Path, metadata: dict[str, str]
+) -> float:
+    """Write ONNX with a dynamic batch; returns ONNX Runtime's largest difference."""
+    import onnxruntime
+
+    traced, checked = _examples(image_shape)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            (traced,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["scores"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
+    assert program is not None
+    program.model.metadata_props.update(metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(program.model_proto.SerializeToString())
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": checked.numpy()})
+    return _difference(torch.from_numpy(found), module(checked), path)
+
+
+def _difference(found: Tensor, expected: Tensor, path: Path) -> float:
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1))
+    if not difference <= EXPORT_TOLERANCE:
+        raise RuntimeError(f"{path}: the exported graph differs by {difference:g}")
+    return difference

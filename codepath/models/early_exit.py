@@ -1,0 +1,292 @@
+"""A coded network that stops as soon as a block's energies say enough.
+
+Shapes: B batch, N paths, K classes. The decision of an exit is made from the energies of Eq. 2
+alone, and these from the Gram matrices of conv3: an image that leaves at block l never runs the
+conv3, the projection skip and the addition of that block.
+
+Scores of an exit are s_l(k) = -|r_l E_l - w_{l,k}|^2, so that the largest is Eq. 7's decision; with
+`weights`, sum over the exits so far of a_{l,j} s_j(k): the soft information of all earlier blocks.
+Criteria of confidence:
+    margin     difference of the two largest scores,
+    softmax    largest softmax of the scores,
+    agreement  number of exits in a row, this one included, that made the same decision.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codepath.models.coded_block import (
+    CodedBottleneck,
+    energies_from_grams,
+    normalise_energies,
+    path_grams,
+)
+from codepath.models.coded_resnext import CodedResNeXt
+from codepath.runtime import UserError, unknown_name, write_text
+
+CRITERIA = ("margin", "softmax", "agreement")
+SOFTMAX = 0
+"""Stands for the network's own end among the numbers of exits."""
+
+
+def codeword_scores(energies: Tensor, codewords: Tensor, ratio: float) -> Tensor:
+    """(B, N) energies of Eq. 3 and (K, N) codewords -> (B, K), -|r E - w_k|^2 (Eq. 7)."""
+    words = codewords.to(energies.dtype)
+    scaled = ratio * energies
+    square = scaled.square().sum(1, keepdim=True)
+    return 2 * scaled @ words.mT - square - words.sum(1)
+
+
+def combined_scores(scores: Sequence[Tensor], weights: Sequence[float] | None) -> Tensor:
+    """(B, K) scores of the exits so far -> (B, K); the last one's alone without weights."""
+    if weights is None:
+        return scores[-1]
+    total = weights[0] * scores[0]
+    for weight, score in zip(weights[1:], scores[1:], strict=True):
+        total = total + weight * score
+    return total
+
+
+def confidence(criterion: str, scores: Tensor, agreeing: Tensor) -> Tensor:
+    """(B,) confidence in the largest of (B, K) scores; `agreeing` (B,) as of "agreement"."""
+    if criterion == "agreement":
+        return agreeing.to(scores.dtype)
+    top = scores.topk(2, dim=1).values
+    if criterion == "margin":
+        return top[:, 0] - top[:, 1]
+    return (top[:, 0] - scores.logsumexp(1)).exp()
+
+
+def count_agreeing(decisions: Tensor, previous: Tensor | None, agreeing: Tensor | None) -> Tensor:
+    """(B,) exits in a row with this decision; `previous` and `agreeing` are the last exit's."""
+    ones = torch.ones_like(decisions)
+    if previous is None or agreeing is None:
+        return ones
+    return torch.where(decisions == previous, agreeing + 1, ones)
+
+
+class ExitOutput(NamedTuple):
+    """What `EarlyExit` returns."""
+
+    classes: Tensor
+    """(B,) decisions"""
+    exits: Tensor
+    """(B,) block at which each image left; SOFTMAX (0) for the network's end"""
+
+
+class EarlyExit(nn.Module):
+    """A coded network with exits at some of its blocks.
+
+    A batch loses its images as they leave: later blocks run on those that remain, and nothing
+    runs once none does. Weights are taken as they are at construction.
+
+    Args:
+        model: a coded network; it is put into evaluation mode and shared, not copied.
+        blocks: coded blocks with an exit; all of them by default.
+        criterion: of CRITERIA.
+        thresholds: block number -> least confidence with which an image leaves; a number for
+            all; infinity (the default) lets none leave.
+        weights: block number -> weights a_{l,j} of the scores of the exits so far, this one's
+            last; None decides by Eq. 7.
+    """
+
+    def __init__(
+        self,
+        model: CodedResNeXt,
+        blocks: Sequence[int] | None = None,
+        criterion: str = "margin",
+        thresholds: Mapping[int, float] | float = math.inf,
+        weights: Mapping[int, Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__()
+        coded = model.coded_blocks
+        if not coded:
+            raise UserError(
+                "early exits need coded blocks, and the network has none: take a network with "
+                "Nact < N in some stage"
+            )
+        if criterion not in CRITERIA:
+            raise unknown_name("criterion", criterion, CRITERIA)
+        if model.aggregate != "sum":
+            raise UserError("early exits are for networks with aggregate='sum'")
+        self.blocks = tuple(sorted(coded if blocks is None else blocks))
+        unknown = set(self.blocks) - set(coded)
+        if unknown or not self.blocks:
+            raise UserError(
+                f"no exit at block {min(unknown) if unknown else ''}: coded blocks of this "
+                f"network: {sorted(coded)}"
+            )
+        if not isinstance(thresholds, Mapping):
+            thresholds = dict.fromkeys(self.blocks, thresholds)
+        for name, given in (("thresholds", thresholds), ("weights", weights)):
+            if given is not None and set(given) != set(self.blocks):
+                raise UserError(f"{name} are for blocks {sorted(given)}, exits are {self.blocks}")
+        for place, block in enumerate(self.blocks, start=1):
+            if weights is not None and len(weights[block]) != place:
+                raise UserError(f"block {block} is exit {place}: it needs {place} weights")
+        self.model = model.eval()
+        self.criterion = criterion
+        self.thresholds = {block: float(thresholds[block]) for block in self.blocks}
+        self.weights = None if weights is None else {b: tuple(weights[b]) for b in self.blocks}
+        for number, coded_block in coded.items():
+            weight = coded_block.conv3.weight.detach()
+            high = torch.promote_types(weight.dtype, torch.float32)
+            grams = path_grams(weight, coded_block.paths, high)
+            self.register_buffer(f"grams{number}", grams, persistent=False)
+
+    def _energies(self, number: int, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (B, N) of Eq. 3 and its factor (B, 1) of a coded block."""
+        raw = energies_from_grams(h, getattr(self, f"grams{number}"))
+        energies, factor = normalise_energies(raw, None, None)
+        return energies, factor[:, :1]
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> ExitOutput:
+        """(B, in_chans, H, W) -> decisions and where they were made."""
+        model = self.model
+        B = len(x)
+        classes = torch.zeros(B, dtype=torch.long, device=x.device)
+        exits = torch.full_like(classes, SOFTMAX)
+        inside = torch.arange(B, device=x.device)
+        history: list[Tensor] = []
+        previous = agreeing = None
+        last = self.blocks[-1]
+        x = model._stem(x)
+        for number, block in enumerate(model.blocks, start=1):
+            if not isinstance(block, CodedBottleneck):
+                x = block(x)
+                continue
+            h = block.forward_hidden(x)
+            energies, factor = self._energies(number, h)
+            if number in self.thresholds:
+                history.append(codeword_scores(energies, block.codewords, block.ratio))
+                weights = None if self.weights is None else self.weights[number]
+                scores = combined_scores(history, weights)
+                decisions = scores.argmax(1)
+                agreeing = count_agreeing(decisions, previous, agreeing)
+                previous = decisions
+                leaves = confidence(self.criterion, scores, agreeing) >= self.thresholds[number]
+                if leaves.any():
+                    gone = inside[leaves]
+                    classes[gone] = decisions[leaves]
+                    exits[gone] = number
+                    stays = (~leaves).nonzero().flatten()
+                    if not len(stays):
+                        return ExitOutput(classes, exits)
+                    inside, previous, agreeing = inside[stays], previous[stays], agreeing[stays]
+                    x, h, factor = _rows(x, stays), _rows(h, stays), factor[stays]
+                    history = [score[stays] for score in history] if number < last else []
+            x = _complete(block, x, h, factor)
+        classes[inside] = model.forward_head(x).argmax(1)
+        return ExitOutput(classes, exits)
+
+    def at(self, block: int) -> StaticExit:
+        """The network up to one exit, without decisions on the way: what can be exported."""
+        return StaticExit(self, block)
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Some images of a batch, in its memory format."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    chosen = x.index_select(0, rows)
+    return chosen.contiguous(memory_format=torch.channels_last) if last else chosen
+
+
+def _complete(block: CodedBottleneck, x: Tensor, h: Tensor, factor: Tensor) -> Tensor:
+    """What is left of a coded block behind its energies; factor is (B, 1)."""
+    assert isinstance(block.conv3, nn.Conv2d)
+    z = h * factor.to(h.dtype)[:, :, None, None]
+    out = block.bn3(F.conv2d(z, block.conv3.weight))
+    out += x if block.downsample is None else block.downsample(x)
+    return block.act3(out)
+
+
+class StaticExit(nn.Module):
+    """A coded network up to the energies of one exit: (B, in_chans, H, W) -> (B, K) scores.
+
+    It holds no conv3, bn3 and projection of its last block, whose Gram matrices stand for them.
+    """
+
+    grams: Tensor
+
+    def __init__(self, parent: EarlyExit, block: int) -> None:
+        super().__init__()
+        if block not in parent.blocks:
+            raise UserError(f"no exit at block {block}: exits are {parent.blocks}")
+        model = parent.model
+        self.weights = None if parent.weights is None else parent.weights[block]
+        self.stem = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
+        self.before = nn.ModuleList(model.blocks[: block - 1])
+        last = model.coded_blocks[block]
+        self.last = nn.Sequential(last.conv1, last.bn1, last.act1, last.conv2, last.bn2, last.act2)
+        self.decoded = tuple(b for b in parent.blocks if b <= block) if self.weights else (block,)
+        self.register_buffer("grams", getattr(parent, f"grams{block}"))
+        for number in self.decoded:
+            coded = model.coded_blocks[number]
+            self.register_buffer(f"codewords{number}", coded.codewords, persistent=False)
+        self.ratios = {number: model.coded_blocks[number].ratio for number in self.decoded}
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, K), the larger the likelier."""
+        x = self.stem(x)
+        history = []
+        for number, block in enumerate(self.before, start=1):
+            if number in self.ratios:
+                assert isinstance(block, CodedBottleneck)
+                x, energies = block.forward_coded(x)
+                history.append(self._scores(number, energies))
+            else:
+                x = block(x)
+        raw = energies_from_grams(self.last(x), self.grams)
+        energies, _ = normalise_energies(raw, None, None)
+        history.append(self._scores(len(self.before) + 1, energies))
+        return combined_scores(history, self.weights)
+
+    def _scores(self, number: int, energies: Tensor) -> Tensor:
+        words = getattr(self, f"codewords{number}")
+        return codeword_scores(energies, words, self.ratios[number])
+
+    @property
+    def numbers(self) -> int:
+        """Parameters and the Gram matrices: what deciding at this exit needs."""
+        return sum(p.numel() for p in self.parameters()) + self.grams.numel()
+
+
+def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]) -> None:
+    """Write criterion, thresholds and weights as JSON; `about` says how they were chosen."""
+    weights = None
+    if exits.weights is not None:
+        weights = {str(block): list(values) for block, values in exits.weights.items()}
+    settings = {
+        "criterion": exits.criterion,
+        "thresholds": {str(b): None if math.isinf(t) else t for b, t in exits.thresholds.items()},
+        "weights": weights,
+        "about": dict(about),
+    }
+    write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def load_early_exit(model: CodedResNeXt, path: Path) -> EarlyExit:
+    """`model` with the exits of a file that `codepath exits` wrote (null: none leaves there)."""
+    try:
+        settings = json.loads(path.read_text())
+        thresholds = {
+            int(b): math.inf if t is None else float(t) for b, t in settings["thresholds"].items()
+        }
+        weights = settings["weights"] and {int(b): w for b, w in settings["weights"].items()}
+        criterion = settings["criterion"]
+    except (KeyError, ValueError, AttributeError, OSError) as error:
+        raise UserError(
+            f"{path} holds no settings of exits ({error}): codepath exits RUN"
+        ) from None
+    return EarlyExit(model, sorted(thresholds), criterion, thresholds, weights)

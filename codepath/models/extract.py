@@ -1,0 +1,417 @@
+"""A class's binary classifier, cut out of a coded network: no masks, no unused weights.
+
+Shapes: B batch, N paths of the parent's blocks, n of them kept, d width of a path, C channels.
+
+What a class does not use is one slice of every coded block: conv1, bn1, conv2, bn2 and conv3 lose
+the channels of the other paths, and the head all rows but one. The normaliser of Eq. 3 stays
+    out = conv3(h / sqrt(sum over kept paths of E_n / N))
+with the N of the parent: removed paths count with energy 0. The stem, the uncoded blocks, the
+projection skips and the last normalisation of each block are shared by all classes and stay whole.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
+
+from codepath.models.coded_block import (
+    SMALLEST_MEAN_ENERGY,
+    CodedBottleneck,
+    energies_from_grams,
+    path_energies,
+    path_grams,
+)
+from codepath.models.coded_resnext import CodedResNeXt
+from codepath.runtime import UserError
+
+
+def class_paths(model: CodedResNeXt, class_index: int) -> dict[int, list[int]]:
+    """Coded block number -> the paths of a class, by its codeword.
+
+    Raises UserError for a plain network, an unknown class and a class without paths.
+    """
+    if not getattr(model, "coded_blocks", None):
+        raise UserError(
+            f"{type(model).__name__} has no coded blocks, so no class has paths of its own: "
+            "take a network with Nact < N in some stage"
+        )
+    if not 0 <= class_index < model.num_classes:
+        raise UserError(
+            f"class {class_index} does not exist: classes are 0 to {model.num_classes - 1}"
+            if model.num_classes
+            else "the network has no head: give it classes with reset_classifier"
+        )
+    return {
+        number: block.codewords[class_index].nonzero().flatten().tolist()
+        for number, block in model.coded_blocks.items()
+    }
+
+
+def extract_binary_classifier(model: CodedResNeXt, class_index: int) -> BinaryClassifier:
+    """The classifier of one class as a network of its own.
+
+    It answers what `model.forward_coded(x, keep=class_index)` does, with the weights of the
+    class's paths alone.
+
+    Args:
+        model: a coded network; it is not changed.
+        class_index: k.
+
+    Returns:
+        a module in evaluation mode, (B, in_chans, H, W) -> (B,) logit of class k.
+
+    Raises UserError for a plain network, an unknown class and a class without paths.
+    """
+    return extract_paths(model, class_paths(model, class_index), class_index)
+
+
+def extract_paths(
+    model: CodedResNeXt, kept: Mapping[int, Sequence[int]], class_index: int
+) -> BinaryClassifier:
+    """The sub-network of any paths, with the head's row of a class.
+
+    Args:
+        model: coded or plain; it is not changed.
+        kept: block number -> paths that stay, counted from 0; other blocks stay whole.
+        class_index: k.
+    """
+    depth = len(model.blocks)
+    for number, paths in kept.items():
+        if not 1 <= number <= depth:
+            raise UserError(f"no block {number}: blocks are 1 to {depth}")
+        if not len(paths):
+            raise UserError(
+                f"no path is left in block {number} for class {class_index}: a classifier needs "
+                "at least one in every block"
+            )
+        if min(paths) < 0 or max(paths) >= model.paths or len(set(paths)) < len(paths):
+            raise UserError(
+                f"paths {sorted(paths)} of block {number}: they are distinct numbers from 0 to "
+                f"{model.paths - 1}"
+            )
+    if model.aggregate != "sum":
+        raise UserError(
+            f"paths aggregated by '{model.aggregate}' cannot be cut out: their channels are the "
+            "stream's; extraction is for aggregate='sum'"
+        )
+    return BinaryClassifier(model, kept, class_index).eval()
+
+
+class SlicedBottleneck(nn.Module):
+    """Some paths of a bottleneck.
+
+    Args:
+        block: coded, or plain (then there is no normaliser).
+        kept: which paths, counted from 0.
+        paths: N of `block`.
+    """
+
+    def __init__(self, block: Any, kept: Sequence[int], paths: int) -> None:
+        super().__init__()
+        width = block.conv2.out_channels // paths
+        first = torch.tensor(sorted(kept), device=block.conv1.weight.device)[:, None] * width
+        channels = (first + torch.arange(width, device=first.device)).flatten()
+        self.paths = len(kept)
+        self.coded_paths = paths if isinstance(block, CodedBottleneck) else 0
+        """N of Eq. 3; 0: no normaliser."""
+        self.conv1 = _sliced_conv(block.conv1, rows=channels)
+        self.bn1 = _sliced_norm(block.bn1, channels)
+        self.conv2 = _sliced_conv(block.conv2, rows=channels, groups=len(kept))
+        self.bn2 = _sliced_norm(block.bn2, channels)
+        self.conv3 = _sliced_conv(block.conv3, columns=channels)
+        self.bn3 = copy.deepcopy(block.bn3)
+        self.downsample = copy.deepcopy(block.downsample)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chs, H, W) -> (B, C, H', W')."""
+        h = self.bn1(self.conv1(x)).relu_()
+        h = self.bn2(self.conv2(h)).relu_()
+        if self.coded_paths:
+            energies = path_energies(h, self.conv3.weight, self.paths)
+            h = h * _normaliser(energies, self.coded_paths, h.dtype)
+        out = self.bn3(self.conv3(h))
+        out += x if self.downsample is None else self.downsample(x)
+        return out.relu_()
+
+
+def _normaliser(energies: Tensor, coded_paths: int, dtype: torch.dtype) -> Tensor:
+    """(B, n) energies of the kept paths -> (B, 1, 1, 1), 1 / sqrt(sum E / N)."""
+    mean = (energies.sum(1) / coded_paths).clamp_min(SMALLEST_MEAN_ENERGY)
+    return mean.rsqrt().to(dtype)[:, None, None, None]
+
+
+def _sliced_conv(
+    conv: nn.Conv2d, rows: Tensor | None = None, columns: Tensor | None = None, groups: int = 1
+) -> nn.Conv2d:
+    weight = conv.weight.detach()
+    weight = weight if rows is None else weight[rows]
+    weight = weight if columns is None else weight[:, columns]
+    sliced = nn.Conv2d(
+        weight.shape[1] * groups,
+        weight.shape[0],
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        groups=groups,
+        bias=False,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    sliced.weight = nn.Parameter(weight.clone(memory_format=torch.preserve_format))
+    return sliced
+
+
+def _sliced_norm(norm: nn.BatchNorm2d, channels: Tensor) -> nn.BatchNorm2d:
+    weight = norm.weight.detach()
+    sliced = nn.BatchNorm2d(len(channels), norm.eps, device=weight.device, dtype=weight.dtype)
+    state = norm.state_dict()
+    tracked = state.pop("num_batches_tracked")
+    sliced.load_state_dict({key: value[channels] for key, value in state.items()}, strict=False)
+    sliced.num_batches_tracked = tracked.clone()
+    return sliced
+
+
+class BinaryClassifier(nn.Module):
+    """What `extract_paths` returns, with batch normalisation as in the parent.
+
+    Its parameters are the parent's that the class needs: the physical count of a classifier.
+    `fuse` gives the form that is stored, exported and run.
+    """
+
+    def __init__(
+        self, model: CodedResNeXt, kept: Mapping[int, Sequence[int]], class_index: int
+    ) -> None:
+        super().__init__()
+        self.in_chans = model.in_chans
+        self.conv1 = copy.deepcopy(model.conv1)
+        self.bn1 = copy.deepcopy(model.bn1)
+        self.maxpool = copy.deepcopy(model.maxpool)
+        self.blocks = nn.Sequential(
+            *(
+                SlicedBottleneck(block, kept.get(number, range(model.paths)), model.paths)
+                for number, block in enumerate(model.blocks, start=1)
+            )
+        )
+        self.depths = tuple(len(getattr(model, name)) for name in model.layer_names)
+        """Blocks of each stage."""
+        self.global_pool = copy.deepcopy(model.global_pool)
+        head = model.fc
+        assert isinstance(head, nn.Linear)
+        row = head.weight.detach()[class_index : class_index + 1]
+        self.fc = nn.Linear(row.shape[1], 1, bias=False, device=row.device, dtype=row.dtype)
+        self.fc.weight = nn.Parameter(row.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B,) logit."""
+        x = self.maxpool(self.bn1(self.conv1(x)).relu_())
+        return self.fc(self.global_pool(self.blocks(x)))[:, 0]
+
+    def fuse(self) -> FusedClassifier:
+        """The same function with batch normalisation folded into the convolutions."""
+        return FusedClassifier.from_classifier(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockShape:
+    """Sizes of a `FusedBlock`."""
+
+    in_chs: int
+    hidden: int
+    """n * d"""
+    out_chs: int
+    groups: int
+    """n"""
+    stride: int
+    coded_paths: int
+    """N of Eq. 3; 0: no normaliser."""
+    projection: int | None
+    """None: the skip is the identity; 0: a 1x1 convolution; r > 0: two of rank r."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierShape:
+    """Sizes of a `FusedClassifier`: what its weights are loaded into."""
+
+    in_chans: int
+    stem_width: int
+    stem_kernel: int
+    stem_stride: int
+    stem_pool: bool
+    depths: tuple[int, ...]
+    """Blocks of each stage."""
+    blocks: tuple[BlockShape, ...]
+
+
+class FusedBlock(nn.Module):
+    """A sliced bottleneck for inference: convolutions with biases.
+
+    Eq. 3 measures the weights before bn3, so its Gram matrices W_n^T W_n / C are kept.
+    """
+
+    grams: Tensor | None
+    """(n, d, d)"""
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        self.shape = shape
+        hidden, groups = shape.hidden, shape.groups
+        self.conv1 = nn.Conv2d(shape.in_chs, hidden, 1)
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, shape.stride, 1, groups=groups)
+        self.conv3 = nn.Conv2d(hidden, shape.out_chs, 1)
+        self.register_buffer(
+            "grams",
+            torch.zeros(groups, hidden // groups, hidden // groups) if shape.coded_paths else None,
+        )
+        self.downsample: nn.Module = nn.Identity()
+        if shape.projection == 0:
+            self.downsample = nn.Conv2d(shape.in_chs, shape.out_chs, 1, shape.stride)
+        elif shape.projection:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(shape.in_chs, shape.projection, 1, shape.stride, bias=False),
+                nn.Conv2d(shape.projection, shape.out_chs, 1),
+            )
+
+    def forward_hidden(self, x: Tensor) -> Tensor:
+        """(B, in_chs, H, W) -> (B, n*d, H', W'), the input of conv3 under the normaliser."""
+        h = self.conv2(self.conv1(x).relu_()).relu_()
+        if self.grams is None:
+            return h
+        return h * _normaliser(energies_from_grams(h, self.grams), self.shape.coded_paths, h.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chs, H, W) -> (B, C, H', W')."""
+        out = self.conv3(self.forward_hidden(x))
+        out += self.downsample(x)
+        return out.relu_()
+
+
+class FusedClassifier(nn.Module):
+    """A binary classifier for inference: what is stored, exported and compressed."""
+
+    def __init__(self, shape: ClassifierShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.conv1 = nn.Conv2d(
+            shape.in_chans,
+            shape.stem_width,
+            shape.stem_kernel,
+            shape.stem_stride,
+            shape.stem_kernel // 2,
+        )
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if shape.stem_pool else nn.Identity()
+        self.blocks = nn.Sequential(*(FusedBlock(block) for block in shape.blocks))
+        self.fc = nn.Linear(shape.blocks[-1].out_chs, 1)
+
+    @classmethod
+    def from_classifier(cls, classifier: BinaryClassifier) -> FusedClassifier:
+        """Fold the normalisations of a classifier in evaluation mode."""
+        if getattr(classifier.global_pool, "pool_type", "avg") != "avg":
+            raise UserError("only classifiers with average pooling before the head can be fused")
+        blocks = []
+        for block in classifier.blocks:
+            assert isinstance(block, SlicedBottleneck)
+            conv1, conv3 = block.conv1, block.conv3
+            blocks.append(
+                BlockShape(
+                    in_chs=conv1.in_channels,
+                    hidden=conv1.out_channels,
+                    out_chs=conv3.out_channels,
+                    groups=block.paths,
+                    stride=block.conv2.stride[0],
+                    coded_paths=block.coded_paths,
+                    projection=None if block.downsample is None else 0,
+                )
+            )
+        stem = classifier.conv1
+        shape = ClassifierShape(
+            in_chans=stem.in_channels,
+            stem_width=stem.out_channels,
+            stem_kernel=stem.kernel_size[0],
+            stem_stride=stem.stride[0],
+            stem_pool=not isinstance(classifier.maxpool, nn.Identity),
+            depths=classifier.depths,
+            blocks=tuple(blocks),
+        )
+        fused = cls(shape).to(stem.weight.device, stem.weight.dtype).eval()
+        fused.conv1 = fuse_conv_bn_eval(classifier.conv1, classifier.bn1)
+        for new, old in zip(fused.blocks, classifier.blocks, strict=True):
+            assert isinstance(old, SlicedBottleneck)
+            weight = old.conv3.weight.detach()
+            high = torch.promote_types(weight.dtype, torch.float32)
+            if old.coded_paths:
+                new.grams = path_grams(weight, old.paths, high)
+            for name, conv, norm in (
+                ("conv1", old.conv1, old.bn1),
+                ("conv2", old.conv2, old.bn2),
+                ("conv3", old.conv3, old.bn3),
+            ):
+                setattr(new, name, fuse_conv_bn_eval(conv, norm))
+            if old.downsample is not None:
+                new.downsample = _fused_projection(old.downsample)
+        fused.fc.weight = nn.Parameter(classifier.fc.weight.detach().clone())
+        nn.init.zeros_(fused.fc.bias)
+        return fused.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B,) logit."""
+        x = self.blocks(self.maxpool(self.conv1(x).relu_()))
+        return self.fc(x.mean((2, 3)))[:, 0]
+
+
+def _fused_projection(downsample: Any) -> nn.Conv2d:
+    """A projection skip, (convolution, normalisation), as one convolution with a bias."""
+    conv, norm = (m for m in downsample if not isinstance(m, nn.Identity))
+    fused = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+    )
+    fused.weight, fused.bias = fuse_conv_bn_weights(
+        conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return fused
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """How much of a network one class's classifier keeps, counted both ways."""
+
+    network: int
+    physical: int
+    """Parameters of the sliced classifier."""
+    by_ratio: int
+    """The paper's way: every parameter of a coded block times r = Nact/N, and one head row."""
+
+    @property
+    def physical_share(self) -> float:
+        """Kept share of the sliced classifier, in [0, 1]."""
+        return self.physical / self.network
+
+    @property
+    def by_ratio_share(self) -> float:
+        """Kept share by ratios, in [0, 1]."""
+        return self.by_ratio / self.network
+
+
+def count_parameters(model: CodedResNeXt, classifier: BinaryClassifier) -> ParameterCount:
+    """Parameters (no buffers) of a network and of one of its classifiers."""
+    network = sum(p.numel() for p in model.parameters())
+    row = model.num_features
+    coded = sum(
+        (1 - block.ratio) * sum(p.numel() for p in block.parameters())
+        for block in model.coded_blocks.values()
+    )
+    return ParameterCount(
+        network=network,
+        physical=sum(p.numel() for p in classifier.parameters()),
+        by_ratio=round(network - coded - row * (model.num_classes - 1)),
+    )
+
+
+def stored_numbers(module: nn.Module) -> int:
+    """Parameters and buffers: all numbers that a module's file holds."""
+    return sum(tensor.numel() for tensor in module.state_dict().values())

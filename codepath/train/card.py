@@ -1,0 +1,114 @@
+"""A trained network as a folder that timm loads, with its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from codepath.config import RunConfig
+from codepath.data import Images
+from codepath.models.hub import save_local
+from codepath.rundir import METRICS, metrics_lines
+from codepath.runtime import git_state, package_versions, write_text
+
+FOLDER = "model"
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv")
+
+
+def save_with_card(model: nn.Module, config: RunConfig, images: Images, run_dir: Path) -> Path:
+    """Write RUN/model: weights, timm's configuration with the data's statistics, README.md."""
+    cfg = dict(getattr(model, "pretrained_cfg", {}))
+    cfg |= {"mean": images.mean, "std": images.std, "input_size": images.image_shape}
+    model.pretrained_cfg = cfg  # type: ignore[assignment]
+    folder = save_local(model, run_dir / FOLDER)
+    write_card(run_dir, config, images)
+    return folder
+
+
+def write_card(
+    run_dir: Path, config: RunConfig, images: Images, top1: tuple[float, int] | None = None
+) -> None:
+    """Write RUN/model/README.md; `top1` is (share correct, images) once the network is measured."""
+    lines = [
+        "---",
+        "library_name: timm",
+        "license: mit",
+        "tags: [image-classification, coded-resnext]",
+        "---",
+        f"# {config.model.name}, {config.experiment} {config.name}",
+        "",
+        f"Trained by codepath at its {config.scale} scale, seed {config.seed}, run "
+        f"`{config.run_id}`, commit {git_state()[0]}."
+        + (" A proxy: not the paper's scale." if config.scale != "paper" else ""),
+        "",
+        "```python",
+        "import timm, codepath.models",
+        'model = timm.create_model("local-dir:FOLDER", pretrained=True)',
+        "```",
+        "",
+        "## Data",
+        "",
+        f"{images.source}: {len(images.train):,} training and {len(images.test):,} test images of "
+        f"{images.image_shape[1]} x {images.image_shape[2]} pixels, {len(images.class_names)} "
+        f"classes. Augmentation: {config.data.words()}. Mean {_numbers(images.mean)}, standard "
+        f"deviation {_numbers(images.std)}.",
+        "",
+        "## Numbers",
+        "",
+        *_numbers_of(run_dir, top1),
+        "",
+        "## Recipe",
+        "",
+        *_table(_recipe(config)),
+        "",
+        "Versions: "
+        + ", ".join(f"{k} {v}" for k, v in package_versions().items() if k in _PACKAGES)
+        + ".",
+        "",
+        "## Licence",
+        "",
+        "MIT for the weights; the images' own terms hold for the images. Please cite Avranas and "
+        "Kountouris, Towards Disentangling Information Paths with Coded ResNeXt, NeurIPS 2022.",
+    ]
+    write_text(run_dir / FOLDER / "README.md", "\n".join(lines) + "\n")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _numbers_of(run_dir: Path, top1: tuple[float, int] | None) -> list[str]:
+    epochs = [line for line in metrics_lines(run_dir / METRICS) if line["kind"] == "epoch"]
+    numbers = {}
+    if top1 is not None:
+        numbers[f"top-1 on {top1[1]:,} test images"] = f"{100 * top1[0]:.2f} %"
+    if epochs:
+        numbers["epochs"] = str(epochs[-1]["epoch"])
+        numbers["training loss of the last epoch"] = f"{epochs[-1]['loss']:.4f}"
+        numbers["training top-1 of the last epoch"] = f"{100 * epochs[-1]['train_top1']:.2f} %"
+    return _table(numbers)
+
+
+def _recipe(config: RunConfig) -> dict[str, str]:
+    recipe = config.train
+    decayed = "all parameters" if recipe.decay_norm_and_bias else "weights alone"
+    return {
+        "epochs, batch": f"{recipe.epochs}, {recipe.batch_size}",
+        "learning rate": f"{recipe.lr:g} to {recipe.lr_end:g}, cosine by epoch"
+        + (f", {recipe.warmup_epochs} epochs of warm-up" if recipe.warmup_epochs else ""),
+        "SGD": f"Nesterov momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g} on "
+        + decayed,
+        "coding loss": f"mu {recipe.mu:g}, exponent {recipe.exponent:g}",
+        "p_drop": f"{config.model.p_drop:g}",
+        "label smoothing": f"{recipe.label_smoothing:g}",
+        "batch norm": f"statistics over {recipe.bn_batch or 'all'} images, "
+        f"momentum {recipe.bn_momentum:g}",
+        "precision": recipe.precision,
+        "moving average": f"{recipe.ema_decay:g}" if recipe.ema_decay else "none",
+    }
+
+
+def _table(values: Mapping[str, str]) -> list[str]:
+    return ["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())]

@@ -1,0 +1,253 @@
+"""Several processes that train one network: who they are, and what they tell each other.
+
+Ranks come from torchrun, from a Slurm step (srun), or there is one process. Tensors of the device
+go over NCCL or gloo; decisions (stop, save, what failed) over gloo alone, without the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from codepath.data.loaders import Shard
+from codepath.runtime import UserError, available_cores
+
+_Value = TypeVar("_Value")
+_FIRST_PORT, _PORTS = 20_000, 20_000
+_PATIENCE = timedelta(hours=2)
+"""How long a process waits for the others: the first may be writing betons meanwhile."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A process's place among those of its job."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    """Processes on this machine, 1 where that is not known."""
+    address: str = "127.0.0.1"
+    port: int = 0
+
+
+def placement(environment: Mapping[str, str] | None = None) -> Placement:
+    """The place that torchrun or srun gave this process.
+
+    A batch script outside of srun counts as one process, whatever tasks its job has.
+
+    Raises UserError where the variables contradict each other.
+    """
+    env = os.environ if environment is None else environment
+    if "RANK" in env and "WORLD_SIZE" in env:
+        found = Placement(
+            _number(env, "RANK"),
+            _number(env, "WORLD_SIZE"),
+            _number(env, "LOCAL_RANK", 0),
+            _number(env, "LOCAL_WORLD_SIZE", 1),
+            env.get("MASTER_ADDR", "127.0.0.1"),
+            _number(env, "MASTER_PORT", 29_500),
+        )
+    elif "SLURM_PROCID" in env and ("SLURM_STEP_ID" in env or "SLURM_STEPID" in env):
+        nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "127.0.0.1")
+        job, step = _number(env, "SLURM_JOB_ID", 0), env.get("SLURM_STEP_ID", "0")
+        port = _FIRST_PORT + (31 * job + int(step if step.isdigit() else 0)) % _PORTS
+        found = Placement(
+            _number(env, "SLURM_PROCID"),
+            _number(env, "SLURM_STEP_NUM_TASKS", _number(env, "SLURM_NTASKS", 1)),
+            _number(env, "SLURM_LOCALID", 0),
+            1,  # Slurm binds tasks to their cores
+            env.get("MASTER_ADDR") or first_host(nodes),
+            _number(env, "MASTER_PORT", port),
+        )
+    else:
+        return Placement()
+    if not 0 <= found.rank < found.size:
+        raise UserError(
+            f"this process is number {found.rank} of {found.size}: start it by torchrun or srun"
+        )
+    return found
+
+
+def _number(env: Mapping[str, str], name: str, default: int | None = None) -> int:
+    text = env.get(name, "" if default is None else str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{name} is '{text}', must be a whole number") from None
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of a Slurm list: "gpu[07-09,12]-ib,login" -> "gpu07-ib"."""
+    match = re.match(r"([^\[,]+)(?:\[([^\],-]+)[^\]]*\])?([^,\[]*)", nodes)
+    if not match:
+        raise UserError(f"cannot read the list of nodes '{nodes}': set MASTER_ADDR")
+    return "".join(part or "" for part in match.groups())
+
+
+class World:
+    """The processes of a job, as one of them sees them; see `connected`."""
+
+    def __init__(self, place: Placement, device: torch.device) -> None:
+        self.rank, self.size = place.rank, place.size
+        self.device = device
+        self.control: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def shard(self) -> Shard:
+        """This process's share of the images."""
+        return Shard(self.rank, self.size)
+
+    def samples(self, total: int) -> int:
+        """How many of `total` evaluated images are this process's."""
+        return len(range(self.rank, total, self.size))
+
+    def gather(self, value: _Value) -> list[_Value]:
+        """Every process's value in the order of ranks, to all of them."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def most(self, *numbers: int) -> list[int]:
+        """The largest of every process's numbers, one by one."""
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
+        return tensor.tolist()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of every process's tensor, on their devices."""
+        if self.size > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+        return tensor
+
+    def by_first(self, work: Callable[[], _Value]) -> _Value:
+        """`work` done in the first process alone; all get its value or its exception."""
+        if self.size == 1:
+            return work()
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = work()
+            except Exception as error:
+                outcome[1] = _sendable(error)
+        dist.broadcast_object_list(outcome, group=self.control)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def first_leads(self, work: Callable[[], _Value]) -> _Value:
+        """`work` done in every process, in the first one before the others.
+
+        For what leaves files behind, which then are there. Where the first one fails, all do.
+        """
+        value: list[_Value] = []
+        self.by_first(lambda: value.append(work()))
+        return value[0] if value else work()
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def choose_device(local_rank: int = 0) -> torch.device:
+    """CUDA where there is one, else the CPU.
+
+    Of several GPUs the one of this process; where the scheduler shows each process its own alone,
+    that one.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+@contextlib.contextmanager
+def connected(device: torch.device | None = None) -> Iterator[World]:
+    """The processes of this job, connected while the context lasts.
+
+    On the CPU the processes that torchrun starts on a machine share its cores out among each other.
+
+    Args:
+        device: default: this process's own.
+    """
+    place = placement()
+    device = device or choose_device(place.local_rank)
+    world = World(place, device)
+    if place.size == 1:
+        yield world
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    _share_cores(place)
+    number = next(_connections)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=dist.PrefixStore(f"codepath/{number}", _store(place)),
+        rank=place.rank,
+        world_size=place.size,
+        timeout=_PATIENCE,
+    )
+    try:
+        world.control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        yield world
+    finally:
+        dist.destroy_process_group()
+
+
+_connections = itertools.count()
+"""Every connection of a process has keys of its own in the store."""
+
+
+@functools.cache
+def _store(place: Placement) -> dist.Store:
+    """Where the processes find each other: torchrun's, or one that the first process holds."""
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    master = place.rank == 0 and not agent
+    try:
+        store = dist.TCPStore(place.address, place.port, place.size, master, timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {place.rank} of {place.size} cannot reach {place.address}:{place.port} "
+            f"({str(error).splitlines()[0]}): set MASTER_ADDR and MASTER_PORT"
+        ) from None
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt{attempt}", store)
+
+
+def _share_cores(place: Placement) -> None:
+    """Give each of torchrun's processes its part of the cores, and torch as many threads."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if place.local_size > 1 and len(cores) >= place.local_size:
+        start, end = (
+            len(cores) * number // place.local_size
+            for number in (place.local_rank, place.local_rank + 1)
+        )
+        os.sched_setaffinity(0, cores[start:end])
+    elif place.local_size > 1 and cores:
+        os.sched_setaffinity(0, {cores[place.local_rank % len(cores)]})
+    torch.set_num_threads(available_cores())

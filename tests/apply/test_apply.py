@@ -1,0 +1,195 @@
+"""The commands on a trained run, from the command line's function to files, rows and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from codepath import cli, jobs
+from codepath.apply.classifiers import ExtractOptions, extract_run
+from codepath.apply.exits import ExitOptions, fit_exits
+from codepath.apply.explain import explain_image, run_paths
+from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
+from codepath.data import load_image_set
+from codepath.evaluate import Predictions
+from codepath.experiments.registry import baseline_of
+from codepath.models import load_binary_classifier, load_early_exit
+from codepath.runtime import UserError
+from codepath.train import fit, load_trained
+
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+
+
+def trained(config: RunConfig, run_dir: Path) -> Path:
+    fit(config, load_image_set("digits"), run_dir, CPU, QUIET)
+    jobs.evaluate_run(run_dir)
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return RunConfig(
+        experiment="table2-digits",
+        scale="demo",
+        model_role="coded",
+        seed=0,
+        model=ModelConfig(name="coded_resnext20_10x4d", num_classes=10, in_chans=1),
+        data=DataConfig(source="digits"),
+        train=TrainConfig(epochs=3, batch_size=64, lr=0.1, lr_end=1e-4, mu=6.0),
+        evaluation=EvalConfig(),
+    )
+
+
+@pytest.fixture(scope="module")
+def run_dir(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(config, tmp_path_factory.mktemp("runs") / "coded")
+
+
+@pytest.fixture(scope="module")
+def plain_dir(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(
+        baseline_of(config, "resnext20_10x4d"), tmp_path_factory.mktemp("runs") / "plain"
+    )
+
+
+def test_evaluation_writes_the_rows_of_the_uses(run_dir: Path, plain_dir: Path) -> None:
+    kinds = {path.stem for path in (run_dir / "rows").glob("*.csv")}
+    assert {"exits", "paths", "extraction", "binary"} <= kinds
+    rows = pd.read_csv(run_dir / "rows" / "binary.csv")
+    assert any("ood:photograph patches (a substitute)" in metric for metric in rows["metric"])
+    assert {path.stem for path in (plain_dir / "rows").glob("*.csv")} == {"accuracy", "cost"}
+
+
+@pytest.mark.slow
+def test_extract_writes_classifiers_that_predict(run_dir: Path, tmp_path: Path) -> None:
+    options = ExtractOptions(classes="7", latency_turns=2)
+    (card,) = extract_run(run_dir, tmp_path, options, None, QUIET)
+    assert card.class_name == "7"
+    assert card.costs["export_differences"]["onnx"] < 1e-4
+    assert card.costs["latency"]["batch 1"]["ratio"] > 0
+    classifier = load_binary_classifier(tmp_path / "7")
+    test = load_image_set("digits").test
+    decided = np.array([classifier.predict(image).decision for image in test.images[:200]])
+    positive = test.labels[:200] == 7
+    rows = pd.read_csv(run_dir / "rows" / "binary.csv", dtype={"class": str})
+    mine = rows[(rows["class"] == "7") & (rows["metric"] == "f1")]["value"].iloc[0]
+    assert card.metrics["f1"] == pytest.approx(mine, abs=1e-6)
+    hits = (decided & positive).sum()
+    assert 2 * hits / (decided.sum() + positive.sum()) == pytest.approx(mine, abs=0.25)
+
+
+def test_extract_compressed_with_its_curve(run_dir: Path, tmp_path: Path) -> None:
+    options = ExtractOptions("2", compress=0.4, curve=True, formats=(), latency_turns=0)
+    (card,) = extract_run(run_dir, tmp_path, options, None, QUIET)
+    assert card.costs["compressed_share"] <= 0.4
+    assert (tmp_path / "2" / "model.safetensors").exists()
+    curve = pd.read_csv(run_dir / "rows" / "compression.csv")
+    assert set(curve["metric"]) == {"f1", "share"}
+    asked = curve[curve["metric"] == "share"].set_index("x")["value"]
+    assert (asked[asked.index < 1] <= asked.index[asked.index < 1]).all()
+    jobs.evaluate_run(run_dir)
+    assert (run_dir / "rows" / "compression.csv").exists()
+
+
+def test_exits_of_a_run_are_the_models(run_dir: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["exits", str(run_dir), "--loss", "0.02", "--times", "64"])
+    assert done.exit_code == 0, done.output
+    assert "two-fold" in done.output
+    assert "batch 64" in done.output
+    _, model = load_trained(run_dir, CPU)
+    exits = load_early_exit(model, run_dir / "exits.json")
+    fitted = fit_exits(run_dir, ExitOptions(loss=0.02))
+    assert exits.thresholds == fitted.exits.thresholds
+    about = json.loads((run_dir / "exits.json").read_text())["about"]
+    assert about["cross-fitted top1"] == fitted.outcome.top1
+    top1 = pd.read_csv(run_dir / "rows" / "accuracy.csv")["value"].iloc[0]
+    assert fitted.top1 == pytest.approx(top1)
+
+
+def test_explain_says_what_the_network_does(run_dir: Path, tmp_path: Path) -> None:
+    found = explain_image(run_dir, "test:3", 3, None)
+    predictions = Predictions.load(run_dir / "predictions" / "test.npz")
+    images = load_image_set("digits")
+    assert found.truth == images.class_names[images.test.labels[3]]
+    assert found.prediction == str(predictions.logits[3].argmax())
+    for view in found.blocks:
+        ratio = 0.5 if view.block < 5 else 0.3
+        expected = ratio * predictions.energies[view.block][3]
+        np.testing.assert_allclose(view.energies, expected, rtol=1e-3, atol=1e-4)
+        nearest = min(view.distances, key=view.distances.__getitem__)
+        assert nearest == view.decision
+        for name, word in view.codewords.items():
+            bits = np.array(list(map(int, word)))
+            distance = np.linalg.norm(expected - bits)
+            assert view.distances[name] == pytest.approx(distance, rel=1e-3)
+    Image.fromarray(images.test.images[3][..., 0]).save(tmp_path / "digit.png")
+    again = explain_image(run_dir, str(tmp_path / "digit.png"), 3, None)
+    assert again.truth is None
+    assert [v.energies for v in again.blocks] == [v.energies for v in found.blocks]
+
+
+def test_pictures_and_json_from_the_command_line(run_dir: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    picture = tmp_path / "explained.png"
+    done = runner.invoke(cli.app, ["explain", str(run_dir), "test:5", "--out", str(picture)])
+    assert done.exit_code == 0, done.output
+    content = json.loads(done.stdout)
+    assert len(content["blocks"]) == 4
+    assert "pixels" not in content
+    assert Image.open(picture).size[0] > 1000
+    done = runner.invoke(cli.app, ["paths", str(run_dir), "--out", str(tmp_path / "paths.pdf")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "paths.pdf").stat().st_size > 5000
+    blocks, facts = run_paths(run_dir)
+    assert f"block 6: bit-error rate {100 * blocks[6].bit_error_rate:.2f} %" in done.stdout
+    assert facts.image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "RUN", "--out", "OUT", "--class", "dog"], "unknown class 'dog'"),
+        (["extract", "RUN", "--out", "OUT", "--compress", "1.5"], "--compress is 1.5"),
+        (["extract", "RUN", "--out", "OUT", "--formats", "tflite"], "unknown format 'tflite'"),
+        (["extract", "PLAIN", "--out", "OUT"], "holds a plain network"),
+        (["exits", "PLAIN"], "holds a plain network"),
+        (["paths", "PLAIN"], "holds a plain network"),
+        (["exits", "RUN", "--criterion", "margins"], "did you mean margin"),
+        (["exits", "RUN", "--budget", "2"], "a budget of 2.0"),
+        (["explain", "RUN", "test:500"], "test images are test:0 to test:499"),
+        (["explain", "RUN", "absent.png"], "cannot read absent.png"),
+        (["explain", "RUN", "WIDE"], "resize it first"),
+        (["explain", "RUN", "COLOUR"], "mode RGB, the network takes L"),
+        (["paths", "RUN", "--out", "x.bmp"], "a picture is one of"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    run_dir: Path, plain_dir: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    Image.new("L", (9, 8)).save(tmp_path / "wide.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
+    places = {"RUN": run_dir, "PLAIN": plain_dir, "OUT": tmp_path / "out",
+              "WIDE": tmp_path / "wide.png", "COLOUR": tmp_path / "colour.png"}  # fmt: skip
+    done = CliRunner().invoke(cli.app, [str(places.get(a, a)) for a in arguments])
+    assert done.exit_code != 0
+    assert isinstance(done.exception, UserError)
+    assert message in str(done.exception)
+    assert "\n" not in str(done.exception)
+    out = tmp_path / "out"
+    assert not out.exists() or not any(out.iterdir())
+
+
+def test_an_unevaluated_run_says_so(run_dir: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run_dir / name).read_bytes())
+    with pytest.raises(UserError, match="codepath evaluate"):
+        fit_exits(tmp_path, ExitOptions())

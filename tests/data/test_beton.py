@@ -1,0 +1,392 @@
+"""FFCV's files: written, read, verified, and what damages them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from codepath import cli
+from codepath.config import DataConfig
+from codepath.data import (
+    FileSet,
+    ImageSet,
+    LoaderOptions,
+    Split,
+    choose_backend,
+    evaluation_loader,
+    load_image_set,
+    training_loader,
+)
+from codepath.data import beton as beton_module
+from codepath.data.beton import Beton, BetonSettings, betons_of, ensure_beton
+from codepath.runtime import UserError
+from tests.data.photographs import TRAIN, WNIDS, make_archives, make_folders
+
+needs_ffcv = pytest.mark.skipif(
+    importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed (codepath doctor)"
+)
+
+
+def noise(size: int = 205, side: int = 32) -> ImageSet:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
+    split = Split(images, rng.integers(0, 10, size))
+    names = tuple(f"class{k}" for k in range(10))
+    return ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> FileSet:
+    return photographs_in(make_folders(tmp_path / "imagenet"))
+
+
+def photographs_in(root: Path) -> FileSet:
+    loaded = load_image_set("imagenet", root, crop=24, subset=True)
+    assert isinstance(loaded, FileSet)
+    return loaded
+
+
+def test_a_beton_is_written_once_and_described(tmp_path: Path) -> None:
+    images = noise()
+    path = ensure_beton(images, "train", tmp_path)
+    written = path.stat().st_mtime_ns
+    assert ensure_beton(images, "train", tmp_path) == path
+    assert path.stat().st_mtime_ns == written
+    manifest = json.loads(path.with_suffix(".json").read_text())
+    assert manifest["images"] == manifest["pixels"] == 205
+    assert sum(manifest["classes"].values()) == 205
+    assert manifest["source"] == "generated"
+    beton = Beton(path)
+    assert np.array_equal(beton.pixels(), images.train.images)
+    assert np.array_equal(beton.labels, images.train.labels)
+    changed = images.train.images.copy()
+    changed[0, 0, 0, 0] ^= 1
+    other = dataclasses.replace(images, train=Split(changed, images.train.labels))
+    assert ensure_beton(other, "train", tmp_path) != path
+
+
+@needs_ffcv
+def test_ffcv_itself_reads_our_files(tmp_path: Path) -> None:
+    """FFCV's own loader and decoders, in another process: they set torch's threads."""
+    images = noise(5500, 64)  # more than one page
+    path = ensure_beton(images, "train", tmp_path)
+    code = """
+import sys
+import numpy as np
+from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+from ffcv.loader import Loader
+pipelines = {"image": [SimpleRGBImageDecoder()], "label": [IntDecoder()]}
+loader = Loader(sys.argv[1], 500, 1, drop_last=False, pipelines=pipelines)
+parts = [(images.copy(), labels[:, 0].copy()) for images, labels in loader]
+np.savez(sys.argv[2], images=np.concatenate([a for a, _ in parts]),
+         labels=np.concatenate([b for _, b in parts]))
+"""
+    out = tmp_path / "read.npz"
+    subprocess.run([sys.executable, "-c", code, str(path), str(out)], check=True)
+    read = np.load(out)
+    assert np.array_equal(read["images"], images.train.images)
+    assert np.array_equal(read["labels"], images.train.labels)
+
+
+@needs_ffcv
+def test_ffcv_itself_decodes_our_jpeg_files(photographs: FileSet, tmp_path: Path) -> None:
+    path = ensure_beton(photographs, "train", tmp_path)
+    code = """
+import sys
+import numpy as np
+from ffcv.fields.rgb_image import CenterCropRGBImageDecoder
+from ffcv.loader import Loader
+loader = Loader(sys.argv[1], 5, 1, drop_last=False,
+                pipelines={"image": [CenterCropRGBImageDecoder((24, 24), 1)], "label": None})
+np.save(sys.argv[2], np.concatenate([images.copy() for images, in loader]))
+"""
+    out = tmp_path / "read.npy"
+    subprocess.run([sys.executable, "-c", code, str(path), str(out)], check=True)
+    read = np.load(out).astype(float)
+    for got, index in zip(read, range(len(photographs.train)), strict=True):
+        image = Image.fromarray(photographs.train.image(index))
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        crop = image.crop((left, top, left + side, top + side))
+        wanted = np.asarray(crop.resize((24, 24), Image.Resampling.BOX), float)
+        assert abs(got - wanted).mean() < 8  # it resizes in another way
+
+
+def test_every_flipped_byte_is_found_and_its_sample_named(tmp_path: Path) -> None:
+    path = ensure_beton(noise(4, side=8), "train", tmp_path)
+    intact = path.read_bytes()
+    beton = Beton(path)
+    starts = beton.starts.tolist()
+    samples = range(starts[0], starts[-1] + 8 * 8 * 3)
+    rng = np.random.default_rng(1)
+    places = {0, 3000, starts[0] - 1, starts[0], starts[2] + 17, len(intact) - 1}
+    for place in sorted(places | set(rng.integers(0, len(intact), 20).tolist())):
+        damaged = bytearray(intact)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        try:
+            found = list(Beton(path).damages())
+        except UserError as error:
+            found = [str(error)]
+        assert len(found) == 1, place
+        if place in samples:
+            index = sum(start <= place for start in starts) - 1
+            name = f"class{noise(4, 8).train.labels[index]}"
+            assert found == [f"image {index} (sample {index}, class {name}) is altered"]
+
+
+def test_verify_names_the_image(photographs: FileSet, tmp_path: Path) -> None:
+    path = ensure_beton(photographs, "train", tmp_path)
+    runner = CliRunner()
+    done = runner.invoke(cli.app, ["data", "verify", str(path)])
+    assert done.exit_code == 0
+    assert "15 images as they were written" in done.output
+    damaged = bytearray(path.read_bytes())
+    damaged[int(Beton(path).starts[6]) + 100] ^= 1
+    path.write_bytes(damaged)
+    done = runner.invoke(cli.app, ["data", "verify", str(path)])
+    assert f"{WNIDS[1]}_0001.JPEG (sample 6, class {WNIDS[1]}) is altered" in done.output
+    assert isinstance(done.exception, UserError)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 2000, 8_388_700, -1])
+def test_a_truncated_beton_is_named(keep: int, tmp_path: Path) -> None:
+    images = noise()
+    options = LoaderOptions("ffcv", tmp_path)
+    path = ensure_beton(images, "train", tmp_path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="is damaged"):
+        Beton(path)
+    if importlib.util.find_spec("ffcv"):
+        config = DataConfig(source="cifar10")
+        with pytest.raises(UserError, match="remove it, and it is made again"):
+            training_loader(images, config, 32, seed=0, options=options)
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    path = ensure_beton(noise(), "train", tmp_path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(UserError, match="is damaged"):
+        Beton(path)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from codepath.data.beton import ensure_beton
+from codepath.runtime import UserError
+from tests.data.test_beton import noise
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    ensure_beton(noise(5000), "train", Path(sys.argv[1]))
+except UserError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("room", [1_000, 9_000_000, 16_000_000, 23_840_000])
+def test_writing_goes_on_after_a_full_disk(room: int, tmp_path: Path) -> None:
+    """The limit on file sizes stands for the end of the disk, at several places of the file."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path), str(room)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("refused:"), done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    assert "free some of the disk" in done.stdout
+    assert not list(tmp_path.glob("*.beton"))
+    beton = Beton(ensure_beton(noise(5000), "train", tmp_path))
+    assert not list(beton.damages())
+    assert not list(tmp_path.glob("*.part"))
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from codepath.data import beton
+from tests.data.test_beton import noise
+beton._NOTED_EVERY = 100_000
+def slow(done):
+    print(done, flush=True)
+    time.sleep(0.001)
+beton.ensure_beton(noise(2000), "train", Path(sys.argv[1]), on_image=slow)
+"""
+
+
+def test_killed_at_any_moment_writing_goes_on(tmp_path: Path) -> None:
+    straight = ensure_beton(noise(2000), "train", tmp_path / "straight")
+    folder = tmp_path / "killed"
+    reached = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITING, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        reached.append(int(process.stdout.readline()))
+        time.sleep(0.4)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not list(folder.glob("*.beton"))
+    assert reached[0] == 1
+    assert reached[1] > 1  # it did not begin again
+    path = ensure_beton(noise(2000), "train", folder)
+    assert path.read_bytes() == straight.read_bytes()
+
+
+def test_a_torn_note_costs_no_more_than_its_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beton_module, "_NOTED_EVERY", 100_000)
+    images = noise()
+
+    def stop(done: int) -> None:
+        if done == 150:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_beton(images, "train", tmp_path, on_image=stop)
+    (notes,) = tmp_path.glob("*.notes.part")
+    os.truncate(notes, notes.stat().st_size - 7)
+    first: list[int] = []
+    path = ensure_beton(images, "train", tmp_path, on_image=first.append)
+    assert 1 < first[0] < 150
+    assert not list(Beton(path).damages())
+
+
+def test_a_damaged_source_image_stops_the_build_by_name(
+    photographs: FileSet, tmp_path: Path
+) -> None:
+    name = Path(photographs.train.files.name(3))
+    name.write_bytes(name.read_bytes()[:200])
+    with pytest.raises(UserError, match=f"{name.name}.*get it again"):
+        ensure_beton(photographs, "train", tmp_path / "betons")
+    assert not list((tmp_path / "betons").glob("*.beton"))
+
+
+def test_images_in_files_keep_their_bytes(photographs: FileSet, tmp_path: Path) -> None:
+    beton = Beton(ensure_beton(photographs, "train", tmp_path))
+    for index in range(len(photographs.train)):
+        assert beton.read(index) == photographs.train.files.read(index)
+        assert beton.size(index) == photographs.train.size(index)
+    assert beton.manifest["jpeg"] == len(photographs.train)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P"])
+def test_other_images_than_rgb_jpeg(mode: str, tmp_path: Path) -> None:
+    root = make_folders(tmp_path / "imagenet")
+    odd = root / "train" / WNIDS[0] / f"{WNIDS[0]}_0001.JPEG"
+    buffer = io.BytesIO()
+    picture = Image.open(odd).convert("RGB").convert(mode)
+    picture.save(buffer, "PNG" if mode == "P" else "JPEG")
+    odd.write_bytes(buffer.getvalue())
+    images = photographs_in(root)
+    beton = Beton(ensure_beton(images, "train", tmp_path))
+    assert beton.is_jpeg(1) == (mode == "L")
+    split = dataclasses.replace(images.train, files=beton)
+    assert np.array_equal(split.image(1), images.train.image(1))
+    assert beton.manifest["pixels"] == (mode != "L")
+
+
+def test_images_in_files_as_pixels(
+    photographs: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but those too large for a page, which stay JPEG."""
+    area = sorted(photographs.train.image(i).nbytes for i in range(len(photographs.train)))
+    monkeypatch.setattr(beton_module, "PAGE", area[-2])
+    beton = Beton(ensure_beton(photographs, "train", tmp_path, BetonSettings("pixels")))
+    assert beton.manifest["pixels"] == len(photographs.train) - 1
+    assert beton.manifest["jpeg"] == 1
+    split = dataclasses.replace(photographs.train, files=beton)
+    for index in range(len(photographs.train)):
+        assert np.array_equal(split.image(index), photographs.train.image(index))
+    with pytest.raises(UserError, match="did you mean pixels"):
+        BetonSettings("pixel")
+
+
+def test_larger_images_are_made_smaller_when_told_to(photographs: FileSet, tmp_path: Path) -> None:
+    beton = Beton(ensure_beton(photographs, "train", tmp_path, BetonSettings(longest=40)))
+    sizes = [beton.size(i) for i in range(len(beton))]
+    before = [photographs.train.size(i) for i in range(len(beton))]
+    for new, old in zip(sizes, before, strict=True):
+        assert max(new) == min(max(old), 40)
+        assert new == old or abs(new[0] / new[1] - old[0] / old[1]) < 0.1
+    assert beton.manifest["settings"] == {"store": "jpeg", "longest": 40, "quality": 90}
+    with pytest.raises(UserError, match="out of range"):
+        BetonSettings(quality=0)
+
+
+def test_betons_stand_for_their_source(tmp_path: Path) -> None:
+    root = make_archives(tmp_path / "archives")
+    before = photographs_in(root)
+    images = torch.cat([batch.images for batch in evaluation_loader(before.test, 4)])
+    done = CliRunner().invoke(
+        cli.app, ["data", "build", "imagenet", "--data", str(root), "--subset"]
+    )
+    assert done.exit_code == 0, done.output
+    assert set(betons_of("imagenet", root / "betons")) == {"train", "test"}
+    for archive in root.glob("*.tar*"):
+        archive.unlink()
+    after = photographs_in(root)
+    assert "betons" in after.source
+    assert after.class_names == before.class_names
+    for name in ("train", "test"):
+        assert np.array_equal(before.split(name).labels, after.split(name).labels)
+    stored = torch.cat([batch.images for batch in evaluation_loader(after.test, 4)])
+    assert torch.equal(images, stored)
+
+
+@needs_ffcv
+@pytest.mark.parametrize("store", beton_module.STORES)
+def test_both_backends_on_images_in_files(store: str, photographs: FileSet, tmp_path: Path) -> None:
+    config = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")
+    assert "data build imagenet" in choose_backend(photographs, LoaderOptions())[1]
+    with pytest.raises(UserError, match="data build imagenet"):
+        choose_backend(photographs, LoaderOptions("ffcv"))
+    beton = Beton(ensure_beton(photographs, "train", tmp_path, BetonSettings(store)))
+    stored = dataclasses.replace(
+        photographs, train=dataclasses.replace(photographs.train, files=beton)
+    )
+    assert choose_backend(stored, LoaderOptions()) == ("ffcv", "")
+    a, b = (
+        training_loader(stored, config, 4, seed=3, options=LoaderOptions(name, tmp_path))
+        for name in ("ffcv", "torch")
+    )
+    for epoch, first in ((0, 0), (2, 1)):
+        a.set_epoch(epoch, first)
+        b.set_epoch(epoch, first)
+        left, right = list(a), list(b)
+        assert len(left) == len(right) == len(photographs.train) // 4 - first
+        for x, y in zip(left, right, strict=True):
+            assert all(torch.equal(p, q) for p, q in zip(x, y, strict=True))
+    assert len(photographs.train) == TRAIN * len(WNIDS)
+
+
+@needs_ffcv
+def test_an_altered_jpeg_image_never_reaches_training(photographs: FileSet, tmp_path: Path) -> None:
+    path = ensure_beton(photographs, "train", tmp_path)
+    damaged = bytearray(path.read_bytes())
+    damaged[int(Beton(path).starts[6]) + 100] ^= 1
+    path.write_bytes(damaged)
+    stored = dataclasses.replace(
+        photographs, train=dataclasses.replace(photographs.train, files=Beton(path))
+    )
+    config = DataConfig(source="imagenet", crop=24)
+    for name in ("ffcv", "torch"):
+        loader = training_loader(stored, config, 15, seed=0, options=LoaderOptions(name, tmp_path))
+        with pytest.raises(UserError, match=f"{WNIDS[1]}_0001.JPEG, sample 6, is altered"):
+            list(loader)

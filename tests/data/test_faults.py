@@ -1,0 +1,163 @@
+"""What can go wrong while images are loaded: one clear line, soon, and nothing left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib.util
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codepath.config import DataConfig
+from codepath.data import (
+    FileSet,
+    Images,
+    ImageSet,
+    Loader,
+    LoaderOptions,
+    Split,
+    evaluation_loader,
+    load_image_set,
+    training_loader,
+)
+from codepath.data.beton import Beton, ensure_beton
+from codepath.runtime import UserError
+from tests.data.photographs import make_folders
+
+BACKENDS = [
+    "torch",
+    pytest.param(
+        "ffcv",
+        marks=pytest.mark.skipif(
+            importlib.util.find_spec("ffcv") is None,
+            reason="FFCV is not installed (codepath doctor)",
+        ),
+    ),
+]
+SMALL = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m4-n3")
+LARGE = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")
+
+
+def in_memory() -> ImageSet:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (256, 32, 32, 3)).astype(np.uint8)
+    split = Split(images, rng.integers(0, 10, 256))
+    names = tuple(map(str, range(10)))
+    return ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+
+
+def in_files(root: Path, backend: str) -> FileSet:
+    images = load_image_set("imagenet", make_folders(root / "imagenet"), crop=24, subset=True)
+    assert isinstance(images, FileSet)
+    if backend == "torch":
+        return images
+    beton = Beton(ensure_beton(images, "train", root / "betons"))
+    return dataclasses.replace(images, train=dataclasses.replace(images.train, files=beton))
+
+
+@pytest.fixture(params=["in memory", "in files"])
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def loader_of(case: str, backend: str, root: Path, workers: int = 0) -> Loader:
+    options = LoaderOptions(backend, root / "betons", workers)
+    images: Images = in_memory() if case == "in memory" else in_files(root, backend)
+    config = SMALL if case == "in memory" else LARGE
+    return training_loader(images, config, 4, seed=1, options=options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_error_in_an_operator_reaches_the_caller(
+    case: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = loader_of(case, backend, tmp_path)
+    threads = threading.active_count()
+    calls = iter(range(10**6))
+
+    def fail(*_: object) -> None:
+        if next(calls) == 2:
+            raise ZeroDivisionError("inside the operator")
+
+    monkeypatch.setattr("codepath.data.randaugment.RandAugment.apply", fail)
+    started = time.monotonic()
+    with pytest.raises(ZeroDivisionError, match="inside the operator"):
+        list(loader)
+    assert time.monotonic() - started < 10
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_more_workers_than_cores_change_nothing(case: str, backend: str, tmp_path: Path) -> None:
+    one, many = (loader_of(case, backend, tmp_path / str(n), n) for n in (1, 1000))
+    for a, b in zip(one, many, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_twenty_epochs_leave_nothing_behind(case: str, backend: str, tmp_path: Path) -> None:
+    loader = loader_of(case, backend, tmp_path)
+
+    def held() -> tuple[int, int, int]:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir())), pages
+
+    for epoch in range(5):
+        loader.set_epoch(epoch)
+        list(loader)
+    threads, files, pages = held()
+    for epoch in range(20):
+        loader.set_epoch(epoch)
+        assert len(list(loader)) == len(loader)
+    now_threads, now_files, now_pages = held()
+    assert (now_threads, now_files) == (threads, files)
+    assert (now_pages - pages) * os.sysconf("SC_PAGE_SIZE") < 8 * 2**20
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ffcv") is None, reason="FFCV is not installed (codepath doctor)"
+)
+def test_ffcvs_thread_dies(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ffcv.loader.epoch_iterator import EpochIterator
+
+    loader = loader_of(case, "ffcv", tmp_path)
+    next(iter(loader))
+
+    monkeypatch.setattr(EpochIterator, "run", lambda _: None)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="FFCV stopped reading"):
+        list(loader)
+    assert time.monotonic() - started < 10
+
+
+def test_a_deleted_image_is_named(tmp_path: Path) -> None:
+    images = in_files(tmp_path, "torch")
+    path = Path(images.train.files.name(7))
+    path.unlink()
+    for loader in (
+        training_loader(images, LARGE, 5, seed=0, options=LoaderOptions("torch")),
+        evaluation_loader(images.train),
+    ):
+        with pytest.raises(UserError, match=f"{path.name}.*No such file"):
+            list(loader)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_beton_deleted_in_use_goes_on(backend: str, tmp_path: Path) -> None:
+    """An open file outlives its name: training goes on, and the next one makes it again."""
+    images = in_memory()
+    options = LoaderOptions(backend, tmp_path)
+    loader = training_loader(images, SMALL, 4, seed=1, options=options)
+    before = [batch.images for batch in loader]
+    for path in tmp_path.glob("*"):
+        path.unlink()
+    assert all(torch.equal(a, b.images) for a, b in zip(before, loader, strict=True))
+    again = training_loader(images, SMALL, 4, seed=1, options=options)
+    assert all(torch.equal(a, b.images) for a, b in zip(before, again, strict=True))

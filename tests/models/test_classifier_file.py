@@ -1,0 +1,137 @@
+"""Stored classifiers: the same answers from weights, torch.export and ONNX, and clear errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from codepath.models import extract_binary_classifier, load_binary_classifier
+from codepath.models.classifier_file import ClassifierCard, save_binary_classifier
+from codepath.models.compress import compress, measure_effects
+from codepath.models.extract import FusedClassifier, stored_numbers
+from codepath.runtime import UserError
+from tests.models.test_extract import network
+
+CARD = ClassifierCard(
+    class_name="cat",
+    class_index=3,
+    network="coded_resnext20_10x4d",
+    run_id="none",
+    source="made up",
+    codewords={"3": "0011001101"},
+    image_shape=(3, 16, 16),
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+    threshold=0.25,
+    threshold_origin="f1 on 10 training images",
+    metrics={},
+    costs={},
+    commit="none",
+    created="2026-01-01",
+)
+
+
+@pytest.fixture(scope="module")
+def fused() -> FusedClassifier:
+    return extract_binary_classifier(network("coded_resnext20_10x4d"), 3).fuse()
+
+
+@pytest.fixture(scope="module")
+def folder(fused: FusedClassifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("classifier")
+    save_binary_classifier(fused, CARD, path)
+    return path
+
+
+@torch.no_grad()
+def test_every_format_gives_the_same_logits(fused: FusedClassifier, folder: Path) -> None:
+    program = torch.export.load(str(folder / "model.pt2")).module()
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    loaded = load_binary_classifier(folder).module
+    for batch in (1, 5):
+        x = torch.randn(batch, 3, 16, 16)
+        expected = fused(x)
+        assert expected.shape == (batch,)
+        torch.testing.assert_close(loaded(x), expected, rtol=0, atol=0)
+        torch.testing.assert_close(program(x), expected, rtol=1e-4, atol=1e-4)
+        (found,) = session.run(None, {"images": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_card_travels_with_every_file(folder: Path) -> None:
+    card = load_binary_classifier(folder / "model.safetensors").card
+    assert card == CARD
+    shown = json.loads((folder / "card.json").read_text())
+    assert shown["costs"]["file_bytes"] == (folder / "model.safetensors").stat().st_size
+    assert shown["costs"]["export_differences"]["onnx"] < 1e-4
+    metadata = {p.key: p.value for p in onnx.load(folder / "model.onnx").metadata_props}
+    assert metadata["class"] == "cat"
+    assert float(metadata["threshold"]) == 0.25
+    assert json.loads(metadata["mean"]) == [0.5, 0.4, 0.3]
+
+
+def test_predict_normalises_and_decides(
+    fused: FusedClassifier, folder: Path, tmp_path: Path
+) -> None:
+    classifier = load_binary_classifier(folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    x = (torch.from_numpy(pixels).double() / 255 - torch.tensor(CARD.mean)) / torch.tensor(CARD.std)
+    with torch.no_grad():
+        score = float(fused(x.permute(2, 0, 1)[None].float())[0])
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    for image in (pixels, Image.fromarray(pixels), tmp_path / "x.png", str(tmp_path / "x.png")):
+        found = classifier.predict(image)
+        assert found.score == pytest.approx(score, abs=1e-4)
+        assert found.decision is (score >= 0.25)
+    for threshold, decision in ((score - 0.01, True), (score + 0.01, False)):
+        classifier.card = dataclasses.replace(CARD, threshold=threshold)
+        assert classifier.predict(pixels).decision is decision
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((16, 8, 3), np.uint8), "8 x 16 pixels, the network takes 16 x 16: resize"),
+        (np.zeros((16, 16), np.uint8), r"takes \(H, W, 3\)"),
+        (np.zeros((16, 16, 3), np.float32), "type float32"),
+        (Image.new("L", (16, 16)), r"mode L, the network takes RGB: convert it"),
+        (Image.new("RGBA", (16, 16)), "mode RGBA"),
+        ("absent.png", "cannot read absent.png as an image"),
+        (__file__, "as an image"),
+    ],
+)
+def test_images_that_do_not_fit(folder: Path, image: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_binary_classifier(folder).predict(image)
+
+
+def test_damaged_and_foreign_files(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with pytest.raises(UserError, match="does not exist"):
+        load_binary_classifier(tmp_path)
+    whole = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_binary_classifier(tmp_path)
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="it has no card"):
+        load_binary_classifier(tmp_path)
+
+
+@torch.no_grad()
+def test_compressed_classifiers_are_stored_too(fused: FusedClassifier, tmp_path: Path) -> None:
+    x = torch.randn(16, 3, 16, 16)
+    small = compress(fused, measure_effects(fused, x), stored_numbers(fused) // 2)
+    save_binary_classifier(small, CARD, tmp_path, formats=())
+    loaded = load_binary_classifier(tmp_path).module
+    torch.testing.assert_close(loaded(x), small(x), rtol=0, atol=0)
+    assert not (tmp_path / "model.onnx").exists()
