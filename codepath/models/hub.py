@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.torch
-from torch import nn
+from torch import Tensor, nn
 
 from codepath.models.coded_block import CodedBottleneck
 from codepath.models.coded_resnext import CodedResNeXt
@@ -36,11 +38,22 @@ def save_local(model: nn.Module, folder: Path | str) -> Path:
     """
     config = local_config(model)
     folder = make_directory(Path(folder))
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    with atomic_path(folder / "model.safetensors") as path:
-        safetensors.torch.save_file(state, path, metadata={"format": "pt"})
+    save_tensors(folder / "model.safetensors", model.state_dict(), {"format": "pt"})
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
     return folder
+
+
+def save_tensors(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all; UserError where it cannot be written."""
+    tensors = {name: value.contiguous().cpu() for name, value in state.items()}
+    try:
+        with atomic_path(path) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"cannot write {path} ({getattr(error, 'strerror', None) or error}): mend this and "
+            "repeat the command; what was finished is kept"
+        ) from None
 
 
 def local_config(model: nn.Module) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -11,7 +13,7 @@ from codepath.config import RunConfig
 from codepath.data import Images
 from codepath.models.hub import save_local
 from codepath.rundir import METRICS, metrics_lines
-from codepath.runtime import git_state, package_versions, write_text
+from codepath.runtime import write_text
 
 FOLDER = "model"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv")
@@ -30,7 +32,11 @@ def save_with_card(model: nn.Module, config: RunConfig, images: Images, run_dir:
 def write_card(
     run_dir: Path, config: RunConfig, images: Images, top1: tuple[float, int] | None = None
 ) -> None:
-    """Write RUN/model/README.md; `top1` is (share correct, images) once the network is measured."""
+    """Write RUN/model/README.md; `top1` is (share correct, images) once the network is measured.
+
+    Commits and versions are those of RUN/env.json, of the processes that trained.
+    """
+    starts = json.loads((run_dir / "env.json").read_text())
     lines = [
         "---",
         "library_name: timm",
@@ -40,7 +46,7 @@ def write_card(
         f"# {config.model.name}, {config.experiment} {config.name}",
         "",
         f"Trained by codepath at its {config.scale} scale, seed {config.seed}, run "
-        f"`{config.run_id}`, commit {git_state()[0]}."
+        f"`{config.run_id}`, {_commits(starts)}."
         + (" A proxy: not the paper's scale." if config.scale != "paper" else ""),
         "",
         "```python",
@@ -64,7 +70,7 @@ def write_card(
         *_table(_recipe(config)),
         "",
         "Versions: "
-        + ", ".join(f"{k} {v}" for k, v in package_versions().items() if k in _PACKAGES)
+        + ", ".join(f"{k} {v}" for k, v in starts[-1]["versions"].items() if k in _PACKAGES)
         + ".",
         "",
         "## Licence",
@@ -73,6 +79,13 @@ def write_card(
         "Kountouris, Towards Disentangling Information Paths with Coded ResNeXt, NeurIPS 2022.",
     ]
     write_text(run_dir / FOLDER / "README.md", "\n".join(lines) + "\n")
+
+
+def _commits(starts: list[dict[str, Any]]) -> str:
+    """The commits of the processes that trained, in their order."""
+    names = [f"{s['commit']}{' with changes' if s['dirty'] else ''}" for s in starts]
+    names = list(dict.fromkeys(names))
+    return f"commit{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 
 from codepath.runtime import UserError, atomic_path
 
-_DAMAGES = (
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    KeyError,
-    ValueError,
-)
+_MAGIC = b"codepath checkpoint 3\n"
+"""Begins every file; behind it the digest of the rest, and torch's archive."""
+_DIGEST = 16
+"""Bytes of XXH3-128."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a training state so that `path` holds either the old or the new one, whole.
 
-    The file is a zip archive, whose entries carry checksums. UserError where it cannot be written.
+    The file carries a checksum of all of it. UserError where it cannot be written.
     """
     buffer = io.BytesIO()
+    start = len(_MAGIC) + _DIGEST
+    buffer.write(bytes(start))
     torch.save(state, buffer)
+    data = buffer.getbuffer()
+    data[:start] = _MAGIC + xxhash.xxh3_128_digest(data[start:])
     try:
         with atomic_path(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+            temporary.write_bytes(data)
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}): mend this and repeat the command, the run "
@@ -41,17 +40,22 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training state; UserError where the file is damaged or cannot be read."""
+    """Read a training state.
+
+    Raises:
+        DamagedCheckpoint: it does not hold what was saved, to the bit.
+        UserError: it cannot be read.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        data = memoryview(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from None
-    except _DAMAGES as error:
-        raise DamagedCheckpoint(f"{path} is damaged ({str(error).splitlines()[0]})") from None
+    digest, payload = data[len(_MAGIC) :][:_DIGEST], data[len(_MAGIC) + _DIGEST :]
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise DamagedCheckpoint(f"{path} is damaged (it does not begin as a checkpoint does)")
+    if xxhash.xxh3_128_digest(payload) != digest:
+        raise DamagedCheckpoint(f"{path} is damaged (wrong checksum)")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return state
 
 

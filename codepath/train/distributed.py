@@ -98,7 +98,10 @@ def first_host(nodes: str) -> str:
 
 
 class World:
-    """The processes of a job, as one of them sees them; see `connected`."""
+    """The processes of a job, as one of them sees them; see `connected`.
+
+    Whatever asks the others raises UserError where one of them is gone.
+    """
 
     def __init__(self, place: Placement, device: torch.device) -> None:
         self.rank, self.size = place.rank, place.size
@@ -119,12 +122,28 @@ class World:
         """How many of `total` evaluated images are this process's."""
         return len(range(self.rank, total, self.size))
 
+    def lost(self, error: RuntimeError) -> UserError:
+        """The error that says that another process is gone; `error` is the connection's."""
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return UserError(
+            f"process {self.rank} of {self.size} lost the others ({reason}): look for the first "
+            "one that ended; repeat the command, and the run goes on from what it saved last"
+        )
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise self.lost(error) from error
+
     def gather(self, value: _Value) -> list[_Value]:
         """Every process's value in the order of ranks, to all of them."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value, group=self.control)
+        with self._talking():
+            dist.all_gather_object(values, value, group=self.control)
         return values
 
     def most(self, *numbers: int) -> list[int]:
@@ -132,14 +151,16 @@ class World:
         if self.size == 1:
             return list(numbers)
         tensor = torch.tensor(numbers)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
+        with self._talking():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self.control)
         return tensor.tolist()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of every process's tensor, on their devices."""
         if self.size > 1:
             tensor = tensor.clone()
-            dist.all_reduce(tensor)
+            with self._talking():
+                dist.all_reduce(tensor)
         return tensor
 
     def by_first(self, work: Callable[[], _Value]) -> _Value:
@@ -152,7 +173,8 @@ class World:
                 outcome[0] = work()
             except Exception as error:
                 outcome[1] = _sendable(error)
-        dist.broadcast_object_list(outcome, group=self.control)
+        with self._talking():
+            dist.broadcast_object_list(outcome, group=self.control)
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]

@@ -60,5 +60,9 @@ def images_per_second(
             total.backward()
             total.item()  # waits for the device
             seconds.append(time.perf_counter() - started)
+    if device.type == "cuda":  # the trial's memory is not the run's
+        del trial, images, labels, total
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     measured = seconds[2:] or seconds[1:]  # the first two warm up
     return batch / statistics.median(measured)

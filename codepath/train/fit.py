@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -30,14 +31,15 @@ from torch import Tensor, nn
 
 from codepath.config import RunConfig, differences, to_dict
 from codepath.data import FileSet, Images, Normalize, choose_backend, training_loader
+from codepath.data.beton import Beton
 from codepath.models import create_model
+from codepath.models.hub import save_tensors
 from codepath.rundir import WEIGHTS, claim, loader_verdict, read_config, readable_duration
 from codepath.runstate import beat
 from codepath.runtime import (
     InterruptedRun,
     Interruption,
     UserError,
-    atomic_path,
     available_cores,
     cpu_name,
     git_state,
@@ -60,8 +62,6 @@ from codepath.train.schedule import learning_rate
 Evaluate = Callable[[nn.Module], dict[str, float]]
 """A network in evaluation mode -> metrics, `test_top1` among them; called in every process."""
 
-FORMAT = 2
-"""Of checkpoints."""
 _AGREE_STEPS = 10
 """Every how many steps several processes with GPUs agree whether to stop or save."""
 
@@ -149,13 +149,33 @@ def device_name(device: torch.device) -> str:
     return f"{cpu_name()}, {available_cores()} cores"
 
 
+def choose_repeatable_algorithms() -> None:
+    """Have CUDA repeat its results to the bit wherever torch knows how; it warns where it does not.
+
+    To be called before the first product of matrices: cuBLAS reads its variable once.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def fingerprint(images: Images) -> str:
-    """A checksum of the training images (of images in files: of their names) and labels."""
+    """A checksum of the training images and labels.
+
+    Of images in files it is of their names, and of how a beton's were made smaller: the same files
+    in an archive, a folder or a beton as they are can be exchanged.
+    """
     split = images.train
     crc = zlib.crc32(np.ascontiguousarray(split.labels).data)
     if isinstance(images, FileSet):
+        files = images.train.files
         for index in range(len(split)):
-            crc = zlib.crc32(images.train.files.member(index).encode(), crc)
+            crc = zlib.crc32(files.member(index).encode(), crc)
+        settings = files.manifest["settings"] if isinstance(files, Beton) else {}
+        if settings.get("longest"):
+            crc = zlib.crc32(json.dumps(settings, sort_keys=True).encode(), crc)
     else:
         crc = zlib.crc32(np.ascontiguousarray(images.train.images).data, crc)
     return f"{len(split)} images {crc:08x}"
@@ -182,8 +202,7 @@ class _Run:
         if device.type == "cpu":
             keep_freed_memory()
         else:
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
+            choose_repeatable_algorithms()
         self.title = f"{config.experiment} {config.name}"
         self.device_batch = options.share_at_once(recipe.batch_size, world.size)
         self.loader = world.first_leads(
@@ -205,17 +224,18 @@ class _Run:
     def train(self) -> None:
         """From the last checkpoint, if there is one, to the final weights."""
         epochs = self.config.train.epochs
-        self._resume()
-        self._note_environment()
-        self._say_plan()
         steps = epochs * len(self.loader)
-        done = self.trainer.step
-        with TrainingProgress(self.title, steps, done, self.console, self.run_dir) as progress:
-            for epoch in range(self.trainer.step // len(self.loader), epochs):
-                self._epoch(epoch, progress)
-            # A checkpoint of the end of an epoch comes before that epoch's line.
-            self._finish_epoch(epochs, progress)
-        self._finish()
+        with self._explained():
+            self._resume()
+            self._note_environment()
+            self._say_plan()
+            done = self.trainer.step
+            with TrainingProgress(self.title, steps, done, self.console, self.run_dir) as progress:
+                for epoch in range(self.trainer.step // len(self.loader), epochs):
+                    self._epoch(epoch, progress)
+                # A checkpoint of the end of an epoch comes before that epoch's line.
+                self._finish_epoch(epochs, progress)
+            self._finish()
 
     # Resuming
 
@@ -249,8 +269,6 @@ class _Run:
 
     def _check_state(self, state: dict[str, Any]) -> None:
         folder = self.checkpoints.folder
-        if state.get("format") != FORMAT:
-            raise UserError(f"{folder} is of another version; remove it to train from the start")
         changed = differences(state["config"], to_dict(self.config))
         if changed:
             raise UserError(
@@ -282,7 +300,6 @@ class _Run:
             return
         self._check(weights=True)
         state = {
-            "format": FORMAT,
             "config": to_dict(self.config),
             "data": self.data,
             "layout": self._layout(),
@@ -325,7 +342,7 @@ class _Run:
         recent = Stopwatch()
         batches = batches_of(self.loader)
         try:
-            with self.interruption.deferred(), self._explained():
+            with self.interruption.deferred():
                 for number in range(first, len(self.loader)):
                     asked = time.monotonic()
                     batch = next(batches)
@@ -342,9 +359,9 @@ class _Run:
                     if self.trainer.step % self.options.log_steps == 0:
                         self._log(epoch, recent, progress)
                     self._stop_or_save(last=number + 1 == len(self.loader))
+                self._save()
         finally:
             batches.close()
-        self._save()
         self._stop_if_asked()
 
     def _log(self, epoch: int, recent: Stopwatch, progress: TrainingProgress) -> None:
@@ -444,11 +461,7 @@ class _Run:
         except RuntimeError as error:
             if self.world.size == 1:
                 raise
-            raise UserError(
-                f"process {self.world.rank} of {self.world.size} lost the others "
-                f"({str(error).splitlines()[0]}): look for the first one that ended; the run "
-                f"goes on from step {self.saved_step} when the command is repeated"
-            ) from error
+            raise self.world.lost(error) from error
 
     # The end
 
@@ -458,12 +471,7 @@ class _Run:
         return model.to(self.world.device).to(memory_format=torch.channels_last).eval()
 
     def _write_weights(self, path: Path, state: dict[str, Tensor]) -> None:
-        with atomic_path(path) as temporary:
-            safetensors.torch.save_file(
-                {name: value.contiguous().cpu() for name, value in state.items()},
-                temporary,
-                metadata={"config": json.dumps(to_dict(self.config))},
-            )
+        save_tensors(path, state, {"config": json.dumps(to_dict(self.config))})
 
     def _finish(self) -> None:
         state = self.trainer.averaged_state()

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,12 +21,19 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
+from codepath import runtime
 from codepath.config import RunConfig
 from codepath.data import ImageSet, Split
+from codepath.models import hub
 from codepath.runtime import InterruptedRun, UserError
 from codepath.train import FitOptions, fit
 from codepath.train import checkpoint as checkpoint_module
-from codepath.train.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from codepath.train.checkpoint import (
+    Checkpoints,
+    DamagedCheckpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from codepath.train.loop import Trainer
 from tests.train.runs import CPU, OFTEN, QUIET, SignalAfter, assert_same_run, reported
 
@@ -104,21 +112,21 @@ def test_when_all_are_damaged_nothing_is_trained(
     assert not (stopped / "model.safetensors").exists()
 
 
-def test_every_flipped_byte_of_a_state_is_noticed_or_harmless(tmp_path: Path) -> None:
-    state = {"weights": torch.arange(300.0), "step": 7, "config": {"lr": 0.1}}
+def test_every_flipped_bit_of_a_state_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
+    state = {"weights": torch.arange(30.0), "step": 7, "config": {"lr": 0.1}}
     save_checkpoint(path, state)
     whole = path.read_bytes()
-    for place in range(0, len(whole), 7):
-        data = bytearray(whole)
-        data[place] ^= 0x55
-        path.write_bytes(data)
-        try:
-            found = load_checkpoint(path)
-        except UserError:
-            continue
-        assert torch.equal(found["weights"], state["weights"])
-        assert (found["step"], found["config"]) == (7, {"lr": 0.1})
+    with mock.patch.object(Path, "read_bytes") as read:
+        for place in range(8 * len(whole)):
+            data = bytearray(whole)
+            data[place // 8] ^= 1 << place % 8
+            read.return_value = bytes(data)
+            with pytest.raises(DamagedCheckpoint, match=r"x\.pt is damaged"):
+                load_checkpoint(path)
+    found = load_checkpoint(path)
+    assert torch.equal(found["weights"], state["weights"])
+    assert (found["step"], found["config"]) == (7, {"lr": 0.1})
 
 
 class FullDisk:
@@ -176,6 +184,33 @@ def test_a_disk_too_full_for_a_line_of_metrics(
             fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "steps", "st')  # a line that was cut
+    fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
+    assert_same_run(straight_run, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "README.md"])
+def test_a_disk_too_full_for_the_final_weights(
+    name: str,
+    straight_run: Path,
+    tiny_config: RunConfig,
+    tiny_images: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the run, or the card beside them."""
+    real = runtime.atomic_path
+
+    def full(path: Path) -> Any:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "atomic_path", full)
+        patch.setattr(runtime, "atomic_path", full)
+        with pytest.raises((UserError, OSError), match="No space left on device"):
+            fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
+    assert not (tmp_path / "model.safetensors").exists()
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
     assert_same_run(straight_run, tmp_path)
 

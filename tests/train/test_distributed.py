@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -60,6 +61,31 @@ with Interruption() as interruption, connected(torch.device("cpu")) as world:
     if world.first:
         found.save(folder / "predictions.npz")
 """
+
+
+EVALUATING = """
+import pickle, signal, sys
+from pathlib import Path
+import torch
+from rich.console import Console
+from codepath.config import run_config_from_dict
+from codepath.runtime import InterruptedRun, Interruption
+from codepath.train import FitOptions, connected, fit
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+job = pickle.loads((folder / "job").read_bytes())
+config, images = run_config_from_dict(job["config"]), job["images"]
+with Interruption() as interruption, connected(torch.device("cpu")) as world:
+    def evaluate(model):
+        if world.rank == 1:
+            signal.raise_signal(number)
+        world.gather(0)
+    try:
+        fit(config, images, folder / "run", world.device, Console(quiet=True),
+            FitOptions(evaluate_every=1), world, interruption, evaluate)
+    except InterruptedRun as error:
+        sys.exit(error.exit_code)
+"""
+"""The second process gets a signal while the network is measured."""
 
 
 def in_float64(config: RunConfig, images: ImageSet, world: World, parts: int = 1) -> dict:
@@ -290,7 +316,25 @@ def test_a_process_whose_partner_is_killed_says_so(
     assert processes[0].returncode == 1
     last = said.strip().splitlines()[-1]
     assert "process 0 of 2 lost the others" in last
-    assert "the run goes on from step" in last
+    assert "the run goes on from what it saved last" in last
+
+
+@pytest.mark.parametrize("evil", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_ends_in_an_evaluation(
+    evil: signal.Signals, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    """The other one says so in a line, and the run goes on from the end of the epoch."""
+    config = with_train(tiny_config, epochs=2)
+    folder = tmp_path / "two"
+    write_job(folder, config, tiny_images)
+    port = free_port()
+    processes = [start(folder, rank, port, int(evil), script=EVALUATING) for rank in (0, 1)]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert processes[0].returncode == 1
+    assert "process 0 of 2 lost the others" in said[0].strip().splitlines()[-1]
+    assert processes[1].returncode == (75 if evil == signal.SIGTERM else -9)
+    assert (folder / "run" / "ckpt" / "step-00000003.pt").exists()
+    assert together(folder) == [0, 0]
 
 
 def test_a_batch_norm_of_other_images_is_warned_of(

@@ -25,6 +25,7 @@ from codepath.models import CodedResNeXt, create_model
 from codepath.rundir import loader_verdict, metrics_lines
 from codepath.runtime import write_text
 from codepath.train import FitOptions, fit, load_trained
+from codepath.train.checkpoint import load_checkpoint
 from codepath.train.loop import drop_masks
 from codepath.train.progress import TrainingProgress
 from tests.train.runs import CPU, OFTEN, QUIET, reported, weights
@@ -126,7 +127,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
     paths = sorted((tmp_path / "ckpt").glob("step-*.pt"))
     assert len(paths) == 9
     for path in paths:
-        state = torch.load(path, weights_only=True)["model"]
+        state = load_checkpoint(path)["model"]
         average = {name: 0.8 * value + 0.2 * state[name] for name, value in average.items()}
     kept = weights(tmp_path)
     for name, value in average.items():

@@ -81,6 +81,9 @@ def test_a_run_directory_is_complete(
     assert lines[-1]["loss"] < lines[0]["loss"]
     environment = json.loads((tmp_path / "env.json").read_text())
     assert environment[0]["versions"]["torch"]
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"commit {environment[0]['commit']}" in card
+    assert f"torch {environment[0]['versions']['torch']}" in card
     config, model = load_trained(tmp_path, CPU)
     assert config == tiny_config
     assert not model.training
@@ -115,6 +118,23 @@ def test_a_signal_saves_after_the_step_under_way(
     assert_same_run(tmp_path / "straight", tmp_path / "broken")
     starts = json.loads((tmp_path / "broken" / "env.json").read_text())
     assert [start["step"] for start in starts] == [0, 1, 3, 8, 9]
+
+
+def test_a_signal_while_an_epochs_end_is_saved_loses_nothing(
+    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from codepath.train.checkpoint import Checkpoints
+
+    real = Checkpoints.save
+
+    def save(self: Checkpoints, step: int, state: dict) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        real(self, step, state)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    for step in (3, 6):
+        with pytest.raises(InterruptedRun, match=f"saved at step {step} "):
+            fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
 
 
 def test_a_second_interrupt_does_not_wait(
