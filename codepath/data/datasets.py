@@ -133,6 +133,7 @@ _SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
     "digits": _digits,
     "cifar10": _cifar("cifar10"),
     "cifar100": _cifar("cifar100"),
+    "generated-cifar10": _generated("cifar10", 16),
     "generated-cifar100": _generated("cifar100", 16),
     "generated-imagenet": _generated("imagenet", 32),
 }

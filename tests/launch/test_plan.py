@@ -202,8 +202,10 @@ def test_the_dry_run_as_a_command(tmp_path: Path) -> None:
         call("submit", "table2-digits", "--dry-run", "--profile", "gpuu"), "did you mean gpu"
     )
     assert_one_clear_line(call("submit", "tabel2", "--dry-run"), "did you mean table2")
-    left = call("submit", "table2", "--scale", "demo", "--dry-run", "--runs", str(runs)).stdout
-    assert "left out, has no demo scale: table2-cifar10" in left
+    left = call("submit", "fig2a", "--scale", "demo", "--dry-run", "--runs", str(runs)).stdout
+    assert "left out, has no demo scale: fig2a-cifar10" in left
     assert_one_clear_line(
-        call("submit", "table2-cifar10", "--scale", "demo", "--dry-run"), "has no scale 'demo'"
+        call("submit", "fig2a-cifar10", "--scale", "demo", "--dry-run"), "has no scale 'demo'"
     )
+    smoke = call("submit", "table2-cifar10", "--scale", "demo", "--dry-run", "--runs", str(runs))
+    assert smoke.stdout.count("  table2-cifar10 demo ") == 6
