@@ -11,6 +11,7 @@ all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,8 @@ class CodedBottleneck(nn.Module):
     codewords: Tensor
     active: int
     """Nact."""
+    words_digest: str
+    """Equal for blocks with equal codewords."""
 
     def __init__(
         self,
@@ -302,7 +305,7 @@ class CodedBottleneck(nn.Module):
                 nn.BatchNorm2d(out_chs),
             )
         self.set_scheme(scheme)
-        self.register_load_state_dict_post_hook(_count_active)
+        self.register_load_state_dict_post_hook(_note_codewords)
         self.reset_parameters()
 
     @property
@@ -322,7 +325,7 @@ class CodedBottleneck(nn.Module):
         device = self.conv1.weight.device
         table = torch.from_numpy(np.array(scheme.table)).to(device)
         self.register_buffer("codewords", table)
-        _count_active(self)
+        _note_codewords(self)
 
     def reset_parameters(self) -> None:
         """Kaiming-normal fan-out start, and the last normalisation's gamma at zero.
@@ -415,9 +418,11 @@ class CodedBottleneck(nn.Module):
         return self.conv3(z * own) + self.conv3(z * (1 - own)).detach(), energies
 
 
-def _count_active(block: CodedBottleneck, _: Any = None) -> None:
-    # Kept as a number: reading it off the buffer would synchronise the device every step.
-    block.active = int(block.codewords[0].sum())
+def _note_codewords(block: CodedBottleneck, _: Any = None) -> None:
+    # Kept as plain values: reading them off the buffer would synchronise the device every step.
+    table = block.codewords.cpu().numpy()
+    block.active = int(table[0].sum())
+    block.words_digest = hashlib.sha256(table.tobytes()).hexdigest()
 
 
 class ConcatenatedPaths(nn.Module):

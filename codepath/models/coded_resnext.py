@@ -93,8 +93,6 @@ class CodedResNeXt(nn.Module):
     """Coded block number -> (B, N), see `keeps_energies`."""
     _coding_heeded = False  # energies were asked for in training, or their neglect was warned of
 
-    _run_starts: frozenset[int]
-
     def __init__(
         self,
         stages: Sequence[Stage],
@@ -159,7 +157,6 @@ class CodedResNeXt(nn.Module):
             channels = stage.channels
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
 
-        self.register_load_state_dict_post_hook(_find_runs)
         self.num_features = self.head_hidden_size = channels
         self.reset_classifier(num_classes, global_pool)
 
@@ -272,8 +269,15 @@ class CodedResNeXt(nn.Module):
 
     @property
     def drop_starts(self) -> list[int]:
-        """Numbers of the coded blocks that DropSubNNs draws a mask for; the rest reuse it."""
-        return sorted(self._run_starts) if self.p_drop > 0 else []
+        """Numbers of the coded blocks that DropSubNNs draws a mask for; the rest reuse it.
+
+        Those whose predecessor is uncoded or has other codewords.
+        """
+        if self.p_drop == 0:
+            return []
+        digests = [getattr(block, "words_digest", "") for block in self.blocks]
+        pairs = zip(["", *digests], digests, strict=False)
+        return [number for number, (old, new) in enumerate(pairs, start=1) if new not in ("", old)]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, K).
@@ -439,9 +443,10 @@ class CodedResNeXt(nn.Module):
         """Blocks `first` to `last`; a run of blocks with one scheme shares its drop mask."""
         energies: dict[int, Tensor] = {}
         drop_mask: Tensor | None = None
+        drop_starts = self.drop_starts if self.training else []
         for number, block in enumerate(self.blocks[first - 1 : last], start=first):
             if isinstance(block, CodedBottleneck):
-                if self.training and self.p_drop > 0 and number in self._run_starts:
+                if number in drop_starts:
                     drop_mask = (
                         draw_drop_mask(x.shape[0], self.paths, self.p_drop, x.device)
                         if drop_masks is None
@@ -501,7 +506,6 @@ class CodedResNeXt(nn.Module):
             self.global_pool = SelectAdaptivePool2d(
                 pool_type=global_pool, flatten=bool(global_pool)
             )
-        _find_runs(self)
         self.num_classes = num_classes
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         device = self.conv1.weight.device
@@ -533,24 +537,6 @@ def _with_active(
             if not 0 < nact <= paths:
                 raise UserError(f"active is {nact} in stage {number}: choose 1 to {paths}")
     return list(stages)
-
-
-def _find_runs(model: CodedResNeXt, _: Any = None) -> None:
-    model._run_starts = _run_starts(model.blocks)
-
-
-def _run_starts(blocks: Sequence[nn.Module]) -> frozenset[int]:
-    """Numbers of the coded blocks whose predecessor is uncoded or has another scheme."""
-    starts = set()
-    previous: nn.Module | None = None
-    for number, block in enumerate(blocks, start=1):
-        if isinstance(block, CodedBottleneck) and not (
-            isinstance(previous, CodedBottleneck)
-            and torch.equal(previous.codewords, block.codewords)
-        ):
-            starts.add(number)
-        previous = block
-    return frozenset(starts)
 
 
 def _cfg(

@@ -149,13 +149,17 @@ def test_a_run_of_blocks_shares_its_drop_mask(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_runs_follow_the_loaded_schemes() -> None:
-    one = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5))
-    assert sorted(one._run_starts) == [3]
+    one = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5), p_drop=0.1)
+    assert one.drop_starts == [3]
     schemes = ["10-10-5", design_scheme(10, 10, 5, seed=4)]
-    two = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5), schemes=schemes)
-    assert sorted(two._run_starts) == [3, 5]
+    two = timm.create_model("coded_resnext20_10x4d", active=(10, 5, 5), schemes=schemes, p_drop=0.1)
+    assert two.drop_starts == [3, 5]
     one.load_state_dict(two.state_dict())
-    assert sorted(one._run_starts) == [3, 5]
+    assert one.drop_starts == [3, 5]
+    one.coded_blocks[4].set_scheme(design_scheme(10, 10, 5, seed=7))
+    assert one.drop_starts == [3, 4, 5]
+    one.p_drop = 0.0
+    assert one.drop_starts == []
 
 
 def test_whole_networks_are_copied_and_pickled(tmp_path) -> None:
@@ -210,21 +214,33 @@ def test_channels_last_and_bfloat16() -> None:
     assert low.logits.isfinite().all()
 
 
-def test_onnx_export_with_any_batch(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("coded_resnext20_10x4d", 16),
+        ("coded_resnext29_10x11d", 32),
+        pytest.param("coded_resnext29_20x6d", 32, marks=pytest.mark.slow),
+        pytest.param("coded_resnext50_32x4d", 160, marks=pytest.mark.slow),
+    ],
+)
+@torch.no_grad()
+def test_exported_and_in_onnx_with_any_batch(name: str, side: int, tmp_path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = timm.create_model("coded_resnext20_10x4d").eval()
+    model = timm.create_model(name).eval()
     randomise_last_norms(model)
     path = tmp_path / "model.onnx"
-    x = torch.randn(3, 3, 16, 16)
-    batch = torch.export.Dim("batch", min=2)
-    torch.onnx.export(
-        model, (x,), path, dynamo=True, dynamic_shapes={"x": {0: batch}}, verbose=False
-    )
+    x = torch.randn(3, 3, side, side)
+    batch = {0: torch.export.Dim("batch", min=1)}
+    program = torch.export.export(model, (x,), dynamic_shapes=(batch,))
+    torch.onnx.export(program, (x,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    for images in (x, torch.randn(5, 3, 16, 16)):
+    for n in (1, 3, 5):
+        images = torch.randn(n, 3, side, side)
+        expected = model(images)
+        scale = float(expected.abs().max())
         (got,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(got), model(images), rtol=1e-4, atol=1e-4)
+        for found in (torch.from_numpy(got), program.module()(images)):
+            torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-4)
 
 
 def test_block_is_a_plain_module() -> None:
