@@ -690,7 +690,7 @@ def build_data(
     from codepath.data.beton import BetonSettings, ensure_beton
 
     settings = BetonSettings(store, longest, quality)
-    images = load_image_set(source, data, subset=subset)
+    images = load_image_set(source, data, subset=subset, originals=True)
     folder = out or (data if data is not None and data.is_dir() else Path("data")) / "betons"
     for split in ("train", "test"):
         with _image_progress(f"{source} {split}", len(images.split(split))) as stored:
@@ -700,22 +700,31 @@ def build_data(
 
 @data_sets.command("verify")
 def verify_data(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A beton.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Betons.")],
 ) -> None:
-    """Compare every byte of a beton with what was written; name the samples that are altered."""
+    """Compare every byte of betons with what was written; name the samples that are altered."""
     from codepath.data.beton import Beton
 
-    beton = Beton(file)
-    with _image_progress(file.name, len(beton)) as read:
-        damages = list(beton.damages(read))
-    for damage in damages[:20]:
-        typer.echo(damage)
-    if damages:
-        raise UserError(
-            f"{file}: {len(damages)} place{'s' if len(damages) > 1 else ''} altered; "
-            "remove the file and build it again"
-        )
-    typer.echo(f"{file}: {len(beton):,} images as they were written")
+    wrong = []
+    for file in files:
+        try:
+            beton = Beton(file)
+            with _image_progress(file.name, len(beton)) as read:
+                damages = list(beton.damages(read))
+        except UserError as error:
+            typer.echo(error)
+            wrong.append(file)
+            continue
+        for damage in damages[:20]:
+            typer.echo(f"{file}: {damage}")
+        if damages:
+            count = f"{len(damages)} place{'s' if len(damages) > 1 else ''}"
+            typer.echo(f"{file}: {count} altered; remove it, {beton.remade}")
+            wrong.append(file)
+        else:
+            typer.echo(f"{file}: {len(beton):,} images as they were written")
+    if wrong:
+        raise UserError(f"{len(wrong)} of {len(files)} files damaged: {', '.join(map(str, wrong))}")
 
 
 @contextmanager

@@ -8,10 +8,13 @@ checksum and a name for every sample.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import math
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from codepath.data.datasets import Images, Split
+from codepath.data.datasets import Images, ImageSet, Split
 from codepath.data.files import FileSplit, decode
 from codepath.data.prefetch import prefetched
 from codepath.runtime import (
@@ -64,6 +67,8 @@ _DONE = np.dtype(
 """What is noted of a sample while its beton grows."""
 _NOTED_EVERY = 1 << 26
 """Bytes of samples between two places at which writing can go on after a crash."""
+_SPARE_ROOM = 1 << 26
+"""Bytes that are to be free beside the samples of a beton."""
 _AHEAD = 64
 """Images read or encoded ahead of writing."""
 
@@ -132,23 +137,53 @@ def ensure_beton(
         on_image: called with the number of images stored so far.
 
     Raises:
-        UserError: an image is damaged or too large; what lies there is not what was written; the
-            disk is full. Nothing half-written is ever under the final name.
+        UserError: an image is damaged, too large or not RGB; what lies there is not what was
+            written; the folder cannot be written to, or the disk is full. Nothing half-written is
+            ever under the final name.
     """
     settings = settings or BetonSettings()
-    path = make_directory(folder) / beton_path(images, name, folder, settings).name
-    with FileLock(folder / f".{path.stem}.lock"):
-        if path.exists():
-            Beton(path)
-            return path
+    channels = images.image_shape[0]
+    if channels != 3:
+        raise UserError(
+            f"betons hold RGB images, {images.dataset} has {channels} channel"
+            f"{'s' if channels > 1 else ''}: the torch loader takes it as it is"
+        )
+    path = beton_path(images, name, folder, settings)
+    if not path.exists():  # a folder where it lies need not be writable
+        make_directory(folder)
         try:
-            _write(images, name, path, settings, on_image)
+            with FileLock(folder / f".{path.stem}.lock"):
+                if not path.exists():
+                    _write(images, name, path, settings, on_image)
         except OSError as error:
             raise UserError(
-                f"{path} could not be written ({error.strerror}): free some of the disk and repeat "
-                "the command, it goes on where it stopped"
+                f"{path} could not be written ({error.strerror or error}): {_cure(error)} and "
+                "repeat the command, it goes on where it stopped"
             ) from None
+    Beton(path)
     return path
+
+
+def _cure(error: OSError) -> str:
+    """What helps against an error in writing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some of the disk"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "allow writing there"
+    return "mend this"
+
+
+def cannot_be_written(images: ImageSet, name: str, folder: Path) -> str:
+    """Why the beton of a split in memory can be neither found nor written; empty: it can."""
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    room = images.split(name).images.nbytes + _SPARE_ROOM
+    problem = ""
+    if not os.access(existing, os.W_OK):
+        problem = f"no write permission in {existing}"
+    elif shutil.disk_usage(existing).free < room:
+        problem = f"less than {room / 2**20:,.0f} MiB free in {existing}"
+    found = problem and beton_path(images, name, folder, BetonSettings()).exists()
+    return "" if found else problem
 
 
 def _write(
@@ -315,8 +350,9 @@ class Beton:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.manifest: dict[str, Any] = {}
         try:
-            self.manifest: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+            self.manifest = json.loads(path.with_suffix(".json").read_text())
             with np.load(path.with_suffix(".npz")) as samples:
                 self._sums, self._names = samples["xxh3"], samples["names"]
             self._file = path.open("rb")
@@ -337,9 +373,16 @@ class Beton:
         self._table_start = int(np.frombuffer(head, _HEADER, 1)["table"][0])
 
     def _damaged(self, what: str) -> UserError:
-        return UserError(
-            f"{self.path} is damaged ({what}); remove it, and it is made again from its source"
-        )
+        return UserError(f"{self.path} is damaged ({what}); remove it, {self.remade}")
+
+    @property
+    def remade(self) -> str:
+        """How the file comes back once it is removed: what follows "remove it, "."""
+        settings = self.manifest.get("settings")
+        if settings == {}:
+            return "and it is made again from its source"
+        options = "".join(f" --{key} {value}" for key, value in (settings or {}).items())
+        return f"`codepath data build {self.path.name.rsplit('-', 2)[0]}{options}` makes it again"
 
     @cached_property
     def _table(self) -> NDArray[Any]:
@@ -433,6 +476,32 @@ class Beton:
 
 
 def betons_of(dataset: str, folder: Path) -> dict[str, Path]:
-    """Split -> the newest beton of a data set in a folder."""
-    found = sorted(folder.glob(f"{dataset}-*-*.beton"), key=lambda path: path.stat().st_mtime)
-    return {path.stem.removeprefix(f"{dataset}-").rpartition("-")[0]: path for path in found}
+    """Split -> the beton that is used, of those of a data set in a folder.
+
+    The splits of one `BetonSettings` go together. Of several: both splits before one, then more
+    images, larger ones, pixels before JPEG, higher quality; the time of writing means nothing.
+    """
+    groups: dict[tuple[float, bool, int], dict[str, tuple[int, Path]]] = {}
+    for path in sorted(folder.glob(f"{dataset}-*-*.beton")):
+        split = path.stem.removeprefix(f"{dataset}-").rpartition("-")[0]
+        images, settings = _described(path)
+        group = groups.setdefault(settings, {})
+        if split not in group or group[split][0] < images:
+            group[split] = images, path
+    ranked = [
+        (len(group), sum(images for images, _ in group.values()), settings)
+        for settings, group in groups.items()
+    ]
+    chosen = groups[max(ranked)[2]] if ranked else {}
+    return {split: path for split, (_, path) in chosen.items()}
+
+
+def _described(path: Path) -> tuple[int, tuple[float, bool, int]]:
+    """How many images a beton has, and its settings in the order of preference."""
+    try:
+        manifest = json.loads(path.with_suffix(".json").read_text())
+        settings = BetonSettings(**manifest["settings"])
+        longest = settings.longest or math.inf
+        return manifest["images"], (longest, settings.store == "pixels", settings.quality)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, (-1, False, 0)  # the last choice; opening it names the damage

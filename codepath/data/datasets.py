@@ -1,4 +1,4 @@
-"""Sources of images, each as one `ImageSet` in memory."""
+"""Sources of images: small sets in memory as `ImageSet`, large ones in their files as `FileSet`."""
 
 from __future__ import annotations
 
@@ -146,7 +146,11 @@ def source_names() -> list[str]:
 
 
 def load_image_set(
-    source: str, data: Path | None = None, crop: int = 0, subset: bool = False
+    source: str,
+    data: Path | None = None,
+    crop: int = 0,
+    subset: bool = False,
+    originals: bool = False,
 ) -> Images:
     """The data set of a source, from `data` where the source needs files.
 
@@ -156,13 +160,14 @@ def load_image_set(
         crop: side of the images that loaders yield, of a source whose images have many sizes;
             0: the source's own.
         subset: whether fewer images than the data set has are meant.
+        originals: whether betons are passed over, as for making them.
 
     Raises UserError for an unknown name, and where the files are absent or damaged.
     """
     if source == _IN_FILES:
         from codepath.data.imagenet import load_imagenet
 
-        return load_imagenet(data, crop, subset)
+        return load_imagenet(data, crop, subset, originals)
     if source not in _SOURCES:
         raise unknown_name("data source", source, source_names())
     if crop or subset:

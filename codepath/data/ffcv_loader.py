@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
+import numba.typed
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,23 +18,36 @@ from codepath.data.augment import Augmentation, CropAugmentation
 from codepath.data.beton import Beton
 from codepath.data.files import decode
 from codepath.data.kernels import gather
-from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, Shard, make_batch
+from codepath.data.loaders import (
+    ARRAY_CHUNK,
+    Batch,
+    EpochOrder,
+    OrderedLoader,
+    Shard,
+    make_batch,
+)
+from codepath.data.prefetch import Progress, StuckError, Workers
 from codepath.runtime import UserError
 
-_THREADS = torch.get_num_threads()
-from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder  # noqa: E402
-from ffcv.loader import Loader as _FfcvLoader  # noqa: E402
-from ffcv.pipeline.allocation_query import AllocationQuery  # noqa: E402
-from ffcv.pipeline.compiler import Compiler  # noqa: E402
-from ffcv.pipeline.state import State  # noqa: E402
-from ffcv.traversal_order.base import TraversalOrder  # noqa: E402
+_THREADS, _TYPED_DICT = torch.get_num_threads(), numba.typed.Dict
+# FFCV makes a typed dictionary at import, which numba compiles for three seconds; its compiled
+# code only ever gets entries of it, so that a plain one serves.
+numba.typed.Dict = dict
+try:
+    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader as _FfcvLoader
+    from ffcv.pipeline.allocation_query import AllocationQuery
+    from ffcv.pipeline.compiler import Compiler
+    from ffcv.pipeline.state import State
+    from ffcv.traversal_order.base import TraversalOrder
+finally:
+    numba.typed.Dict = _TYPED_DICT
+    torch.set_num_threads(_THREADS)
 
-torch.set_num_threads(_THREADS)
-
-_PATIENCE = 60.0
-"""Seconds without a batch after which loading counts as stuck."""
 _JPEG_CHUNK = 8
 """JPEG images that a thread takes at a time."""
+_LAST_WAITS = 10
+"""Times that FFCV's thread is waited for where a task of it hangs."""
 
 _Fill = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
 
@@ -58,6 +72,8 @@ class _Images(SimpleRGBImageDecoder):
         super().__init__()
         self.shape, self.fill = shape, fill
         self.error: BaseException | None = None
+        self.closing = False
+        """Whether what is still to come is not wanted."""
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """FFCV: what comes out, and a buffer for it."""
@@ -69,7 +85,8 @@ class _Images(SimpleRGBImageDecoder):
 
         def decode(indices: Any, out: Any, metadata: Any, storage: Any) -> Any:  # noqa: ARG001
             try:
-                self.fill(np.asarray(indices, np.int64), out[: len(indices)])
+                if self.error is None and not self.closing:
+                    self.fill(np.asarray(indices, np.int64), out[: len(indices)])
             except BaseException as error:  # FFCV's thread would die silently and hang the loop
                 self.error = error
             return out[: len(indices)]
@@ -139,17 +156,16 @@ class FfcvLoader(OrderedLoader):
             shape, fill = (augmentation.crop, augmentation.crop, 3), self._fill_crops
         else:
             for damage in beton.damages():
-                raise UserError(
-                    f"{beton.path} is damaged ({damage}); remove it, and it is made again"
-                )
+                raise UserError(f"{beton.path} is damaged ({damage}); remove it, {beton.remade}")
             assert beton.shape is not None  # written from an array
             self._augmentation = augmentation
             self._bytes = np.memmap(beton.path, mode="r")
             self._starts = beton.starts
-            self._chunk = -(-self._order.batch_size // threads)
+            self._chunk = min(-(-self._order.batch_size // threads), ARRAY_CHUNK)
             shape, fill = beton.shape, self._fill_pixels
         self._images = _Images(shape, self._in_threads(fill))
-        self._pool: ThreadPoolExecutor
+        self._workers: Workers
+        self._progress = Progress()
         self._epoch_here: int
         self._traversal = _CounterOrder(self._order)
         with _ffcv_tamed():
@@ -166,7 +182,9 @@ class FfcvLoader(OrderedLoader):
         def share(indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
             starts = range(0, len(indices), self._chunk)
             parts = [slice(start, start + self._chunk) for start in starts]
-            list(self._pool.map(lambda part: fill(indices[part], out[part]), parts))
+            tasks = [self._workers.submit(fill, indices[part], out[part]) for part in parts]
+            for task in tasks:
+                self._workers.result(task)
 
         return share
 
@@ -182,18 +200,23 @@ class FfcvLoader(OrderedLoader):
     def _decode(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3): a stored image."""
         if self._beton.is_jpeg(index):
-            return decode(self._beton.stored(index), self._beton.name(index))
-        width, height = self._beton.size(index)
-        return np.frombuffer(self._beton.stored(index), np.uint8).reshape(height, width, 3)
+            image = decode(self._beton.stored(index), self._beton.name(index))
+        else:
+            width, height = self._beton.size(index)
+            pixels = np.frombuffer(self._beton.stored(index), np.uint8)
+            image = pixels.reshape(height, width, 3)
+        self._progress.beat()
+        return image
 
     def __iter__(self) -> Iterator[Batch]:
         batches = list(self._batches())
         if not batches:
             return
-        self._images.error = None
+        self._images.error, self._images.closing = None, False
         self._epoch_here = self._epoch
         self._traversal.indices = np.concatenate(batches)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="codepath-ffcv") as self._pool:
+        self._workers = Workers(self._threads, self._progress)
+        try:
             with _ffcv_tamed():
                 iterator = iter(self._loader)
             try:
@@ -202,32 +225,40 @@ class FfcvLoader(OrderedLoader):
                     # FFCV hands out views of a ring of buffers: copied, they may be kept.
                     yield make_batch(images.copy(), labels, indices)
             finally:
-                iterator.close()
-                while iterator.is_alive():  # it may be waiting for room in its queue
-                    self._drain(iterator)
-                    iterator.join(timeout=0.05)
+                self._end(iterator)
+        finally:
+            self._workers.close()
 
     def _next(self, iterator: Any) -> tuple[np.ndarray, np.ndarray]:
         """FFCV's next batch, or the reason why there is none."""
-        waited = 0.0
-        while True:
+        for timeout in self._progress.waits():
+            alive = iterator.is_alive()
             try:
-                item = iterator.output_queue.get(timeout=0.5)
+                item = iterator.output_queue.get(timeout=timeout)
                 break
             except queue.Empty:
-                waited += 0.5
-                if not iterator.is_alive() or waited > _PATIENCE:
+                if not alive:
                     raise UserError(
-                        f"FFCV stopped reading {self._beton.path}; remove it: it is made again"
+                        f"FFCV stopped reading {self._beton.path}: repeat the command, or take "
+                        "the other loader (--loader torch)"
                     ) from None
+        else:
+            self._workers.abandon()
+            raise StuckError
         if self._images.error is not None:
             raise self._images.error
         _, (images, labels) = item
         return images, labels
 
-    @staticmethod
-    def _drain(iterator: Any) -> None:
-        try:
-            iterator.output_queue.get_nowait()
-        except queue.Empty:
-            return
+    def _end(self, iterator: Any) -> None:
+        """Have FFCV's thread end after the batch that it is at, and wait for it unless it hangs."""
+        self._images.closing = True
+        iterator.iter_ixes = iter(())
+        iterator.close()
+        waits = self._progress.waits()
+        for timeout in islice(waits, _LAST_WAITS) if self._workers.abandoned else waits:
+            if not iterator.is_alive():
+                break
+            with suppress(queue.Empty):  # it may be waiting for room in its queue
+                iterator.output_queue.get_nowait()
+            iterator.join(timeout)

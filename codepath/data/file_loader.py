@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from codepath.data.augment import CropAugmentation
 from codepath.data.files import FileSplit
 from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, Shard, make_batch
-from codepath.data.prefetch import prefetched
+from codepath.data.prefetch import Progress, prefetched
 from codepath.data.resize import central_crop
 from codepath.runtime import available_cores
 
@@ -63,12 +63,18 @@ class FileLoader(OrderedLoader):
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._epoch
         ahead = _AHEAD * -(-self._order.batch_size // _CHUNK)
+        progress = Progress()
+
+        def image(index: int) -> NDArray[np.uint8]:
+            decoded = self._split.image(index)
+            progress.beat()
+            return decoded
 
         def fill(part: _Part) -> _Part:
-            self._fill(epoch, part.indices, part.out)
+            self._fill(image, epoch, part.indices, part.out)
             return part
 
-        with closing(prefetched(fill, self._parts(), self._threads, ahead)) as filled:
+        with closing(prefetched(fill, self._parts(), self._threads, ahead, progress)) as filled:
             for part in filled:
                 if part.batch is not None:  # parts come in order, so the others are filled too
                     indices, out = part.batch
@@ -83,9 +89,15 @@ class FileLoader(OrderedLoader):
                 last = start + _CHUNK >= len(indices)
                 yield _Part(indices[chosen], out[chosen], (indices, out) if last else None)
 
-    def _fill(self, epoch: int, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    def _fill(
+        self,
+        image: Callable[[int], NDArray[np.uint8]],
+        epoch: int,
+        indices: NDArray[np.int64],
+        out: NDArray[np.uint8],
+    ) -> None:
         if self._augmentation is not None:
-            self._augmentation.apply(self._split.image, self._order.seed, epoch, indices, out)
+            self._augmentation.apply(image, self._order.seed, epoch, indices, out)
             return
         for place, index in enumerate(indices.tolist()):
-            out[place] = central_crop(self._split.image(index), self._split.crop)
+            out[place] = central_crop(image(index), self._split.crop)

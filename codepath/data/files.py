@@ -112,7 +112,10 @@ class TarFiles:
     def read(self, index: int) -> bytes:
         """The encoded image; UserError where the archive ends before it does."""
         size = int(self.sizes[index])
-        data = os.pread(self._file.fileno(), size, int(self.starts[index]))
+        try:
+            data = os.pread(self._file.fileno(), size, int(self.starts[index]))
+        except OSError as error:
+            raise UserError(f"cannot read {self.name(index)} ({error.strerror})") from None
         if len(data) != size:
             raise UserError(f"{self.path} is truncated at {self.names[index]}; get it again")
         return data

@@ -37,23 +37,28 @@ class _Found(NamedTuple):
     """folders or archives."""
 
 
-def load_imagenet(data: Path | None, crop: int = 0, subset: bool = False) -> FileSet:
+def load_imagenet(
+    data: Path | None, crop: int = 0, subset: bool = False, originals: bool = False
+) -> FileSet:
     """ImageNet from a folder; nothing is unpacked.
 
     Args:
         data: folder with train/WNID/*.JPEG or ILSVRC2012_img_train.tar, and with
             val/WNID/*.JPEG or ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz; or
-            with what `codepath data build` made of them, which goes first. None: data/.
+            with what `codepath data build` made of them, which goes first (of several betons the
+            one that `betons_of` says). None: data/.
         crop: side of the images that loaders yield; 0: 160.
         subset: whether fewer images than ImageNet's are meant.
+        originals: whether betons are passed over.
 
     Raises:
         UserError: files are absent, damaged or unsafe; the counts are not ImageNet's and no
             subset is meant; the splits have different classes.
     """
     data = data or Path("data")
-    betons = betons_of("imagenet", data) | betons_of("imagenet", data / "betons")
-    _require_files(data, betons)
+    there = betons_of("imagenet", data) or betons_of("imagenet", data / "betons")
+    betons = {} if originals else there
+    _require_files(data, betons, passed_over=there if originals else {})
     train = _split(data, "train", betons.get("train"), _train_archive)
     val = _split(data, "val", betons.get("test"), _val_archive)
     classes = tuple(sorted(set(train.wnids)))
@@ -102,13 +107,18 @@ def _split(
     return _folders(data / folder) if (data / folder).is_dir() else archive(data)
 
 
-def _require_files(data: Path, betons: dict[str, Path]) -> None:
+def _require_files(data: Path, betons: dict[str, Path], passed_over: dict[str, Path]) -> None:
     missing = []
     if "train" not in betons and not (data / "train").is_dir():
         missing += [TRAIN_ARCHIVE]
     if "test" not in betons and not (data / "val").is_dir():
         missing += [VAL_ARCHIVE, DEVKIT]
     missing = [name for name in missing if not (data / name).is_file()]
+    if missing and passed_over:
+        raise UserError(
+            f"{data} holds betons, which are not made of one another: put {', '.join(missing)} "
+            "there, or folders train/CLASS/ and val/CLASS/"
+        )
     if missing:
         raise UserError(
             f"ImageNet is not in {data}: put {', '.join(missing)} there (from image-net.org, on "

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from codepath.config import DataConfig
 from codepath.data.augment import Augmentation, CropAugmentation
-from codepath.data.beton import Beton, ensure_beton
-from codepath.data.datasets import Images, Split
+from codepath.data.beton import Beton, cannot_be_written, ensure_beton
+from codepath.data.datasets import Images, ImageSet, Split
 from codepath.data.files import FileSet, FileSplit
-from codepath.data.prefetch import prefetched
+from codepath.data.prefetch import Progress, prefetched
 from codepath.data.randomness import permutation
 from codepath.runtime import UserError, available_cores, unknown_name
 
@@ -30,6 +30,8 @@ MOST_THREADS = 8
 """More would wait for the GIL, and keep more batches in memory."""
 SPARE_BATCHES = 1
 """Batches ahead of the caller beyond those in the threads' hands."""
+ARRAY_CHUNK = 256
+"""Images in memory that are augmented at a time."""
 
 
 class Batch(NamedTuple):
@@ -223,19 +225,23 @@ class ArrayLoader(OrderedLoader):
         super().__init__(EpochOrder(len(split), batch_size, shuffle, seed, shard))
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = self._batches()
-        make = partial(self._make, self._epoch)
+        batches, progress = self._batches(), Progress()
+        make = partial(self._make, progress, self._epoch)
         if self._threads == 0:
             return map(make, batches)
-        return prefetched(make, batches, self._threads, self._threads + SPARE_BATCHES)
+        return prefetched(make, batches, self._threads, self._threads + SPARE_BATCHES, progress)
 
-    def _make(self, epoch: int, indices: np.ndarray) -> Batch:
+    def _make(self, progress: Progress, epoch: int, indices: np.ndarray) -> Batch:
         images, seed = self._split.images, self._order.seed
         if self._augmentation is None:
             chosen = images[indices]
         else:
             chosen = np.empty((len(indices), *images.shape[1:]), np.uint8)
-            self._augmentation.apply(images, indices, seed, epoch, indices, chosen)
+            for start in range(0, len(indices), ARRAY_CHUNK):
+                part = indices[start : start + ARRAY_CHUNK]
+                out = chosen[start : start + ARRAY_CHUNK]
+                self._augmentation.apply(images, part, seed, epoch, part, out)
+                progress.beat()
         return make_batch(chosen, self._split.labels[indices], indices)
 
 
@@ -261,6 +267,9 @@ def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
         reason = f"no beton: `codepath data build {images.dataset}` makes one"
     elif importlib.util.find_spec("ffcv") is None:
         reason = "FFCV is not installed, `codepath doctor` says why"
+    elif isinstance(images, ImageSet):
+        reason = cannot_be_written(images, "train", options.betons)
+        reason = f"FFCV's file cannot be written: {reason}" if reason else ""
     if reason and options.backend == "ffcv":
         raise UserError(f"{reason}: use the torch loader")
     return ("torch", reason) if reason else ("ffcv", "")

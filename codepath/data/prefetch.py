@@ -1,42 +1,209 @@
-"""Work done ahead of its use, in threads."""
+"""Work done ahead of its use, in threads that cannot keep their caller waiting for ever."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import queue
+import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from numba.core import event
+
+from codepath.runtime import UserError
+
+PATIENCE = 8.0
+"""Seconds in which nothing is finished after which loading counts as stuck."""
+PATIENCE_VARIABLE = "CODEPATH_PATIENCE"
+"""Environment variable: seconds in the place of PATIENCE, for storage that may stop for longer."""
+_TICK = 0.1
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 
+class StuckError(UserError):
+    """Nothing went on for longer than patience lasts."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"no image was finished for {patience():g} s: an operation on images, or the storage "
+            f"that they lie on, hangs; if it is only slow, set {PATIENCE_VARIABLE}=60"
+        )
+
+
+def patience() -> float:
+    """PATIENCE, or what the environment says."""
+    wanted = os.environ.get(PATIENCE_VARIABLE, "")
+    try:
+        seconds = float(wanted or PATIENCE)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UserError(f"{PATIENCE_VARIABLE} is '{wanted}', must be a number of seconds above 0")
+    return seconds
+
+
+class _Compiling(event.Listener):
+    """How many threads compile kernels or wait for it: a first batch may need half a minute."""
+
+    def __init__(self) -> None:
+        self.threads = 0
+        self._lock = threading.Lock()
+
+    def on_start(self, event: Any) -> None:  # noqa: ARG002
+        """numba: a thread begins."""
+        with self._lock:
+            self.threads += 1
+
+    def on_end(self, event: Any) -> None:  # noqa: ARG002
+        """numba: a thread is done."""
+        with self._lock:
+            self.threads -= 1
+
+
+_compiling = _Compiling()
+event.register("numba:compiler_lock", _compiling)
+
+
+class Progress:
+    """What tells slow work from stuck work: the finished images, not the finished batches."""
+
+    def __init__(self) -> None:
+        self._beats = 0
+
+    def beat(self) -> None:
+        """An image, or whatever is being made, is finished."""
+        self._beats += 1
+
+    def waits(self) -> Iterator[float]:
+        """Timeouts to wait for, one after the other, until nothing was finished for `patience`.
+
+        They are counted, not timed, so that a process that was suspended is not taken for stuck.
+        """
+        whole = left = patience()
+        seen = self._beats
+        while left > 0:
+            yield _TICK
+            moves = self._beats != seen or _compiling.threads > 0
+            left = whole if moves else left - _TICK
+            seen = self._beats
+
+
+class Workers:
+    """Threads that work on tasks, and that are left behind where one of these hangs.
+
+    They are daemons: a thread that hangs keeps the process from nothing. What still works when
+    the process ends is waited for, since a thread within C++ must not be cut off.
+
+    Args:
+        threads: from 1.
+        progress: told of each finished task; tasks tell it of their parts.
+    """
+
+    def __init__(self, threads: int, progress: Progress) -> None:
+        self._progress = progress
+        self.abandoned = False
+        """Whether a task hangs, so that threads are not waited for."""
+        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"codepath-prefetch_{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+        _open.add(self)
+
+    def submit(self, function: Callable[..., _Made], *arguments: Any) -> Future[_Made]:
+        """Have function(*arguments) called by a thread."""
+        future: Future[_Made] = Future()
+        self._tasks.put((future, function, arguments))
+        return future
+
+    def result(self, future: Future[_Made]) -> _Made:
+        """What a task returned; its exception, or StuckError where it does not end."""
+        for timeout in self._progress.waits():
+            try:
+                future.exception(timeout)
+            except TimeoutError:
+                continue
+            return future.result()
+        self.abandon()
+        raise StuckError
+
+    def abandon(self) -> None:
+        """Do not wait for the threads any more."""
+        self.abandoned = True
+
+    def close(self) -> None:
+        """Drop the tasks not begun, and wait for the others unless one hangs."""
+        while not self._tasks.empty():
+            self._tasks.get()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for timeout in () if self.abandoned else self._progress.waits():
+            working = [thread for thread in self._threads if thread.is_alive()]
+            if not working:
+                break
+            working[0].join(timeout)
+        _open.discard(self)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, function, arguments = task
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+            self._progress.beat()
+            del task, future, function, arguments  # results are not kept alive while waiting
+
+
+_open: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for workers in list(_open):
+        workers.close()
+
+
 def prefetched(
-    make: Callable[[_Item], _Made], items: Iterable[_Item], threads: int, ahead: int
+    make: Callable[[_Item], _Made],
+    items: Iterable[_Item],
+    threads: int,
+    ahead: int,
+    progress: Progress | None = None,
 ) -> Generator[_Made, None, None]:
     """make(item) of each item, in order, whatever the threads.
 
     At most `ahead` results exist or are in the making beside the one handed out. An exception of
-    `make` is raised where its result would have come. Closing the iterator waits for what is in
-    the making and joins the threads.
+    `make` is raised where its result would have come, and StuckError where none comes and nothing
+    else is finished for `patience`. Closing the iterator waits for what is in the making and joins
+    the threads, unless one hangs.
 
     Args:
         make: should release the GIL for most of its time.
         items: taken in the caller's thread.
         threads: from 1.
         ahead: from 1.
+        progress: what `make` tells of the parts that it has finished.
     """
     left = iter(items)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="codepath-prefetch")
+    workers = Workers(threads, progress or Progress())
     waiting: deque[Future[_Made]] = deque()
     try:
-        waiting.extend(pool.submit(make, item) for item in islice(left, ahead))
+        waiting.extend(workers.submit(make, item) for item in islice(left, ahead))
         while waiting:
-            made = waiting.popleft().result()
-            waiting.extend(pool.submit(make, item) for item in islice(left, 1))
+            made = workers.result(waiting.popleft())
+            waiting.extend(workers.submit(make, item) for item in islice(left, 1))
             yield made
             del made
     finally:
         waiting.clear()
-        pool.shutdown(wait=True, cancel_futures=True)
+        workers.close()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from codepath.config import DataConfig
 from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.beton import Beton
 from codepath.data.datasets import Images, Split
 from codepath.data.files import FileSet, FileSplit
 from codepath.data.resize import central_crop
@@ -67,7 +68,7 @@ def describe_images(images: Images) -> list[str]:
         counts = np.bincount(split.labels, minlength=len(images.class_names))
         lines.append(
             f"{name:5} {len(split):,} images of {np.count_nonzero(counts):,} classes, "
-            f"{_range(counts, ' to ')} a class; {_sizes(split)}"
+            f"{_range(counts, ' to ')} a class; {_sizes(split)}{_stored(split)}"
         )
     width = max(len(name) for name in ["class", *images.class_names])
     lines.append(f"{'class':{width}} {'train':>8} {'test':>8}")
@@ -83,6 +84,14 @@ def describe_images(images: Images) -> list[str]:
 def _range(values: Sequence[int] | NDArray[np.int64], to: str = "-") -> str:
     least, most = min(values), max(values)
     return f"{least:,}" if least == most else f"{least:,}{to}{most:,}"
+
+
+def _stored(split: Split | FileSplit) -> str:
+    """Which beton the images come from, and how it holds them."""
+    if isinstance(split, Split) or not isinstance(split.files, Beton):
+        return ""
+    kind = split.files.manifest["settings"].get("store", "pixels")
+    return f"; from {split.files.path} (as {'JPEG' if kind == 'jpeg' else kind})"
 
 
 def _sizes(split: Split | FileSplit) -> str:

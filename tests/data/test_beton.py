@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.util
 import io
 import json
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +30,7 @@ from codepath.data import (
     LoaderOptions,
     Split,
     choose_backend,
+    describe_images,
     evaluation_loader,
     load_image_set,
     training_loader,
@@ -155,12 +159,19 @@ def test_verify_names_the_image(photographs: FileSet, tmp_path: Path) -> None:
     done = runner.invoke(cli.app, ["data", "verify", str(path)])
     assert done.exit_code == 0
     assert "15 images as they were written" in done.output
+    other = ensure_beton(photographs, "test", tmp_path)
+    headless = ensure_beton(noise(), "train", tmp_path)
+    headless.write_bytes(bytes(10) + headless.read_bytes()[10:])
     damaged = bytearray(path.read_bytes())
     damaged[int(Beton(path).starts[6]) + 100] ^= 1
     path.write_bytes(damaged)
-    done = runner.invoke(cli.app, ["data", "verify", str(path)])
+    done = runner.invoke(cli.app, ["data", "verify", *map(str, (path, headless, other))])
     assert f"{WNIDS[1]}_0001.JPEG (sample 6, class {WNIDS[1]}) is altered" in done.output
+    assert "`codepath data build imagenet --store jpeg" in done.output
+    assert "its head is altered" in done.output
+    assert f"{other}: 6 images as they were written" in done.output
     assert isinstance(done.exception, UserError)
+    assert str(done.exception) == f"2 of 3 files damaged: {path}, {headless}"
 
 
 @pytest.mark.parametrize("keep", [0, 10, 2000, 8_388_700, -1])
@@ -348,6 +359,110 @@ def test_betons_stand_for_their_source(tmp_path: Path) -> None:
         assert np.array_equal(before.split(name).labels, after.split(name).labels)
     stored = torch.cat([batch.images for batch in evaluation_loader(after.test, 4)])
     assert torch.equal(images, stored)
+
+
+def build(root: Path, *options: str) -> Any:
+    return CliRunner().invoke(
+        cli.app, ["data", "build", "imagenet", "--data", str(root), "--subset", *options]
+    )
+
+
+def test_betons_are_made_of_the_source_alone(tmp_path: Path) -> None:
+    """Earlier betons are smaller: taken for the source, they would make the next ones small."""
+    root = make_folders(tmp_path / "imagenet")
+    assert build(root, "--longest", "30").exit_code == 0
+    assert build(root, "--store", "pixels").exit_code == 0
+    whole, small = load_image_set("imagenet", root, 24, True, originals=True), photographs_in(root)
+    assert isinstance(whole, FileSet)
+    for index in range(len(whole.train)):
+        assert np.array_equal(small.train.image(index), whole.train.image(index))
+    for split in ("train", "val"):
+        (root / split).rename(tmp_path / split)
+    refused = build(root, "--longest", "20")
+    assert isinstance(refused.exception, UserError)
+    assert "betons, which are not made of one another: put ILSVRC2012_img_train.tar" in str(
+        refused.exception
+    )
+
+
+def test_which_of_several_betons_is_used(tmp_path: Path) -> None:
+    """Larger images, then pixels: neither the order of writing nor of names decides."""
+    root = make_folders(tmp_path / "imagenet")
+    wanted = [("pixels", 0), ("jpeg", 0), ("pixels", 40), ("jpeg", 40), ("jpeg", 30)]
+    for store, longest in wanted:
+        assert build(root, "--store", store, "--longest", str(longest)).exit_code == 0
+    for store, longest in wanted:
+        used = betons_of("imagenet", root / "betons")
+        assert set(used) == {"train", "test"}
+        for path in used.values():
+            settings = Beton(path).manifest["settings"]
+            assert (settings["store"], settings["longest"]) == (store, longest)
+        described = describe_images(photographs_in(root))
+        kind = "JPEG" if store == "jpeg" else store
+        assert f"; from {used['train']} (as {kind})" in described[1]
+        used["train"].unlink()  # one split is less than two
+    assert set(betons_of("imagenet", root / "betons")) == {"test"}
+
+
+def test_a_folder_that_cannot_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies there is used; what does not is refused, or made without FFCV."""
+    images, options = noise(), LoaderOptions("auto", tmp_path / "betons")
+    path = ensure_beton(images, "train", options.betons)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("filelock.FileLock.acquire", None)
+    assert ensure_beton(images, "train", options.betons) == path
+    assert choose_backend(images, options) == ("ffcv", "")
+    for written in options.betons.iterdir():
+        written.unlink()
+    with pytest.raises(UserError, match="no write permission"):
+        ensure_beton(images, "train", options.betons)
+    backend, reason = choose_backend(images, options)
+    assert backend == "torch"
+    assert reason == f"FFCV's file cannot be written: no write permission in {options.betons}"
+    with pytest.raises(UserError, match=r"no write permission.*use the torch loader"):
+        choose_backend(images, LoaderOptions("ffcv", options.betons))
+
+
+def test_a_nearly_full_disk_leaves_ffcv_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    backend, reason = choose_backend(noise(), LoaderOptions("auto", tmp_path / "a" / "b"))
+    assert backend == "torch"
+    assert "less than 65 MiB free" in reason
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        (errno.ENOSPC, "free some of the disk"),
+        (errno.EDQUOT, "free some of the disk"),
+        (errno.EROFS, "allow writing there"),
+        (errno.EACCES, "allow writing there"),
+        (errno.EIO, "mend this"),
+    ],
+)
+def test_errors_in_writing_have_their_own_cures(
+    code: int, cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(beton_module, "_sync", fail)
+    with pytest.raises(UserError, match=f"{os.strerror(code)}.*: {cure} and repeat"):
+        ensure_beton(noise(), "train", tmp_path)
+
+
+def test_grey_images_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["data", "build", "digits", "--out", str(tmp_path / "out")])
+    assert str(done.exception) == (
+        "betons hold RGB images, digits has 1 channel: the torch loader takes it as it is"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @needs_ffcv

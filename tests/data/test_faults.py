@@ -6,10 +6,15 @@ import dataclasses
 import gc
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numba.core.compiler_lock
 import numpy as np
 import pytest
 import torch
@@ -23,11 +28,14 @@ from codepath.data import (
     LoaderOptions,
     Split,
     evaluation_loader,
+    files,
     load_image_set,
     training_loader,
 )
 from codepath.data.beton import Beton, ensure_beton
-from codepath.runtime import UserError
+from codepath.data.prefetch import PATIENCE_VARIABLE, StuckError, prefetched
+from codepath.data.randaugment import RandAugment
+from codepath.runtime import REPO_ROOT, UserError
 from tests.data.photographs import make_folders
 
 BACKENDS = [
@@ -91,6 +99,112 @@ def test_an_error_in_an_operator_reaches_the_caller(
         list(loader)
     assert time.monotonic() - started < 10
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_operator_that_hangs_ends_in_one_line(
+    case: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the patience that users have; its thread is left behind, and a next epoch works."""
+    loader = loader_of(case, backend, tmp_path)
+    list(loader)
+    go_on = threading.Event()
+    real, calls = RandAugment.apply, iter(range(10**6))
+
+    def hang(*arguments: object) -> None:
+        if next(calls) == 1:
+            go_on.wait(60)
+        real(*arguments)
+
+    monkeypatch.setattr(RandAugment, "apply", hang)
+    started = time.monotonic()
+    with pytest.raises(StuckError, match="no image was finished for 8 s") as caught:
+        list(loader)
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(caught.value)
+    assert len(list(loader)) == len(loader)
+    go_on.set()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_slow_work_is_not_taken_for_stuck(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch takes longer than patience lasts, but no image does."""
+    loader = loader_of("in files", backend, tmp_path, workers=1)
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0.5")
+    module = {"torch": "files", "ffcv": "ffcv_loader"}[backend]
+    monkeypatch.setattr(f"codepath.data.{module}.decode", slowly(files.decode))
+    started = time.monotonic()
+    assert len(list(loader)) == len(loader)
+    assert time.monotonic() - started > 0.25 * 4
+
+
+def slowly(function: Callable[..., Any]) -> Callable[..., Any]:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.25)
+        return function(*arguments)
+
+    return slow
+
+
+HANGS = """
+import sys, threading
+from codepath.data.prefetch import prefetched
+try:
+    list(prefetched(lambda _: threading.Event().wait(), range(4), 2, 2))
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process() -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS],
+        env=os.environ | {PATIENCE_VARIABLE: "0.5"},
+        capture_output=True, text=True, timeout=60, check=True, cwd=REPO_ROOT,
+    )  # fmt: skip
+    assert done.stdout.startswith("no image was finished for 0.5 s")
+    assert done.stdout.count("\n") == 1
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("wrong", ["soon", "0", "-3", "nan"])
+def test_patience_is_a_number(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, wrong)
+    with pytest.raises(UserError, match="must be a number of seconds above 0"):
+        list(prefetched(str, range(3), 1, 1))
+
+
+def test_compiling_a_kernel_is_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0.3")
+
+    def compiles(_: int) -> None:
+        with numba.core.compiler_lock.global_compiler_lock:
+            time.sleep(1)
+
+    assert list(prefetched(compiles, range(2), 1, 1)) == [None, None]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_leaving_an_epoch_early_does_not_load_the_rest(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = loader_of("in memory", backend, tmp_path)
+    real, calls = RandAugment.apply, []
+
+    def counted(*arguments: object) -> None:
+        calls.append(1)
+        time.sleep(0.01)
+        real(*arguments)
+
+    monkeypatch.setattr(RandAugment, "apply", counted)
+    iterator = iter(loader)
+    next(iterator)
+    iterator.close()  # type: ignore[attr-defined]
+    assert len(calls) <= 16  # of 64 batches, each shared by at most two threads
+    assert len(list(loader)) == len(loader) == 64
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -17,7 +17,7 @@ from codepath.config import DataConfig
 from codepath.data import Split, prefetch, training_loader
 from codepath.data.augment import Augmentation
 from codepath.data.loaders import MOST_THREADS, SPARE_BATCHES, ArrayLoader, Batch
-from codepath.data.prefetch import prefetched
+from codepath.data.prefetch import Progress, prefetched
 from codepath.runtime import REPO_ROOT
 
 CONFIG = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m9-n3-mstd0.5-inc1")
@@ -154,9 +154,9 @@ def test_few_batches_are_ahead() -> None:
 def test_threads_and_batches_ahead_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def spy(make, items, threads: int, ahead: int):
+    def spy(make, items, threads: int, ahead: int, progress: Progress):
         asked.append((threads, ahead))
-        return prefetch.prefetched(make, items, threads, ahead)
+        return prefetch.prefetched(make, items, threads, ahead, progress)
 
     monkeypatch.setattr("codepath.data.loaders.prefetched", spy)
     for cores in (1, 2, 64):

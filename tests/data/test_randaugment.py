@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tarfile
+from collections import Counter
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import stats
+from sklearn.datasets import load_sample_images
 from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_ops
 
 from codepath.config import DataConfig
 from codepath.data.augment import Augmentation, CropAugmentation
+from codepath.data.cifar import IMAGES_VARIABLE
 from codepath.data.randaugment import (
     OPERATORS,
     Decisions,
@@ -20,7 +26,7 @@ from codepath.data.randaugment import (
     apply_op,
     level_to_argument,
 )
-from codepath.runtime import UserError
+from codepath.runtime import REPO_ROOT, UserError
 
 TIMM = {
     "AutoContrast": auto_augment.auto_contrast,
@@ -59,6 +65,40 @@ def images() -> dict[str, np.ndarray]:
     }
 
 
+def crops_of_photographs() -> dict[str, np.ndarray]:
+    """Pieces of scikit-learn's two photographs, of CIFAR's and of other sizes."""
+    sizes = {"32 x 32": (32, 32), "96 x 64": (64, 96), "160 x 160": (160, 160)}
+    return {
+        f"{name} of photograph {k}": np.ascontiguousarray(
+            photograph[60 + 90 * k :, 200:][: size[0], : size[1]]
+        )
+        for k, photograph in enumerate(load_sample_images().images)
+        for name, size in sizes.items()
+    }
+
+
+def cifar_images() -> dict[str, np.ndarray]:
+    """Two images of each class from the tar that the environment names, or beside the checkout."""
+    named = os.environ.get(IMAGES_VARIABLE)
+    path = Path(named) if named else REPO_ROOT.parent / "shared/data/cifar10-jpeg-q75.tar.gz"
+    if not path.is_file():
+        pytest.skip(f"no images of CIFAR-10: {IMAGES_VARIABLE} names none")
+    found: dict[str, np.ndarray] = {}
+    taken: Counter[str] = Counter()
+    with tarfile.open(path) as archive:
+        for member in archive:
+            parts = PurePosixPath(member.name).parts
+            if not member.isfile() or parts[0] != "test" or taken[parts[1]] == 2:
+                continue
+            taken[parts[1]] += 1
+            stream = archive.extractfile(member)
+            assert stream is not None
+            found[member.name] = np.array(Image.open(stream).convert("RGB"))
+            if len(found) == 20:
+                break
+    return found
+
+
 def on_pillow(image: np.ndarray, name: str, arg: float, resample: str) -> np.ndarray:
     if name == "Posterize" and arg == 0:  # Pillow refuses it; timm's result used to be black
         return np.zeros_like(image)
@@ -69,14 +109,20 @@ def on_pillow(image: np.ndarray, name: str, arg: float, resample: str) -> np.nda
     return np.array(TIMM[name](Image.fromarray(image), *arguments, **options))
 
 
+@pytest.fixture(scope="module", params=["awkward", "photographs", "CIFAR-10"])
+def pictures(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    make = {"awkward": images, "photographs": crops_of_photographs, "CIFAR-10": cifar_images}
+    return make[request.param]()
+
+
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_pixel_equals_timms(name: str) -> None:
+def test_every_pixel_equals_timms(name: str, pictures: dict[str, np.ndarray]) -> None:
     signs = (1, -1) if name in SIGNED else (1,)
     for magnitude in range(11):
         for sign in signs:
             arg = sign * level_to_argument(name, magnitude)
             for resample in FILTERS:
-                for kind, image in images().items():
+                for kind, image in pictures.items():
                     got = apply_op(image, name, arg, resample, FILL)
                     expected = on_pillow(image, name, arg, resample)
                     assert np.array_equal(got, expected), (magnitude, sign, resample, kind)
