@@ -21,14 +21,16 @@ from codepath.data import (
     choose_backend,
     describe_images,
     evaluation_loader,
-    foreign_images,
     load_image_set,
 )
 from codepath.data.beton import ensure_beton
 from codepath.evaluate import (
+    ALL_NEGATIVES_UP_TO,
+    ALL_TEST_IMAGES_UP_TO,
     Predictions,
     binary_scores,
     exit_costs,
+    foreign_negatives,
     measure_accuracy,
     measure_binary,
     measure_cost,
@@ -40,6 +42,7 @@ from codepath.evaluate import (
     measure_protocols,
     measure_removal,
     predict,
+    score_split,
 )
 from codepath.models import CodedResNeXt
 from codepath.rundir import Places, is_done, mark_done, read_config
@@ -268,13 +271,13 @@ def _measurements(
             config.evaluation.removal_draws,
             "test",
         )
-    scored = binary_scores(model, evaluation_loader(images.train), normalize, device)
-    judged = binary_scores(model, test, normalize, device)
+    scored = score_split(model, images.train, ALL_NEGATIVES_UP_TO, normalize, device)
     scored.save(folder / "binary-train.npz")
+    judged = score_split(model, images.test, ALL_TEST_IMAGES_UP_TO, normalize, device)
     judged.save(folder / "binary-test.npz")
     yield from measure_binary(scored, judged, images.class_names)
     yield from measure_protocols(scored, judged, images.class_names)
-    foreign = foreign_images(images, data)
+    foreign = foreign_negatives(images, data)
     if foreign is not None:
         answers = binary_scores(model, evaluation_loader(foreign.split), normalize, device)
         yield from measure_out_of_distribution(

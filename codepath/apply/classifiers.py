@@ -17,8 +17,14 @@ from torch import Tensor
 
 from codepath.apply.trained import LATENCY_BATCHES, class_indices, load_coded
 from codepath.config import RunConfig
-from codepath.data import Images, Normalize, Split, evaluation_loader
-from codepath.evaluate import BinaryScores
+from codepath.data import FileSplit, Images, Normalize, Split, evaluation_loader
+from codepath.evaluate import choose, load_binary_scores, spread
+from codepath.evaluate.binary import (
+    Scored,
+    draw_negatives,
+    negatives_are_drawn,
+    protocol_pairs,
+)
 from codepath.evaluate.binary_protocols import (
     bootstrap_average_precision,
     bootstrap_intervals,
@@ -45,7 +51,7 @@ from codepath.store import Measurement
 from codepath.train.fit import device_name
 
 THRESHOLD_IMAGES = 10_000
-"""Training images, evenly spread, behind a compressed classifier's threshold."""
+"""Training images, spread over the split, behind a compressed classifier's threshold."""
 _SMALL_DIFFERENCE = 1e-4
 
 
@@ -74,12 +80,17 @@ def extract_run(
     indices = class_indices(options.classes, images.class_names)
     normalize = Normalize(images.mean, images.std).to(device)
     make_directory(out)
+    calibration = None
+    if options.compress is not None or options.curve:
+        calibration = _calibration(images, normalize, device)
     cards = []
     for k in track(indices, "classifiers", console=console, disable=len(indices) < 2):
-        cards.append(_extract_class(run_dir, config, model, images, k, out, options, normalize))
+        cards.append(
+            _extract_class(run_dir, config, model, images, k, out, options, normalize, calibration)
+        )
     console.print(_cards_table(cards))
-    if options.curve:
-        measured = _curves(model, images, indices, normalize, device, console)
+    if options.curve and calibration is not None:
+        measured = _curves(model, images, indices, normalize, calibration, console)
         write_rows(run_dir, measured, provenance(config, images, device))
         console.print(f"wrote {run_dir / 'rows' / 'compression.csv'}", highlight=False)
     return cards
@@ -94,6 +105,7 @@ def _extract_class(
     out: Path,
     options: ExtractOptions,
     normalize: Normalize,
+    calibration: Tensor | None,
 ) -> ClassifierCard:
     device = next(model.parameters()).device
     name = images.class_names[k]
@@ -101,15 +113,14 @@ def _extract_class(
     fused = sliced.fuse()
     _check_equal(model, fused, k, images, normalize, device)
     costs = classifier_costs(model, sliced, images.image_shape)
-    if options.compress is not None:
-        statistics = measure_effects(fused, _calibration(images, normalize, device))
+    if options.compress is not None and calibration is not None:
+        statistics = measure_effects(fused, calibration)
         fused = compress(fused, statistics, int(options.compress * costs["network_parameters"]))
         costs["compressed_numbers"] = stored_numbers(fused)
         costs["compressed_share"] = stored_numbers(fused) / costs["network_parameters"]
     fused = fused.to(memory_format=torch.channels_last)
-    train, test, fitted = _scores(run_dir, fused, k, images, normalize, options)
-    positive, score = test[1] == k, test[0]
-    threshold = choose_threshold(train[0], train[1] == k, options.objective)
+    fitted, (score, positive) = _scores(run_dir, fused, k, images, normalize, options)
+    threshold = choose_threshold(*fitted, options.objective)
     counts = count(score >= threshold, positive)
     rng = np.random.default_rng(0)
     metrics: dict[str, Any] = counts.metrics()
@@ -133,7 +144,7 @@ def _extract_class(
         mean=images.mean,
         std=images.std,
         threshold=threshold,
-        threshold_origin=f"{options.objective} on {fitted:,} training images",
+        threshold_origin=f"{options.objective} on {len(fitted.score):,} training images",
         metrics=metrics,
         costs=costs,
         commit=git_state()[0],
@@ -163,16 +174,21 @@ def _check_equal(
 
 
 def _calibration(images: Images, normalize: Normalize, device: torch.device) -> Tensor:
-    train = images.train
-    train = _spread(train, CALIBRATION_IMAGES) if isinstance(train, Split) else train
-    loader = evaluation_loader(train)
+    loader = evaluation_loader(spread(images.train, CALIBRATION_IMAGES))
     return calibration_images(normalize(batch.images.to(device)) for batch in loader)
 
 
-def _spread(split: Split, most: int) -> Split:
-    """At most so many images of a split, in a fixed random order."""
-    chosen = np.random.default_rng(0).permutation(len(split))[:most]
-    return Split(split.images[chosen], split.labels[chosen])
+def _judging_splits(images: Images, k: int) -> tuple[Split | FileSplit, Split | FileSplit]:
+    """Training images for the threshold of class k, THRESHOLD_IMAGES at most, and test images.
+
+    Where the data set's protocol draws negatives, both are its first draw.
+    """
+    train, test = images.train, images.test
+    if negatives_are_drawn(len(images.class_names)):
+        train, test = (
+            choose(split, draw_negatives(split.labels == k, k, 0)) for split in (train, test)
+        )
+    return spread(train, THRESHOLD_IMAGES), test
 
 
 def _scores(
@@ -182,25 +198,21 @@ def _scores(
     images: Images,
     normalize: Normalize,
     options: ExtractOptions,
-) -> tuple[Any, Any, int]:
-    """(scores, labels) on training and test images, and how many of the former there are.
+) -> tuple[Scored, Scored]:
+    """Scores on training and on test images.
 
     What the evaluation saved serves where the classifier is the evaluated one.
     """
     saved = [run_dir / "predictions" / f"binary-{split}.npz" for split in ("train", "test")]
     if options.compress is None and all(path.exists() for path in saved):
-        train, test = (BinaryScores.load(path) for path in saved)
-        fitted, judged = ((part.scores[:, k], part.labels) for part in (train, test))
-        return fitted, judged, len(train.labels)
-    train_split = images.train
-    if isinstance(train_split, Split):
-        train_split = _spread(train_split, THRESHOLD_IMAGES)
+        train, test = (load_binary_scores(path).of_class(k) for path in saved)
+        return protocol_pairs(train, test, negatives_are_drawn(len(images.class_names)))[0]
     device = next(fused.parameters()).device
-    found = [
+    fitted, judged = (
         classifier_scores(fused, evaluation_loader(split), normalize, device)
-        for split in (train_split, images.test)
-    ]
-    return found[0], found[1], len(found[0][1])
+        for split in _judging_splits(images, k)
+    )
+    return Scored(fitted[0], fitted[1] == k), Scored(judged[0], judged[1] == k)
 
 
 def _latencies(
@@ -264,18 +276,16 @@ def _curves(
     images: Images,
     indices: Sequence[int],
     normalize: Normalize,
-    device: torch.device,
+    calibration: Tensor,
     console: Console,
 ) -> Iterator[Measurement]:
     """F1 against kept share of some classes."""
     network = sum(p.numel() for p in model.parameters())
-    train = images.train
-    train = _spread(train, THRESHOLD_IMAGES) if isinstance(train, Split) else train
-    loaders = evaluation_loader(train), evaluation_loader(images.test)
-    calibration = _calibration(images, normalize, device)
     for k in track(indices, "compression", console=console):
         fused = extract_binary_classifier(model, k).fuse()
+        train, test = _judging_splits(images, k)
+        loaders = evaluation_loader(train), evaluation_loader(test)
         yield from measure_compression(
             fused, measure_effects(fused, calibration), k, images.class_names[k], network,
-            loaders, normalize, device, SHARES,
+            loaders, normalize, calibration.device, SHARES,
         )  # fmt: skip

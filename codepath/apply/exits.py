@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,7 @@ def exits_run(
 def _export_exits(exits: EarlyExit, facts: DataFacts, folder: Path, console: Console) -> None:
     make_directory(folder)
     for block in exits.blocks:
-        graph = exits.at(block).cpu()
+        graph = copy.deepcopy(exits.at(block)).cpu()  # it shares the network's modules
         export_program(graph, facts.image_shape, folder / f"exit{block}.pt2")
         metadata = {
             "block": str(block),

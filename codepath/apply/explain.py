@@ -14,7 +14,9 @@ from torch import Tensor
 from codepath.apply.exits import ExitOptions, fit_exits
 from codepath.apply.trained import load_coded
 from codepath.config import RunConfig
-from codepath.data import ImageSet, evaluation_loader
+from codepath.data import ImageSet
+from codepath.data.files import decode
+from codepath.data.resize import central_crop
 from codepath.evaluate import Predictions
 from codepath.evaluate.paths import BlockPaths, block_paths
 from codepath.jobs import DataFacts, load_images
@@ -87,7 +89,8 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
         top: classes to show, the most likely ones of the network's end.
         data: where the data set is, for test:NUMBER.
 
-    Raises UserError for a plain network, a file that is no image, another size or mode.
+    Raises UserError for a plain network, a file that is no image, and another size or mode than
+    the network takes, unless its data set's images have many sizes: then it takes all.
     """
     config, model, device = load_coded(run_dir)
     facts = DataFacts.load(run_dir)
@@ -116,9 +119,10 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
             weights = None if exits.weights is None else exits.weights[number]
             scores, threshold = combined_scores(history, weights), exits.thresholds[number]
         decided = scores.argmax(1)
-        agreeing = count_agreeing(decided, previous, agreeing)
-        previous = decided
-        sure = float(confidence(exits.criterion, scores, agreeing)[0])
+        in_a_row = count_agreeing(decided, previous, agreeing)
+        if number in exits.thresholds:  # other blocks have no say
+            previous, agreeing = decided, in_a_row
+        sure = float(confidence(exits.criterion, scores, in_a_row)[0])
         shown = list(dict.fromkeys([*best, int(decided[0])]))
         names = {k: facts.class_names[k] for k in shown}
         views.append(
@@ -153,10 +157,19 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
 def _picked_image(
     config: RunConfig, facts: DataFacts, image: str, data: Path | None
 ) -> tuple[np.ndarray, str | None]:
-    """(H, W, C) pixels of a file or of test:NUMBER, with its class where it is known."""
+    """(H, W, C) pixels of a file or of test:NUMBER, with its class where it is known.
+
+    Where the run's data are photographs of any size, the evaluation's central crop is taken.
+    """
     place = image.removeprefix("test:")
     if place == image:
-        return read_image(image, facts.image_shape), None
+        if not config.data.crop:
+            return read_image(image, facts.image_shape), None
+        try:
+            encoded = Path(image).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {image} as an image: {error.strerror}") from None
+        return central_crop(decode(encoded, image), config.data.crop), None
     images = load_images(config, data)
     if not place.isdecimal() or int(place) >= len(images.test):
         raise UserError(f"{image}: test images are test:0 to test:{len(images.test) - 1}")
@@ -164,10 +177,7 @@ def _picked_image(
     truth = facts.class_names[int(images.test.labels[index])]
     if isinstance(images, ImageSet):
         return images.test.images[index], truth
-    batch = next(iter(evaluation_loader(images.test, 1)))  # files: only the first is at hand
-    if index:
-        raise UserError(f"{images.dataset} stays in its files: name one of them")
-    return batch.images[0].permute(1, 2, 0).numpy(), truth
+    return central_crop(images.test.image(index), images.test.crop), truth
 
 
 def run_paths(run_dir: Path) -> tuple[dict[int, BlockPaths], DataFacts]:

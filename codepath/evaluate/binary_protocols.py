@@ -6,7 +6,10 @@ Origins of a threshold:
 Objectives: `f1`, the largest F1; `precision>=x`, the largest recall with such a precision;
 `recall>=x`, the largest precision with such a recall.
 Negatives: all of the split, 9 drawn for each positive ("9to1", several draws), or images of another
-data set ("ood", with the test split's positives).
+data set ("ood", with the test split's positives). Where the protocol draws negatives (see
+`codepath.evaluate.binary`), a threshold from training images was chosen at 9 to 1 and is judged
+there alone, foreign negatives are drawn too, and cross-fitting, which takes all negatives, needs
+all test images scored.
 """
 
 from __future__ import annotations
@@ -16,9 +19,19 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
-from codepath.evaluate.binary import BinaryScores
+from codepath.evaluate.binary import (
+    DRAWS,
+    NEGATIVES_PER_POSITIVE,
+    AnyScores,
+    BinaryScores,
+    ClassScores,
+    Scored,
+    draw_places,
+    judge_pairs,
+    negatives_are_drawn,
+    protocol_pairs,
+)
 from codepath.evaluate.thresholds import (
     OBJECTIVES,
     Counts,
@@ -31,8 +44,6 @@ from codepath.evaluate.thresholds import (
 from codepath.runtime import UserError
 from codepath.store import Measurement
 
-NEGATIVES_PER_POSITIVE = 9
-DRAWS = 5
 RESAMPLES = 500
 _LEVEL = 0.95
 
@@ -72,17 +83,6 @@ def bootstrap_average_precision(
     return interval(np.array(found)) if found else (0.0, 0.0)
 
 
-def draw_negatives(
-    positive: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.int64] | None:
-    """All positives with NEGATIVES_PER_POSITIVE negatives each; None where there are fewer."""
-    yes, no = np.flatnonzero(positive), np.flatnonzero(~positive)
-    wanted = NEGATIVES_PER_POSITIVE * len(yes)
-    if wanted > len(no):
-        return None
-    return np.concatenate([yes, rng.choice(no, wanted, replace=False)])
-
-
 class Judgement(NamedTuple):
     """One classifier, objective and origin of the threshold."""
 
@@ -114,8 +114,8 @@ def judge(
 
 
 def measure_protocols(
-    train: BinaryScores,
-    test: BinaryScores,
+    train: AnyScores,
+    test: AnyScores,
     class_names: Sequence[str],
     objectives: Sequence[Objective] = OBJECTIVES,
 ) -> Iterator[Measurement]:
@@ -123,63 +123,75 @@ def measure_protocols(
 
     Metrics are such as `f1/precision>=0.9/crossfit`; `f1/f1/train/9to1` with drawn negatives
     (mean of the draws; `sd` beside); `.._low` and `.._high` bound 95 % of the bootstrap of the
-    paper's protocol (`f1/f1/train`, and `average_precision`). A row without class is the mean
-    over classes.
+    paper's protocol (`f1/f1/train`, or the first draw of `f1/f1/train/9to1`, and
+    `average_precision`). A row without class is the mean over classes.
     """
-    rng = np.random.default_rng(0)
+    drawn = negatives_are_drawn(len(class_names))
     sums: dict[str, list[float]] = {}
     n = len(test.labels)
-    first, second = halves(n)
     for k, name in enumerate(class_names):
-        score, positive = test.scores[:, k], test.labels == k
-        fitted = (train.scores[:, k], train.labels == k)
-        if not fitted[1].any() or not (positive[first].any() and positive[second].any()):
+        fitted, judged = train.of_class(k), test.of_class(k)
+        if not (fitted.positive.any() and judged.positive.any()):
             continue
         values: dict[str, float] = {}
-        for objective in objectives:
-            for origin, given in (("train", fitted), ("crossfit", None)):
-                judged = judge(score, positive, objective, given)
-                for metric, value in judged.counts.metrics().items():
-                    values[f"{metric}/{objective}/{origin}"] = value
-        paper = judge(score, positive, Objective("f1"), fitted)
-        for metric, (low, high) in bootstrap_intervals(paper.counts, rng).items():
-            values[f"{metric}/f1/train_low"], values[f"{metric}/f1/train_high"] = low, high
-        low, high = bootstrap_average_precision(score, positive, rng)
-        values["average_precision_low"], values["average_precision_high"] = low, high
-        values |= _drawn(score, positive, paper.thresholds[0], rng)
+        if isinstance(test, BinaryScores):
+            if not all(judged.positive[half].any() for half in halves(n)):
+                continue
+            for objective in objectives:
+                for metric, value in judge(*judged.all, objective, None).counts.metrics().items():
+                    values[f"{metric}/{objective}/crossfit"] = value
+        if not drawn:
+            for objective in objectives:
+                decided = judge(*judged.all, objective, fitted.all)
+                for metric, value in decided.counts.metrics().items():
+                    values[f"{metric}/{objective}/train"] = value
+        if len(judged.draws[0]) == (1 + NEGATIVES_PER_POSITIVE) * judged.positive.sum():
+            for objective in objectives if drawn else (Objective("f1"),):
+                values |= _nine_to_one(fitted, judged, objective, drawn)
+        values |= _intervals(*protocol_pairs(fitted, judged, drawn)[0], k, drawn)
         for metric, value in values.items():
             sums.setdefault(metric, []).append(value)
-            yield Measurement(kind="binary", metric=metric, value=value, n=n, class_name=name)
+            yield Measurement(
+                kind="binary", metric=metric, value=value, n=len(judged.score), class_name=name
+            )
     for metric, found in sums.items():
         if not metric.endswith(("_low", "_high")):
             yield Measurement(kind="binary", metric=metric, value=float(np.mean(found)), n=n)
 
 
-def _drawn(
-    score: NDArray[np.float32],
-    positive: NDArray[np.bool_],
-    threshold: float,
-    rng: np.random.Generator,
+def _nine_to_one(
+    fitted: ClassScores, judged: ClassScores, objective: Objective, drawn: bool
 ) -> dict[str, float]:
     """Metrics with drawn negatives: means and standard deviations over the draws."""
-    rows: dict[str, list[float]] = {}
-    for _ in range(DRAWS):
-        chosen = draw_negatives(positive, rng)
-        if chosen is None:
-            return {}
-        some, yes = score[chosen], positive[chosen]
-        found = count(some >= threshold, yes).metrics()
-        found["average_precision"] = float(average_precision_score(yes, some))
-        for metric, value in found.items():
-            rows.setdefault(metric, []).append(value)
-    means = {f"{metric}/f1/train/9to1": float(np.mean(v)) for metric, v in rows.items()}
-    spread = {f"{metric}/f1/train/9to1/sd": float(np.std(v, ddof=1)) for metric, v in rows.items()}
-    return means | spread
+    pairs = [(fitted.draw(i) if drawn else fitted.all, judged.draw(i)) for i in range(DRAWS)]
+    found = judge_pairs(pairs, objective).metrics
+    del found["prevalence"]
+    if objective.name != "f1":
+        del found["average_precision"]
+    values = {}
+    for metric, each in found.items():
+        values[f"{metric}/{objective}/train/9to1"] = float(np.mean(each))
+        values[f"{metric}/{objective}/train/9to1/sd"] = float(np.std(each, ddof=1))
+    return values
+
+
+def _intervals(fitted: Scored, judged: Scored, k: int, drawn: bool) -> dict[str, float]:
+    """Bootstrap intervals of the paper's protocol for class k."""
+    rng = np.random.default_rng(k)
+    counts = judge(*judged, Objective("f1"), fitted).counts
+    suffix = "/f1/train/9to1" if drawn else "/f1/train"
+    found = {f"{name}{suffix}": ends for name, ends in bootstrap_intervals(counts, rng).items()}
+    found["average_precision"] = bootstrap_average_precision(*judged, rng)
+    return {
+        f"{name}_{side}": end
+        for name, ends in found.items()
+        for side, end in zip(("low", "high"), ends, strict=True)
+    }
 
 
 def measure_out_of_distribution(
-    train: BinaryScores,
-    test: BinaryScores,
+    train: AnyScores,
+    test: AnyScores,
     foreign: NDArray[np.float32],
     foreign_name: str,
     class_names: Sequence[str],
@@ -192,25 +204,28 @@ def measure_out_of_distribution(
         foreign_name: what they are; it stands in the metric, as `f1/f1/train/ood:NAME`.
         class_names: of the network.
     """
+    drawn = negatives_are_drawn(len(class_names))
     sums: dict[str, list[float]] = {}
     for k, name in enumerate(class_names):
-        positives = test.scores[test.labels == k, k]
-        if not len(positives) or not (train.labels == k).any():
+        fitted, judged = train.of_class(k), test.of_class(k)
+        if not (fitted.positive.any() and judged.positive.any()):
             continue
-        threshold = choose_threshold(train.scores[:, k], train.labels == k, Objective("f1"))
-        score = np.concatenate([positives, foreign[:, k]])
-        positive = np.arange(len(score)) < len(positives)
-        found = count(score >= threshold, positive).metrics()
-        found["average_precision"] = float(average_precision_score(positive, score))
-        found["false_alarm"] = float((foreign[:, k] >= threshold).mean())
-        found["prevalence"] = float(positive.mean())
-        for metric, value in found.items():
+        own = judged.score[judged.positive]
+        pairs = []
+        for draw, (fitting, _) in enumerate(protocol_pairs(fitted, judged, drawn)):
+            wanted = NEGATIVES_PER_POSITIVE * len(own) if drawn else len(foreign)
+            others = foreign[draw_places(np.arange(len(foreign)), wanted, k, draw), k]
+            score = np.concatenate([own, others])
+            pairs.append((fitting, Scored(score, np.arange(len(score)) < len(own))))
+        found = judge_pairs(pairs, Objective("f1"))
+        values = {metric: float(np.mean(each)) for metric, each in found.metrics.items()}
+        alarms = [(foreign[:, k] >= threshold).mean() for threshold in found.thresholds]
+        values["false_alarm"] = float(np.mean(alarms))
+        for metric, value in values.items():
             full = f"{metric}/f1/train/ood:{foreign_name}"
             sums.setdefault(full, []).append(value)
             yield Measurement(
-                kind="binary", metric=full, value=value, n=len(score), class_name=name
+                kind="binary", metric=full, value=value, n=len(pairs[0][1].score), class_name=name
             )
-    for metric, values in sums.items():
-        yield Measurement(
-            kind="binary", metric=metric, value=float(np.mean(values)), n=len(foreign)
-        )
+    for metric, each in sums.items():
+        yield Measurement(kind="binary", metric=metric, value=float(np.mean(each)), n=len(foreign))

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -14,14 +16,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from codepath import cli, jobs
+from codepath.apply import exits as apply_exits
 from codepath.apply.classifiers import ExtractOptions, extract_run
-from codepath.apply.exits import ExitOptions, fit_exits
+from codepath.apply.exits import ExitOptions, FittedExits, fit_exits
 from codepath.apply.explain import explain_image, run_paths
 from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
-from codepath.data import load_image_set
+from codepath.data import Normalize, load_image_set
 from codepath.evaluate import Predictions
 from codepath.experiments.registry import baseline_of
-from codepath.models import load_binary_classifier, load_early_exit
+from codepath.models import EarlyExit, load_binary_classifier, load_early_exit
+from codepath.models.classifier_file import export_program
+from codepath.models.early_exit import save_exit_settings
 from codepath.runtime import UserError
 from codepath.train import fit, load_trained
 
@@ -113,6 +118,87 @@ def test_exits_of_a_run_are_the_models(run_dir: Path) -> None:
     assert about["cross-fitted top1"] == fitted.outcome.top1
     top1 = pd.read_csv(run_dir / "rows" / "accuracy.csv")["value"].iloc[0]
     assert fitted.top1 == pytest.approx(top1)
+
+
+@pytest.mark.slow
+def test_exporting_exits_leaves_the_network_alone(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[FittedExits] = []
+    exported: list[torch.nn.Module] = []
+
+    def fit_and_keep(*args: object) -> FittedExits:
+        fitted.append(fit_exits(*args))
+        model = fitted[0].exits.model
+        before.update({name: (p, p.device, p.dtype) for name, p in model.named_parameters()})
+        return fitted[0]
+
+    def keep(graph: torch.nn.Module, *args: object) -> float:
+        exported.append(graph)
+        return export_program(graph, *args)
+
+    before: dict[str, tuple[torch.nn.Parameter, torch.device, torch.dtype]] = {}
+    monkeypatch.setattr(apply_exits, "fit_exits", fit_and_keep)
+    monkeypatch.setattr(apply_exits, "export_program", keep)
+    done = CliRunner().invoke(
+        cli.app, ["exits", str(run_dir), "--export", str(tmp_path), "--times", "2"]
+    )
+    assert done.exit_code == 0, done.output
+    exits = fitted[0].exits
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"exit{block}.{suffix}" for block in exits.blocks for suffix in ("onnx", "pt2")
+    }
+    after = dict(exits.model.named_parameters())
+    assert after.keys() == before.keys()
+    for name, (parameter, device, dtype) in before.items():
+        assert after[name] is parameter
+        assert (after[name].device, after[name].dtype) == (device, dtype)
+    own = {p.data_ptr() for p in exits.model.parameters()}
+    assert len(exported) == len(exits.blocks)
+    for graph in exported:  # on a GPU, moving a graph must not move the network
+        assert not own & {p.data_ptr() for p in graph.parameters()}
+    x = torch.rand(3, 1, 8, 8)
+    for block in exits.blocks:
+        program = torch.export.load(str(tmp_path / f"exit{block}.pt2")).module()
+        session = onnxruntime.InferenceSession(str(tmp_path / f"exit{block}.onnx"))
+        expected = exits.at(block)(x)
+        torch.testing.assert_close(program(x), expected, rtol=1e-4, atol=1e-4)
+        (scores,) = session.run(None, {"images": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(scores), expected, rtol=1e-4, atol=1e-4)
+        metadata = {
+            p.key: p.value for p in onnx.load(tmp_path / f"exit{block}.onnx").metadata_props
+        }
+        assert float(metadata["threshold"]) == exits.thresholds[block]
+
+
+@pytest.mark.parametrize("blocks", [(3, 4, 5, 6), (3, 5, 6), (4, 6)])
+def test_explain_agrees_with_the_exits(
+    run_dir: Path, tmp_path: Path, blocks: tuple[int, ...]
+) -> None:
+    """Agreement is counted over the exits, whatever the blocks between them say."""
+    for path in run_dir.iterdir():
+        if path.name != "exits.json":
+            (tmp_path / path.name).symlink_to(path)
+    _, model = load_trained(run_dir, CPU)
+    test = load_image_set("digits").test
+    images = Normalize(*normalisation())(torch.from_numpy(test.images).permute(0, 3, 1, 2))
+    left = set()
+    for wanted in (2.0, 3.0):
+        exits = EarlyExit(model, blocks, "agreement", wanted)
+        save_exit_settings(exits, tmp_path / "exits.json", {})
+        expected = exits(images)
+        for index in range(0, 60, 3):
+            found = explain_image(tmp_path, f"test:{index}", 3, None)
+            assert found.exit_block == expected.exits[index]
+            leaves = [view.block for view in found.blocks if view.leaves]
+            assert (leaves[0] if leaves else 0) == found.exit_block
+            left.add(found.exit_block)
+    assert len(left) > 1
+
+
+def normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    images = load_image_set("digits")
+    return images.mean, images.std
 
 
 def test_explain_says_what_the_network_does(run_dir: Path, tmp_path: Path) -> None:
