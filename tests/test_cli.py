@@ -296,7 +296,7 @@ def test_the_paper_is_made_without_torch_and_names_what_is_missing(tmp_path: Pat
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         if command == "figures":
-            assert "missing: fig2a of fig2a-cifar10: no rows at cpu scale" in done.stdout
+            assert "missing: fig2a of fig2a-cifar10: no removal rows at cpu scale" in done.stdout
             assert "codepath run fig2a-cifar10 --scale cpu" in done.stdout
     for name in ("report.html", "claims.md", "DEVIATIONS.md", "tables/baselines.md"):
         assert (tmp_path / "paper" / name).stat().st_size > 1000

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from codepath.config import RunConfig
-from codepath.experiments.registry import Experiment, all_experiments
+from codepath.experiments.registry import (
+    ON_REQUEST,
+    Experiment,
+    all_experiments,
+    measuring_again,
+)
 from codepath.store import read_rows
 
 _NAMED_RUNS = 2
+OTHER_CONFIGURATION = "made with another configuration"
 SettingOf = Callable[[RunConfig], Any]
 
 
@@ -35,12 +43,56 @@ def _planned(experiment: Experiment, scale: str) -> tuple[RunConfig, ...]:
 
 
 def rows_of_run(rows: pd.DataFrame, run: RunConfig) -> pd.DataFrame:
-    """The rows of all seeds of a planned run."""
-    return rows[
+    """The rows of all seeds of a planned run, each seed's of the latest run alone.
+
+    They are found by name: those of another configuration count too (see `other_configuration`).
+    """
+    mine = rows[
         (rows["experiment"] == run.experiment)
         & (rows["model"] == run.model_role)
         & (rows["scale"] == run.scale)
     ]
+    if len(mine) and mine.groupby("seed")["run_id"].nunique().max() > 1:
+        by_age = mine.sort_values("created", kind="stable")
+        latest = by_age.groupby("seed")["run_id"].last()
+        mine = mine[mine["run_id"] == mine["seed"].map(latest)]
+    return mine
+
+
+@functools.cache
+def _planned_ids(seed: int) -> frozenset[str]:
+    return frozenset(
+        dataclasses.replace(run, seed=seed).run_id
+        for experiment in all_experiments()
+        for scale in experiment.scales
+        for run in _planned(experiment, scale)
+    )
+
+
+def other_configuration(run_ids: Iterable[str]) -> list[str]:
+    """Those runs whose configuration no experiment plans now, though its name may be planned."""
+    found = []
+    for run_id in sorted(set(run_ids)):
+        seed = re.search(r"-s(\d+)-[0-9a-f]+$", run_id)
+        if seed is None or run_id not in _planned_ids(int(seed[1])):
+            found.append(run_id)
+    return found
+
+
+def configuration_note(run_ids: Iterable[str]) -> str:
+    """What stands beside numbers of runs of another configuration; empty where there is none."""
+    every = set(run_ids)
+    other = other_configuration(every)
+    if not other:
+        return ""
+    of = "" if len(other) == len(every) else f"{len(other)} of {len(every)} runs "
+    return of + OTHER_CONFIGURATION
+
+
+def beside(rows: pd.DataFrame) -> str:
+    """`configuration_note` in brackets, for the end of a cell."""
+    note = configuration_note(rows["run_id"])
+    return f" ({note})" if note else ""
 
 
 def rows_of_picture(
@@ -84,6 +136,10 @@ class Gap(NamedTuple):
     scale: str
     what: str
     command: str
+    begun: bool = False
+    """Whether some rows of its runs are there."""
+    lacks_none: bool = False
+    """Whether all rows are there, though made with another configuration."""
 
     def line(self) -> str:
         """The item, what is missing and how to get it."""
@@ -97,25 +153,78 @@ def benchmark_files(results: Path, name: str) -> list[Path]:
     return [p for p in sorted(folder.glob(f"{name}*.csv")) if p.stem.split("-")[0] == name]
 
 
+def kinds_of(experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
+    """The kinds of rows that an experiment needs of one of its runs."""
+    coded = run.model_role == "coded"
+    return tuple(kind for kind in experiment.kinds if kind == "accuracy" or coded)
+
+
+def complete_seeds(experiment: Experiment, run: RunConfig, results: Path) -> set[int]:
+    """The seeds of which a run has every kind of rows, made with its present configuration."""
+    seeds = []
+    for kind in kinds_of(experiment, run):
+        rows = rows_of_run(rows_of_kind(results, kind), run)
+        there = rows.drop_duplicates(["seed", "run_id"])
+        seeds.append(
+            {
+                int(seed)
+                for seed, run_id in zip(there["seed"], there["run_id"], strict=True)
+                if dataclasses.replace(run, seed=int(seed)).run_id == run_id
+            }
+        )
+    return set.intersection(*seeds) if seeds else set()
+
+
 def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
-    """What is missing of an experiment at a scale; None where all is there."""
+    """What is missing of an experiment at a scale; None where all is there.
+
+    Rows of another configuration than the planned one are missing.
+    """
+    command = experiment.command(scale, results)
     if experiment.benchmarks:
-        absent = [name for name in experiment.benchmarks if not benchmark_files(results, name)]
-        what = f"no {' and no '.join(f'benchmarks/{name}.csv' for name in absent)}"
-    else:
-        absent = [
-            f"{run.experiment} {run.model_role}"
-            for run in _planned(experiment, scale)
-            if any(
-                rows_of_run(rows_of_kind(results, kind), run).empty
-                for kind in experiment.kinds
-                if kind == "accuracy" or run.model_role == "coded"
-            )
-        ]
-        many = len(absent) > _NAMED_RUNS
-        of = f"{len(absent)} runs, {absent[0]} among them" if many else ", ".join(absent)
-        what = f"no rows at {scale} scale of {of}"
-    return Gap(experiment, scale, what, experiment.command(scale)) if absent else None
+        files = [name for name in experiment.benchmarks if not benchmark_files(results, name)]
+        what = f"no {' and no '.join(f'benchmarks/{name}.csv' for name in files)}"
+        return Gap(experiment, scale, what, command) if files else None
+    absent: list[str] = []
+    partial: dict[str, list[RunConfig]] = {}
+    other: list[str] = []
+    for run in _planned(experiment, scale):
+        name = f"{run.experiment} {run.model_role}"
+        rows = {
+            kind: rows_of_run(rows_of_kind(results, kind), run)
+            for kind in kinds_of(experiment, run)
+        }
+        lacking = [kind for kind, found in rows.items() if found.empty]
+        if lacking and rows_of_run(rows_of_kind(results, "accuracy"), run).empty:
+            absent.append(name)
+        elif lacking:
+            partial.setdefault(f"no {' and no '.join(lacking)} rows", []).append(run)
+        elif not complete_seeds(experiment, run, results):
+            other.append(name)
+    parts = [f"no rows at {scale} scale of {_named(absent)}"] if absent else []
+    for what, runs in partial.items():
+        names = [f"{run.experiment} {run.model_role}" for run in runs]
+        parts.append(f"{what} at {scale} scale of {_named(names)}")
+    if other:
+        parts.append(f"rows at {scale} scale of {_named(other)} are {OTHER_CONFIGURATION}")
+    if not parts:
+        return None
+    again = [run for runs in partial.values() for run in runs]
+    if again and not set(experiment.kinds) & set(ON_REQUEST):
+        command += "; " + measuring_again(again, results)
+    return Gap(
+        experiment,
+        scale,
+        "; ".join(parts),
+        command,
+        begun=bool(partial or other),
+        lacks_none=not (absent or partial),
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    many = len(names) > _NAMED_RUNS
+    return f"{len(names)} runs, {names[0]} among them" if many else ", ".join(names)
 
 
 def gaps(results: Path, scale: str | None = None) -> list[Gap]:
@@ -124,8 +233,9 @@ def gaps(results: Path, scale: str | None = None) -> list[Gap]:
     Args:
         results: folder with the rows.
         scale: the scale that is asked for; experiments without it are left out. None: any scale
-            will do, smoke apart. Then experiments of the demo count only where nothing but
-            demo-scale rows is there, and the others only where that is not so.
+            will do, smoke apart, and the first one with some rows is named. Then experiments of
+            the demo count only where nothing but demo-scale rows is there, and the others only
+            where that is not so.
     """
     present = set(rows_of_kind(results, "accuracy")["scale"])
     only_demo = present == {"demo"}
@@ -136,5 +246,6 @@ def gaps(results: Path, scale: str | None = None) -> list[Gap]:
             scales = [scale] if scale in experiment.scales else []
         missing = [gap_at(experiment, one, results) for one in scales]
         if missing and None not in missing:
-            found.append(next(gap for gap in missing if gap is not None))
+            there = [gap for gap in missing if gap is not None]
+            found.append(next((gap for gap in there if gap.begun), there[0]))
     return found

@@ -7,10 +7,12 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from codepath.config import RunConfig
-from codepath.runtime import UserError, unknown_name
+from codepath.rundir import Places
+from codepath.runtime import REPO_ROOT, UserError, unknown_name
 
 RunsOf = Callable[[str, int], Sequence[RunConfig]]
 
@@ -55,12 +57,52 @@ class Experiment:
             )
         return list(self.runs_of(scale, seed))
 
-    def command(self, scale: str) -> str:
-        """What a person types to get its rows at a scale."""
+    def command(self, scale: str, results: Path | None = None) -> str:
+        """What a person types to get its rows at a scale into `results` (default: the scale's)."""
         if self.benchmarks:
-            return "; ".join(f"codepath bench {name}" for name in self.benchmarks)
-        place = "runs/demo/results" if scale == "demo" else "results"
-        return f"codepath run {self.name} --scale {scale} --results {place}"
+            elsewhere = results is not None and results.resolve() != REPO_ROOT / "results"
+            out = f" --out {_shown(results)}/benchmarks" if results and elsewhere else ""
+            return "; ".join(f"codepath bench {name}{out}" for name in self.benchmarks)
+        place = _place(scale, results)
+        lines = [f"codepath run {self.name} --scale {scale} --results {place}"]
+        wanted = [ON_REQUEST[kind] for kind in self.kinds if kind in ON_REQUEST]
+        if wanted:
+            for run in self.runs(scale, 0):
+                run_dir = _run_dir(run)
+                lines += [command.format(run=run_dir) for command in wanted]
+                lines.append(f"codepath collect {run_dir} --results {place}")
+        return "; ".join(lines)
+
+
+ON_REQUEST = {
+    "compression": "codepath extract {run} --curve --formats none --turns 0 --out {run}/classifiers"
+}
+"""What measures the kinds of rows that `codepath run` leaves out (`store.ON_REQUEST`)."""
+
+
+def _shown(results: Path) -> str:
+    """A folder as it is typed in the repository's root."""
+    full = results.resolve()
+    return str(full.relative_to(REPO_ROOT) if full.is_relative_to(REPO_ROOT) else results)
+
+
+def _place(scale: str, results: Path | None) -> str:
+    if results is not None:
+        return _shown(results)
+    return "runs/demo/results" if scale == "demo" else "results"
+
+
+def _run_dir(run: RunConfig) -> Path:
+    return Places(Path("runs"), Path("results")).run_dir(run)
+
+
+def measuring_again(runs: Sequence[RunConfig], results: Path) -> str:
+    """What measures all seeds of some trained runs again, for kinds of rows that they lack."""
+    every = " ".join(str(_run_dir(run)).removesuffix(f"{run.seed}") + "*" for run in runs)
+    return (
+        f"for RUN in {every}; do codepath evaluate $RUN; done; "
+        f"codepath collect {every} --results {_shown(results)}"
+    )
 
 
 _EXPERIMENTS: dict[str, Experiment] = {}

@@ -40,7 +40,8 @@ PANELS = (
     *(exits, compression, paths),
 )
 """Modules with NAME, TITLE, ITEM, load(results) and draw(ax, rows, dataset); a SHAPE of several
-panels makes `ax` a sequence, a SIZE in inches is for what a column cannot hold."""
+panels makes `ax` a sequence, a SIZE in inches is for what a column cannot hold, and
+finish(ax, rows) comes when all else is drawn."""
 OVERVIEW = (fig2a, fig2b, fig3, fig4)
 STUDIES = (decoding, codes)
 """Modules that draw one file of results/benchmarks/."""
@@ -92,7 +93,11 @@ def _panel_figure(
             if ax.axison:  # else it made room for axes with titles of their own
                 ax.set_title(panel.TITLE, loc="left", fontweight="bold")
     fontsize = 7 if size[0] < style.TWO_COLUMNS else 8
-    figure.suptitle(style.describe(rows[first.NAME]), fontsize=fontsize)
+    about = style.describe(rows[first.NAME], style.has_bars(figure))
+    figure.suptitle(about, fontsize=fontsize)
+    for ax, panel in zip(axes.flat, panels, strict=False):
+        if hasattr(panel, "finish"):
+            panel.finish(ax, rows[panel.NAME])
     return figure
 
 
@@ -134,7 +139,9 @@ def drawings(results: Path, wide: bool = False, overview: bool = True) -> Iterat
                     f"{name}-{dataset}-{scale}{suffix}",
                     panels[0].ITEM if len(panels) == 1 else "Overview",
                     figure,
-                    f"{title}. {style.describe(rows)}".lstrip(". ").replace("\n", "; "),
+                    f"{title}. {style.describe(rows, style.has_bars(figure))}".lstrip(". ").replace(
+                        "\n", "; "
+                    ),
                     tuple(sorted(set(rows["run_id"]))),
                 )
                 plt.close(figure)

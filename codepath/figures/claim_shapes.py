@@ -20,6 +20,7 @@ from codepath.figures.judge import (
     REPRODUCED,
     Outcome,
     always_yes,
+    common_seeds,
     compare,
     compare_classes,
     judge_rising,
@@ -38,7 +39,8 @@ class Shape(NamedTuple):
     paper: str
     picture: str
     judge: Callable[[Path, Runs], Outcome | None]
-    """From the rows and an experiment's runs; None where rows are absent."""
+    """From the rows and an experiment's runs; None where rows of any run that it is about are
+    absent, or runs that are compared have no seed in common."""
 
 
 def _rows(results: Path, kind: str, run: RunConfig, metric: str, **where: float) -> pd.DataFrame:
@@ -57,12 +59,20 @@ def _n(rows: pd.DataFrame) -> int:
     return int(rows["n"].iloc[0])
 
 
+def _all_rows(
+    results: Path, kind: str, runs: Runs, metric: str, **where: float
+) -> list[pd.DataFrame] | None:
+    """Rows of every run, of the seeds that all of them have; None where there are none."""
+    frames = common_seeds(*(_rows(results, kind, run, metric, **where) for run in runs))
+    return None if any(rows.empty for rows in frames) else frames
+
+
 def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
-    coded, plain = (
-        _rows(results, "accuracy", _role(runs, role), "top1") for role in ("coded", "baseline")
-    )
-    if not set(coded["seed"]) & set(plain["seed"]):
+    pair = [_role(runs, role) for role in ("coded", "baseline")]
+    found_rows = _all_rows(results, "accuracy", pair, "top1")
+    if found_rows is None:
         return None
+    coded, plain = found_rows
     found = compare(coded, plain)
     ours = f"{percent(coded['value'])} against {percent(plain['value'])} %"
     return Outcome(
@@ -77,16 +87,34 @@ def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
-    rows = _rows(results, "decoders", _role(runs, "coded"), "top1")
-    by_block = [rows[rows["block"] == block] for block in sorted(rows["block"].unique())]
-    if len(by_block) < 2:
+    """Of every coded run; the worst one decides."""
+    coded = sorted((run for run in runs if run.model_role == "coded"), key=lambda r: r.train.mu)
+    found = [_decoders_of(results, run, len(coded) > 1) for run in coded]
+    outcomes = [outcome for outcome in found if outcome]
+    if len(outcomes) < len(coded):
+        return None
+    worst = max(outcomes, key=lambda one: (REPRODUCED, PARTLY, CONTRADICTED).index(one.verdict))
+    return worst._replace(
+        ours="; ".join(one.ours for one in outcomes),
+        seeds=min(one.seeds for one in outcomes),
+        run_ids=tuple(run_id for one in outcomes for run_id in one.run_ids),
+    )
+
+
+def _decoders_of(results: Path, run: RunConfig, several: bool) -> Outcome | None:
+    rows = _rows(results, "decoders", run, "top1")
+    by_block = common_seeds(*(rows[rows["block"] == b] for b in sorted(rows["block"].unique())))
+    if len(by_block) < 2 or by_block[0].empty:
         return None
     steps = [compare(later, earlier) for earlier, later in itertools.pairwise(by_block)]
     whole = compare(by_block[-1], by_block[0])
     verdict, why = judge_rising(steps, whole)
     means = ", ".join(f"{100 * block['value'].mean():.1f}" for block in by_block)
     ours = f"blocks {rows['block'].min()} to {rows['block'].max()}: {means} %"
-    return Outcome(verdict, ours, whole.points(), _n(rows), whole.seeds, run_ids(rows), why)
+    if several:
+        ours = f"mu {run.train.mu:g}, {ours}"
+    ids = run_ids(*by_block)
+    return Outcome(verdict, ours, whole.points(), _n(rows), whole.seeds, ids, why)
 
 
 def _active_matter(results: Path, runs: Runs) -> Outcome | None:
@@ -97,7 +125,9 @@ def _active_matter(results: Path, runs: Runs) -> Outcome | None:
     if active.empty or inactive.empty:
         return None
     most = min(active["x"].max(), inactive["x"].max())
-    active, inactive = active[active["x"] == most], inactive[inactive["x"] == most]
+    active, inactive = common_seeds(active[active["x"] == most], inactive[inactive["x"] == most])
+    if active.empty or inactive.empty:
+        return None
     found = compare(inactive, active)
     ours = (
         f"{most:.0f} removed: {percent(active['value'])} % without active, "
@@ -113,7 +143,9 @@ def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
     if rows.empty:
         return None
     most = rows["x"].max()
-    without, whole = rows[rows["x"] == most], rows[rows["x"] == 0]
+    without, whole = common_seeds(rows[rows["x"] == most], rows[rows["x"] == 0])
+    if without.empty:
+        return None
     found = compare(without, whole)
     ours = (
         f"all {most:.0f} removed: {percent(without['value'])} %, none: {percent(whole['value'])} %"
@@ -161,6 +193,10 @@ def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
     return _binary_outcome(f1, prevalence)
 
 
+_SEPARATED = 0.75
+"""Least share of every class's images, and of the others, on its side of the threshold."""
+
+
 def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
     run = _role(runs, "coded")
     rows = rows_of_run(rows_of_kind(results, "histograms"), run)
@@ -177,32 +213,30 @@ def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
         above = float(part[part["x"] >= threshold]["value"].sum() / part["value"].sum())
         shares.append(above if group == "positive" else 1 - above)
     least = min(shares)
-    verdict = (
-        REPRODUCED if least > 0.5 else PARTLY if sum(shares) / len(shares) > 0.5 else CONTRADICTED
-    )
+    verdict = REPRODUCED if least >= _SEPARATED else PARTLY if least > 0.5 else CONTRADICTED
     return Outcome(
         verdict,
         f"at least {100 * least:.0f} % of every class's images, and of the others, lie on their "
         f"side of the threshold ({rows['class'].nunique()} classes; by histogram bins)",
-        f"{100 * (least - 0.5):+.0f} points above one half",
+        f"{100 * (least - _SEPARATED):+.0f} against {100 * _SEPARATED:.0f} %",
         _n(rows),
         rows["seed"].nunique(),
         run_ids(rows),
-        "" if verdict == REPRODUCED else "some heap lies across the threshold",
+        "" if verdict == REPRODUCED else "some heap reaches across the threshold",
     )
 
 
 def _by_mu(
-    results: Path, runs: Runs, kind: str, block: int | None = None
-) -> dict[float, pd.DataFrame]:
-    """mu -> top-1 rows, in rising order, of those runs that have rows."""
-    found = {}
-    for run in sorted(runs, key=lambda run: run.train.mu):
-        rows = _rows(results, kind, run, "top1")
-        rows = rows if block is None else rows[rows["block"] == block]
-        if len(rows):
-            found[run.train.mu] = rows
-    return found
+    results: Path, runs: Runs, kind: str, **where: float
+) -> dict[float, pd.DataFrame] | None:
+    """mu -> top-1 rows, in rising order; None where a run has none."""
+    runs = sorted(runs, key=lambda run: run.train.mu)
+    frames = _all_rows(results, kind, runs, "top1", **where)
+    return (
+        None
+        if frames is None
+        else {run.train.mu: rows for run, rows in zip(runs, frames, strict=True)}
+    )
 
 
 def _means(by_mu: dict[float, pd.DataFrame], digits: int) -> str:
@@ -213,10 +247,10 @@ def _means(by_mu: dict[float, pd.DataFrame], digits: int) -> str:
 
 def _decoders_rise_with_mu(results: Path, runs: Runs) -> Outcome | None:
     block = runs[0].evaluation.removal_block
-    by_mu = _by_mu(results, runs, "decoders", block)
-    frames = list(by_mu.values())
-    if len(frames) < 2:
+    by_mu = _by_mu(results, runs, "decoders", block=block)
+    if by_mu is None:
         return None
+    frames = list(by_mu.values())
     steps = [compare(later, earlier) for earlier, later in itertools.pairwise(frames)]
     whole = compare(frames[-1], frames[0])
     verdict, why = judge_rising(steps, whole)
@@ -227,9 +261,9 @@ def _decoders_rise_with_mu(results: Path, runs: Runs) -> Outcome | None:
 
 def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
     by_mu = _by_mu(results, runs, "accuracy")
-    weights, frames = list(by_mu), list(by_mu.values())
-    if len(frames) < 3:
+    if by_mu is None:
         return None
+    weights, frames = list(by_mu), list(by_mu.values())
     means = [float(rows["value"].mean()) for rows in frames]
     best = means.index(max(means[1:-1]), 1)
     ours = _means(by_mu, 2)
@@ -248,18 +282,24 @@ def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
     )
 
 
-def _by_p_drop(results: Path, runs: Runs, kind: str, metric: str) -> dict[float, pd.DataFrame]:
-    return {run.model.p_drop: _rows(results, kind, run, metric) for run in runs}
+def _by_p_drop(
+    results: Path, runs: Runs, kind: str, metric: str
+) -> dict[float, pd.DataFrame] | None:
+    """p_drop -> rows; None where a run has none."""
+    frames = _all_rows(results, kind, runs, metric)
+    return (
+        None
+        if frames is None
+        else {run.model.p_drop: rows for run, rows in zip(runs, frames, strict=True)}
+    )
 
 
 def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
     f1 = _by_p_drop(results, runs, "binary", "f1")
-    if not all(len(f1.get(p, ())) for p in (0.0, 0.1)):
+    if f1 is None:
         return None
     found = compare_classes(f1[0.1], f1[0.0])
-    parts = [
-        f"{100 * rows['value'].mean():.1f} % with {p:g}" for p, rows in f1.items() if len(rows)
-    ]
+    parts = [f"{100 * rows['value'].mean():.1f} % with {p:g}" for p, rows in f1.items()]
     return Outcome(
         found.verdict,
         f"mean F1 {', '.join(parts)}",
@@ -273,10 +313,10 @@ def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
 
 def _dropping_costs(results: Path, runs: Runs) -> Outcome | None:
     top1 = _by_p_drop(results, runs, "accuracy", "top1")
-    if not all(len(top1.get(p, ())) for p in (0.1, 0.2)):
+    if top1 is None:
         return None
     found = compare(top1[0.1], top1[0.2])
-    parts = [f"{percent(rows['value'])} % with {p:g}" for p, rows in top1.items() if len(rows)]
+    parts = [f"{percent(rows['value'])} % with {p:g}" for p, rows in top1.items()]
     return Outcome(
         found.verdict,
         ", ".join(parts),
@@ -289,10 +329,10 @@ def _dropping_costs(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
-    every = {run.train.exponent: _rows(results, "accuracy", run, "top1") for run in runs}
-    top1 = {exponent: rows for exponent, rows in every.items() if len(rows)}
-    if 4.0 not in top1 or len(top1) < 2:
+    frames = _all_rows(results, "accuracy", runs, "top1")
+    if frames is None:
         return None
+    top1 = {run.train.exponent: rows for run, rows in zip(runs, frames, strict=True)}
     others = [compare(top1[4.0], rows) for e, rows in top1.items() if e != 4]
     least = min(others, key=lambda one: one.mean)
     parts = ", ".join(f"{percent(rows['value'])} % with {e:g}" for e, rows in top1.items())
@@ -308,9 +348,10 @@ def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
-    f1 = {run.model.aggregate: _rows(results, "binary", run, "f1") for run in runs}
-    if any(rows.empty for rows in f1.values()):
+    frames = _all_rows(results, "binary", runs, "f1")
+    if frames is None:
         return None
+    f1 = {run.model.aggregate: rows for run, rows in zip(runs, frames, strict=True)}
     found = compare_classes(f1["sum"], f1["concat"])
     summed, joined = (float(f1[name]["value"].mean()) for name in ("sum", "concat"))
     ruined = joined < summed / 2
@@ -359,7 +400,9 @@ SHAPES = (
     ),
     Shape(
         "Fig 3 and 7",
-        "A binary logit separates its class from all others (first ten classes)",
+        "A binary logit separates its class from all others (first ten classes; at least "
+        f"{100 * _SEPARATED:.0f} % of either are on their side of the threshold in every class; "
+        "partly: more than half)",
         "yes",
         "fig7",
         _heaps_separate,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from codepath.codes import load_scheme
 from codepath.figures import style
@@ -23,6 +24,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(
         1, 4, figsize=(style.TWO_COLUMNS, 2.5), width_ratios=(1, 1, 1.25, 1.25)
     )
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(wspace=0.08)
     for ax, name in zip(axes[:2], SHOWN, strict=True):
         scheme = load_scheme(name)
         ax.imshow(scheme.table, cmap="binary", vmin=0, vmax=1.3, interpolation="nearest")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from codepath.experiments.coverage import benchmark_files, rows_of_kind
+from codepath.experiments.coverage import benchmark_files, configuration_note, rows_of_kind
 from codepath.figures.tables import Table, markdown, percent, top1_rows
 from codepath.runtime import UserError, make_directory, write_text
 
@@ -25,9 +25,10 @@ def _place(rows: pd.DataFrame) -> str:
     seeds = rows["seed"].nunique()
     if (rows["split"] == "model").all():
         return f" ({rows['scale'].iloc[0]}, counted)"
+    note = configuration_note(rows["run_id"])
     return (
         f" ({rows['scale'].iloc[0]}, n = {int(rows['n'].max()):,}, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'})"
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'}{'; ' if note else ''}{note})"
     )
 
 

@@ -29,20 +29,28 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
-    """F1 in per cent against the kept share that was reached; means over classes (and seeds)."""
+    """F1 in per cent against the kept share: means over classes, bars over seeds."""
     points = rows.pivot_table(
         index=["seed", "class", "x"], columns="metric", values="value", aggfunc="last"
     ).astype(float)
-    points = points.reset_index().groupby(["class", "x"])[["f1", "share"]].mean().reset_index()
-    complete = points.groupby("x")["class"].nunique() == points["class"].nunique()
+    by_seed = points.reset_index()
+    classes = by_seed["class"].nunique()
+    points = by_seed.groupby(["class", "x"])[["f1", "share"]].mean().reset_index()
+    complete = points.groupby("x")["class"].nunique() == classes
     mean = points.groupby("x")[["f1", "share"]].mean()[complete].sort_values("share")
-    if points["class"].nunique() <= MOST_LINES:
+    seeds = by_seed.groupby(["seed", "x"])["f1"].mean().groupby("x").agg(["min", "max"])
+    seeds = seeds.loc[mean.index]
+    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    bars = [(mean["f1"] - seeds["min"]).clip(lower=0), (seeds["max"] - mean["f1"]).clip(lower=0)]
+    if classes <= MOST_LINES:
         for _, one in points.groupby("class"):
             one = one.sort_values("share")
             ax.plot(100 * one["share"], 100 * one["f1"], color="0.8", linewidth=0.8)
-    ax.plot(
-        100 * mean["share"], 100 * mean["f1"], color=BLUE, marker="o", markersize=4,
-        label=f"mean of {points['class'].nunique()} classes (grey: each)",
+    ax.errorbar(
+        100 * mean["share"], 100 * mean["f1"],
+        yerr=[100 * bar for bar in bars] if by_seed["seed"].nunique() > 1 else None,
+        color=BLUE, marker="o", markersize=4, capsize=2,
+        label=f"mean of {classes} classes (grey: each)",
     )  # fmt: skip
     whole = mean.iloc[-1]
     ax.axhline(
@@ -51,7 +59,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     )  # fmt: skip
     ax.axvline(TARGET, color="0.4", linestyle=":", linewidth=1, label=f"{TARGET} % kept")
     ax.set(xlabel="kept share of the network's parameters (%)", ylabel="F1 (%)")
-    ax.legend(loc="lower right")
+    style.legend_below(ax, columns=1)
 
 
 def draw_run(rows: Path, out: Path) -> Path:
@@ -63,7 +71,7 @@ def draw_run(rows: Path, out: Path) -> Path:
     figure, ax = plt.subplots(figsize=(style.ONE_COLUMN + 1, 3))
     draw(ax, found, str(found["dataset"].iloc[0]))
     ax.set_title(TITLE, loc="left", fontweight="bold")
-    figure.suptitle(style.describe(found), fontsize=7)
+    figure.suptitle(style.describe(found, style.has_bars(figure)), fontsize=7)
     written = style.save(figure, out, NAME)
     plt.close(figure)
     return written[-1]

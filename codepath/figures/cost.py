@@ -19,7 +19,7 @@ _PANELS = {
 
 
 def draw(networks: pd.DataFrame, blocks: pd.DataFrame) -> Figure:
-    """Ratios of whole networks and of single blocks, one column of panels for speed and memory.
+    """Ratios of whole networks and of single blocks, a panel for speed and one for memory.
 
     Args:
         networks: rows of `codepath bench network` on one device.
@@ -30,21 +30,39 @@ def draw(networks: pd.DataFrame, blocks: pd.DataFrame) -> Figure:
     rows = rows.assign(part=rows["part"] + ", " + rows["precision"])
     order = list(dict.fromkeys(rows["part"]))
     figure, axes = plt.subplots(
-        1, 2, figsize=(style.TWO_COLUMNS, 0.17 * len(order) + 1.3), sharey=True
+        1, 2, figsize=(style.TWO_COLUMNS, 0.17 * len(order) + 1.4), sharey=True
     )
     for ax, (what, label) in zip(axes, _PANELS.items(), strict=True):
         for rival, (name, color, marker) in _RIVALS.items():
             mine = rows[(rows["what"] == what) & (rows["variant"] == rival)]
             ratio = mine.drop_duplicates("part", keep="last").set_index("part")["coded_ratio"]
-            ax.plot(ratio.reindex(order), range(len(order)), marker, color=color, ms=4, label=name)
-        ax.axvline(1, color="0.3", linewidth=1)
+            ratio = ratio.reindex(order).astype(float)
+            places = range(len(order))
+            # Above the line at 1, and told from it by a white edge.
+            ax.plot(ratio, places, marker, color=color, ms=5, mec="white", label=name, zorder=3)
+            for value, place in zip(ratio, places, strict=True):
+                if pd.notna(value):
+                    ax.annotate(
+                        f"{value:.3g}" if value >= 10 else f"{value:.2f}",
+                        (value, place),
+                        xytext=(-5 if value < 1 else 5, 0),  # away from the line at 1
+                        textcoords="offset points",
+                        ha="right" if value < 1 else "left",
+                        va="center",
+                        fontsize=6,
+                    )
+        ax.axvline(1, color="0.3", linewidth=1, zorder=1)
         ax.set_xscale("log")
+        ax.margins(x=0.16, y=0.03)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.set(xlabel=label)
     axes[0].set_yticks(range(len(order)), order)
     axes[0].invert_yaxis()
-    for ax in axes:
-        style.legend_below(ax)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, [f"coded / {name}" for name in labels], loc="outside lower center", ncols=2,
+        frameon=False,
+    )  # fmt: skip
     devices = ", ".join(sorted(rows["device"].unique()))
     figure.suptitle(
         "What coding costs in training: against plain ResNeXt, and against Eq. 2-3 written "

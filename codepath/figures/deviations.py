@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
-from codepath.experiments.coverage import rows_of_kind
+import pandas as pd
+
+from codepath.experiments import find_experiment
+from codepath.experiments.coverage import OTHER_CONFIGURATION, rows_of_kind
 from codepath.experiments.deviations import DEVIATIONS, Deviation
+from codepath.experiments.registry import override
 from codepath.figures.judge import compare
 from codepath.figures.tables import markdown
 from codepath.runtime import make_directory, write_text
@@ -27,11 +32,26 @@ def effect(results: Path, deviation: Deviation) -> str:
         base = rows[(rows["experiment"] == match[1]) & (rows["scale"] == scale)]
         if set(base["seed"]) & set(changed["seed"]):
             one = compare(changed, base)
+            note = _note(base, changed, deviation.switch, match[2])
             found.append(
                 f"{match[1]} at {scale} scale with {match[2]}: {one.points()} points of top-1, "
-                f"{one.seeds} {'seed' if one.seeds == 1 else 'seeds'}"
+                f"{one.seeds} {'seed' if one.seeds == 1 else 'seeds'}{note}"
             )
     return "; ".join([*found, deviation.effect] if deviation.effect else found) or "not measured"
+
+
+def _note(base: pd.DataFrame, changed: pd.DataFrame, switch: str, value: str) -> str:
+    """Whether the runs differ in more than the switch from those that are planned now."""
+    name, scale = str(base["experiment"].iloc[0]), str(base["scale"].iloc[0])
+    coded = next(r for r in find_experiment(name).runs(scale, 0) if r.model_role == "coded")
+    turned = override(coded, [f"{switch}={value}"])
+    planned = {
+        dataclasses.replace(run, seed=int(seed)).run_id
+        for run, rows in ((coded, base), (turned, changed))
+        for seed in rows["seed"].unique()
+    }
+    made = {*base["run_id"], *changed["run_id"]}
+    return "" if made <= planned else f" ({OTHER_CONFIGURATION})"
 
 
 def cells(results: Path, deviation: Deviation) -> list[str]:

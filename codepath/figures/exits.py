@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
-from codepath.figures.style import BLUE, ORANGE
+from codepath.figures.style import BLUE, ORANGE, legend_below
 
 NAME = "exits"
 TITLE = "Early exits, two-fold cross-fitted"
@@ -39,34 +40,58 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
-    """Top-1 in per cent against mean multiply-adds an image in per cent; means over seeds."""
+    """Top-1 in per cent against mean multiply-adds an image in per cent."""
+    costs = _spread(rows, "macs_until", "block")["mean"]
+    whole = float(costs[0]) / 100  # shares come out in per cent
+    several = rows["seed"].nunique() > 1
 
-    def mean(metric: str, by: str) -> pd.Series:
-        return rows[rows["metric"] == metric].groupby(by)["value"].mean().astype(float)
+    def points(cost: pd.DataFrame, top1: pd.DataFrame, **look: Any) -> None:
+        """Means, with the seeds' extremes as bars."""
+        where, level = cost / whole, 100 * top1
+        ax.errorbar(
+            where["mean"],
+            level["mean"],
+            xerr=_reach(where) if several else None,
+            yerr=_reach(level) if several else None,
+            elinewidth=0.7,
+            linewidth=1,
+            **look,
+        )
 
-    costs = mean("macs_until", "block")
-    whole = costs[0]
     for decoder, look in _LOOKS.items():
         name = f"{decoder}/{CRITERION}/crossfit"
-        cost, top1 = mean(f"macs_budget/{name}", "x"), mean(f"top1_budget/{name}", "x")
-        ax.plot(100 * cost / whole, 100 * top1, markersize=3, linewidth=1, **look)  # type: ignore[arg-type]
-    fixed = mean("top1/eq7", "block")
-    blocks = [block for block in fixed.index if block in costs.index]
-    ax.plot(
-        100 * costs[blocks] / whole, 100 * fixed[blocks], color="0.3", marker="^", markersize=5,
-        linestyle="none", label="every image at one block, Eq. 7",
+        cost, top1 = (_spread(rows, f"{what}_budget/{name}", "x") for what in ("macs", "top1"))
+        points(cost, top1.reindex(cost.index), markersize=3, **look)
+    fixed = _spread(rows, "top1/eq7", "block")
+    fixed = fixed[fixed.index.isin(costs.index)]
+    depth = _spread(rows, "macs_until", "block").loc[fixed.index]
+    points(
+        depth, fixed, color="0.3", marker="^", markersize=5, linestyle="none",
+        label="every image at one block, Eq. 7",
     )  # fmt: skip
-    for block in blocks:
+    for block in fixed.index:
         ax.annotate(
-            f"{block}", (100 * costs[block] / whole, 100 * fixed[block]), xytext=(4, -8),
-            textcoords="offset points", fontsize=6.5,
+            f"{block}", (depth["mean"][block] / whole, 100 * fixed["mean"][block]),
+            xytext=(4, -8), textcoords="offset points", fontsize=6.5,
         )  # fmt: skip
     end = 100 * float(rows[rows["metric"] == "top1/end"]["value"].mean())
     ax.axhline(end, color="0.3", linestyle=":", linewidth=1)
     ax.annotate(
-        f"whole network {end:.1f}", (100 * costs[blocks[0]] / whole, end), xytext=(0, 3),
+        f"whole network {end:.1f}", (depth["mean"].min() / whole, end), xytext=(0, 3),
         textcoords="offset points", fontsize=6.5,
     )  # fmt: skip
     ax.set(xlabel="multiply-adds an image (% of the network's)", ylabel="top-1 accuracy (%)")
     ax.margins(y=0.12)
-    ax.legend(loc="lower right")
+    legend_below(ax, columns=1)
+
+
+def _spread(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
+    """Mean, least and greatest value over seeds, as floats."""
+    groups = rows[rows["metric"] == metric].groupby(by)["value"]
+    return groups.agg(["mean", "min", "max"]).astype(float)
+
+
+def _reach(spread: pd.DataFrame) -> list[pd.Series]:
+    """From the mean to the extremes; of equal seeds it may differ in the last digit."""
+    below, above = spread["mean"] - spread["min"], spread["max"] - spread["mean"]
+    return [below.clip(lower=0), above.clip(lower=0)]

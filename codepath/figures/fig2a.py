@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from codepath.experiments import find_experiment
 from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, mean_line, paper_label
@@ -27,6 +28,12 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """Top-1 in per cent against removed active and inactive paths, the paper's beside."""
     paper = reference("fig2a_removal")
     paper = paper[paper["dataset"] == dataset]
+    blocks = sorted(rows["block"].unique())
+    theirs = paper_label(rows)
+    if len(paper):
+        (run,) = find_experiment(f"{NAME}-{dataset}").runs("paper", 0)
+        if blocks != [run.evaluation.removal_block]:
+            theirs += f", block {run.evaluation.removal_block}"
     for group, look in zip(("active", "inactive"), SERIES, strict=False):
         mine = rows[rows["metric"] == f"top1_{group}"]
         places = pd.Series(sorted(mine["x"].unique()), index=sorted(mine["x"].unique()))
@@ -37,10 +44,12 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
                 published["removed"],
                 published["top1"],
                 marker=look["marker"],
-                label=f"{group} ({paper_label(rows)})",
+                label=f"{group} ({theirs})",
                 **PAPER_STYLE,
             )
-    block = ", ".join(str(b) for b in sorted(rows["block"].unique()))
-    ax.set(xlabel=f"paths removed from block {block}", ylabel="top-1 accuracy (%)")
+    ax.set(
+        xlabel=f"paths removed from block {', '.join(map(str, blocks))}",
+        ylabel="top-1 accuracy (%)",
+    )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_below(ax)
+    legend_below(ax, columns=1 if "block" in theirs else 2)

@@ -11,7 +11,7 @@ from codepath.figures import binary_points
 NAME = "fig2c"
 TITLE = binary_points.TITLE
 ITEM = "Fig 2c"
-draw = binary_points.draw
+draw, finish = binary_points.draw, binary_points.finish
 
 
 def load(results: Path) -> pd.DataFrame:

@@ -61,6 +61,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
                 label=label,
                 **PAPER_STYLE,
             )
+    ax.set_xticks(values)
     ax.set(xlabel="mu, weight of the coding loss", ylabel="top-1 accuracy (%)")
     ax.set_ylim(bottom=0)
     legend_below(ax)

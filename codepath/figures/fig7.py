@@ -34,5 +34,5 @@ def draw(axes: Sequence[Axes], rows: pd.DataFrame, dataset: str) -> None:  # noq
         ax.set_ylabel("share of images (%)")
     seed = histograms["seed"].iloc[0]
     axes[min(len(names), 8) - 1].set_xlabel(
-        f"logit (seed {seed}); blue: the class, orange: all others; dotted: threshold of best F1"
+        f"logit (seed {seed}); dark: the class, hatched: all others; dotted: threshold of best F1"
     )

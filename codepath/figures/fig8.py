@@ -11,7 +11,7 @@ from codepath.figures import binary_points
 NAME = "fig8"
 TITLE = binary_points.TITLE
 ITEM = "Fig 8"
-draw = binary_points.draw
+draw, finish = binary_points.draw, binary_points.finish
 
 
 def load(results: Path) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def draw_class(ax: Axes, rows: pd.DataFrame, small: bool = False) -> None:
             align="edge",
             label=f"{label} (n = {counts.sum():,.0f})",
             linewidth=0.3,
-            **{**look, "hatch": None if small else look.get("hatch")},
+            **look,
         )
     for threshold in rows[rows["metric"] == "threshold"]["value"].astype(float):
         ax.axvline(

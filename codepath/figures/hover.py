@@ -102,9 +102,10 @@ def to_svg(figure: Figure, name: str) -> str:
     Identifiers begin with `name`, so that several figures may stand on one page.
     """
     dpi = figure.get_dpi()
-    figure.set_dpi(72)
+    # Laid out at the figure's own resolution: at 72 dpi text is measured narrower than SVG's.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
+    figure.set_dpi(72)
     places = spots(figure)
     out = io.StringIO()
     figure.savefig(out, format="svg", dpi=72, transparent=True, metadata={"Date": None})

@@ -77,6 +77,12 @@ class Comparison(NamedTuple):
         return f"{100 * self.mean:+.2f} (SE {100 * self.error:.2f})"
 
 
+def common_seeds(*frames: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of those seeds that all frames have; all are empty where there is none."""
+    common = set.intersection(*(set(rows["seed"]) for rows in frames)) if frames else set()
+    return [rows[rows["seed"].isin(common)] for rows in frames]
+
+
 def compare(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
     """Of accuracies on the same images; without common seeds the mean is NaN and nothing holds."""
     a, b = (rows.groupby("seed")["value"].mean().astype(float) for rows in (larger, smaller))
@@ -86,12 +92,15 @@ def compare(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
 
 
 def compare_classes(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
-    """Of a measure that every class has, such as F1: paired by class, error over the classes."""
+    """Of a measure that every class has, such as F1: paired by seed and class, error over classes.
+
+    Without common seeds the mean is NaN and nothing holds.
+    """
+    larger, smaller = common_seeds(larger, smaller)
     a, b = (rows.groupby("class")["value"].mean().astype(float) for rows in (larger, smaller))
     differences = (a - b).dropna()
     error = float(differences.std() / math.sqrt(max(len(differences), 1)))
-    seeds = min(larger["seed"].nunique(), smaller["seed"].nunique())
-    return Comparison(float(differences.mean()), error, seeds)
+    return Comparison(float(differences.mean()), error, larger["seed"].nunique())
 
 
 def judge_rising(steps: Sequence[Comparison], whole: Comparison) -> tuple[str, str]:

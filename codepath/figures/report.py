@@ -9,7 +9,14 @@ import jinja2
 import pandas as pd
 
 from codepath.experiments import all_experiments
-from codepath.experiments.coverage import benchmark_files, gap_at, gaps, rows_of_kind, rows_of_run
+from codepath.experiments.coverage import (
+    OTHER_CONFIGURATION,
+    benchmark_files,
+    complete_seeds,
+    gap_at,
+    gaps,
+    rows_of_kind,
+)
 from codepath.experiments.deviations import DEVIATIONS
 from codepath.figures import compare, deviations
 from codepath.figures.build import drawings
@@ -76,8 +83,7 @@ def coverage(results: Path) -> list[dict[str, Any]]:
     for experiment in all_experiments():
         for scale in experiment.scales:
             runs = experiment.runs(scale, 0)
-            rows = rows_of_kind(results, "accuracy")
-            seeds = [rows_of_run(rows, run)["seed"].nunique() for run in runs]
+            seeds = [len(complete_seeds(experiment, run, results)) for run in runs]
             gap = gap_at(experiment, scale, results)
             if experiment.benchmarks:
                 state = "there" if gap is None else "missing"
@@ -85,6 +91,8 @@ def coverage(results: Path) -> list[dict[str, Any]]:
                 state = f"{min(seeds)} seed{'s' if min(seeds) != 1 else ''}"
             else:
                 state = f"{sum(seed > 0 for seed in seeds)} of {len(seeds)} runs"
+                if OTHER_CONFIGURATION in gap.what:
+                    state += f"; others {OTHER_CONFIGURATION}"
             records.append(
                 {
                     "name": experiment.name,
@@ -93,7 +101,7 @@ def coverage(results: Path) -> list[dict[str, Any]]:
                     "smoke": scale in experiment.smoke,
                     "state": state,
                     "complete": gap is None,
-                    "command": experiment.command(scale),
+                    "command": experiment.command(scale, results),
                     "title": experiment.description.splitlines()[0],
                 }
             )
@@ -108,7 +116,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "data": claim.data,
         "paper": claim.paper,
         "verdict": claim.verdict,
-        "why": found.why if found else claim.reason,
+        "why": claim.why,
         "ours": claim.ours,
         "difference": found.difference if found else "-",
         "seeds": (found.seeds if found.run_ids else "no runs") if found else 0,

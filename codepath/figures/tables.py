@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from codepath.codes import load_scheme
-from codepath.experiments.coverage import benchmark_files, gaps, rows_of_picture
+from codepath.experiments.coverage import benchmark_files, beside, gaps, rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures import concat, exponent, variants
 from codepath.runtime import UserError, make_directory, write_text
@@ -124,7 +124,7 @@ def table2(results: Path) -> Table | None:
                 str(dataset),
                 str(scale),
                 str(model),
-                percent(group["value"]),
+                percent(group["value"]) + beside(group),
                 str(group["seed"].nunique()),
                 f"{group['n'].iloc[0]:,}",
                 str(group["source"].iloc[0]),
@@ -275,7 +275,7 @@ def _by_setting(
             str(dataset),
             str(scale),
             f"{value:g}" if isinstance(value, float) else str(value).replace("\n", " "),
-            percent(group["value"]),
+            percent(group["value"]) + beside(group),
             str(group["seed"].nunique()),
             f"{group['n'].iloc[0]:,}",
             paper(str(dataset), value) if scale == "paper" else "-",
@@ -322,8 +322,8 @@ def concat_table(results: Path) -> Table | None:
                 str(dataset),
                 str(scale),
                 str(aggregate),
-                percent(f1),
-                percent(accuracy["value"]) if len(accuracy) else "-",
+                percent(f1) + beside(group),
+                percent(accuracy["value"]) + beside(accuracy) if len(accuracy) else "-",
                 str(group["seed"].nunique()),
                 f"{group['n'].iloc[0]:,}",
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from codepath.figures.style import BLUE, PAPER_STYLE, legend_below, paper_label,
 NAME = "variants"
 TITLE = "Variants"
 ITEM = "Text: ImageNet variants"
+MOST_LETTERS = 20
+"""Of a line beside the axis."""
 
 
 def _name(run: RunConfig) -> str:
@@ -47,6 +50,16 @@ def load(results: Path) -> pd.DataFrame:
     return several(rows[(rows["metric"] == "top1") & (rows["split"] == "test")], "variant")
 
 
+def _wrapped(variant: str) -> str:
+    """A variant's name in lines that leave room for the points."""
+    lines = [
+        line
+        for part in variant.replace(",", ", ").split("\n")
+        for line in textwrap.wrap(part, MOST_LETTERS)
+    ]
+    return "\n".join(line.replace(",  ", ", ") for line in lines)
+
+
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """A line for each variant: mean and range over seeds in per cent, the paper's beside."""
     groups = share(rows, ["variant"])
@@ -71,7 +84,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         x, y = zip(*points, strict=True)
         ax.plot(x, y, marker="o", label=paper_label(rows), **PAPER_STYLE)
     legend_below(ax)
-    ax.set_yticks(places, groups.index, fontsize=6)
+    ax.set_yticks(places, [_wrapped(str(variant)) for variant in groups.index], fontsize=6)
     ax.invert_yaxis()
     ax.set(xlabel="top-1 accuracy (%)")
     ax.margins(0.15)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codepath.experiments import Experiment, all_experiments, find_experiment
-from codepath.experiments.coverage import gap_at, rows_of_kind
+from codepath.experiments.coverage import configuration_note, gap_at, rows_of_kind
 from codepath.figures.claim_numbers import numbers
 from codepath.figures.claim_shapes import SHAPES
 from codepath.figures.judge import NOT_RUN, Outcome
@@ -39,6 +39,14 @@ class Claim(NamedTuple):
         return self.outcome.verdict if self.outcome else NOT_RUN
 
     @property
+    def why(self) -> str:
+        """What must be said beside the verdict: its reason, and whose rows it rests on."""
+        if self.outcome is None:
+            return self.reason
+        notes = (self.outcome.why, configuration_note(self.outcome.run_ids))
+        return "; ".join(note for note in notes if note)
+
+    @property
     def ours(self) -> str:
         """Our numbers."""
         return self.outcome.ours if self.outcome else "-"
@@ -63,10 +71,10 @@ def cells(claim: Claim) -> list[str]:
     """A claim as the cells of `HEADER`."""
     found = claim.outcome
     if found is None:
-        reason = f"{NOT_RUN}, because {claim.reason}"
+        reason = f"{NOT_RUN}, because {claim.why}"
         return [claim.item, claim.text, claim.data, claim.paper, "-", "-", "0", "-", reason,
                 claim.command, "-"]  # fmt: skip
-    verdict = f"{found.verdict} ({found.why})" if found.why else found.verdict
+    verdict = f"{found.verdict} ({claim.why})" if claim.why else found.verdict
     return [
         claim.item,
         claim.text,
@@ -88,7 +96,10 @@ def _label(dataset: str, scale: str) -> str:
 
 def _why_absent(experiment: Experiment, scale: str, results: Path) -> str:
     gap = gap_at(experiment, scale, results)
-    reason = gap.what if gap else "the measurement is not among its rows"
+    reason = gap.what if gap else ""
+    if gap is None or gap.lacks_none:
+        lack = "its rows lack the measurement, or a seed that all runs have"
+        reason = f"{lack}; {reason}" if reason else lack
     needs_gpu = gap is not None and scale == "paper" and not experiment.benchmarks
     return f"{reason} (it needs a GPU)" if needs_gpu else reason
 
@@ -110,7 +121,7 @@ def _shape_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
                     shape.paper,
                     outcome,
                     "" if outcome else _why_absent(experiment, scale, results),
-                    experiment.command(scale),
+                    experiment.command(scale, results),
                 )
 
 
@@ -121,15 +132,14 @@ def _number_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
         if outcome is None and only_demo:
             continue
         data = number.data if experiment.benchmarks else _label(number.data, "paper")
-        tolerance = number.tolerance
         yield Claim(
             experiment.paper_item,
-            number.text + (f" (tolerance {tolerance:g} points)" if tolerance else ""),
+            number.text + (f" (tolerance {number.tolerance})" if number.tolerance else ""),
             data,
             number.paper,
             outcome,
             "" if outcome else _why_absent(experiment, "paper", results),
-            experiment.command("paper"),
+            experiment.command("paper", results),
         )
 
 
@@ -153,7 +163,8 @@ EXPLANATION = (
     "paper-scale rows speak of the paper's numbers. A difference counts when it exceeds twice its "
     "standard error (SE): over seeds where there are three, else binomial on the test images, for "
     "binary classifiers over classes. Differences are in points unless said otherwise; partly: "
-    "within that error, or beyond a number's tolerance but within twice of it."
+    "within that error, or beyond a number's tolerance but within twice of it. Runs that are "
+    "compared are taken at the seeds that all of them have."
 )
 
 

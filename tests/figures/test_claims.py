@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,9 +11,20 @@ import pytest
 
 from codepath import store
 from codepath.experiments import find_experiment
-from codepath.figures import write_claims
-from codepath.figures.judge import judge, judge_number, standard_error
-from codepath.figures.verdict import Claim, claims
+from codepath.experiments.coverage import OTHER_CONFIGURATION, gaps, rows_of_kind, rows_of_run
+from codepath.figures import fig4, write_claims
+from codepath.figures.compare import comparisons
+from codepath.figures.judge import (
+    common_seeds,
+    compare_classes,
+    judge,
+    judge_number,
+    standard_error,
+)
+from codepath.figures.report import coverage, write_report
+from codepath.figures.style import describe
+from codepath.figures.tables import make_tables
+from codepath.figures.verdict import HEADER, Claim, cells, claims
 from codepath.store import Measurement
 from tests.made_up import BASE, measurements
 
@@ -30,6 +42,7 @@ def test_the_made_up_rows_bear_out_every_shape(everything: Path, tmp_path: Path)
         "Removing inactive paths does not hurt",
         "Binary classifiers work by masking alone",
         "So they do against negatives",
+        "A binary logit separates its class",
         "Early decoders improve with depth",
         "Early decoders improve with mu",
         "Accuracy has its optimum",
@@ -48,7 +61,20 @@ def test_numbers_are_held_to_their_tolerance(everything: Path) -> None:
     judged = claims(everything)
     assert find(judged, "Top-1 of the coded network, mu = 6").verdict == "reproduced"
     assert find(judged, "Top-1 of the plain network").verdict == "partly"  # -0.76, 0.5 allowed
-    assert find(judged, "Mean precision of the ten").verdict == "contradicted"
+    precision = [claim for claim in judged if claim.text.startswith("Mean precision of the ten")]
+    assert [claim.verdict for claim in precision] == ["contradicted", "contradicted"]
+    assert "another data set" in precision[1].text
+    assert precision[1].paper == "75.8 % (9 points)"
+    recall = find(judged, "Mean recall of the binary classifiers with p_drop = 0.1")
+    assert recall.verdict == "partly"
+    for text, tolerance in (
+        ("10^9 multiply-adds of ImageNet's plain", "2 %"),
+        ("Training speed of ImageNet's coded", "5 % on the worse side"),
+        ("Top-1 of the plain network", "0.5 points"),
+    ):
+        found = [claim for claim in judged if claim.text.startswith(text)]
+        assert all(claim.text.endswith(f"(tolerance {tolerance})") for claim in found)
+        assert found
     last = find(judged, "Top-1 of the coded network, mu = 4", "imagenet, paper scale")
     assert last.verdict == "reproduced"
 
@@ -89,21 +115,147 @@ def test_a_removed_run_turns_its_claims_to_not_run(results: Path, tmp_path: Path
     ruined = find(judged, "Concatenating instead of summing")
     assert ruined.verdict == "not run"
     assert "no rows at paper scale of table2-cifar10+model.aggregate=concat" in ruined.reason
-    assert "codepath run concat-cifar10 --scale paper --results results" in path.read_text()
+    assert f"codepath run concat-cifar10 --scale paper --results {results}" in path.read_text()
     assert find(judged, "Coded is more accurate").verdict == "reproduced"
 
 
-def test_some_settings_are_enough_for_what_they_say(results: Path) -> None:
+def without(results: Path, text: str, scale: str = "paper") -> None:
+    """Take the rows with a text out of all files."""
     for path in results.glob("*.csv"):
         kept = [
             line
             for line in path.read_text().splitlines()
-            if not any(f"train.mu={mu}," in line for mu in (4, 10, 14))
+            if not (text in line and f",{scale}," in line)
         ]
         path.write_text("\n".join(kept) + "\n")
-    optimum = find(claims(results), "Accuracy has its optimum")
-    assert optimum.verdict == "reproduced"
-    assert optimum.ours.startswith("mu 0, 2, 6, 18: ")
+
+
+SHAPES_OF = {
+    "train.mu=4,": ("Early decoders improve with mu", "Accuracy has its optimum"),
+    "train.mu=18,": ("Early decoders improve with mu", "Accuracy has its optimum"),
+    "model.p_drop=0,": ("p_drop > 0 is what makes", "p_drop of 0.2 costs"),
+    "model.p_drop=0.2,": ("p_drop > 0 is what makes", "p_drop of 0.2 costs"),
+    "train.exponent=1,": ("4 is the best exponent",),
+    "train.exponent=2,": ("4 is the best exponent",),
+    "model.aggregate=concat,": ("Concatenating instead of summing",),
+    ",baseline,": ("Coded is more accurate",),
+    "table2-cifar10,": (
+        *("Coded is more accurate", "Removing active paths", "Removing inactive paths"),
+        *("Binary classifiers work", "So they do against", "A binary logit separates"),
+        *("Early decoders improve with depth", "4 is the best exponent", "p_drop of 0.2 costs"),
+        *("Early decoders improve with mu", "Concatenating instead"),
+    ),
+}
+"""A text of a run's rows -> the shape claims that the run is part of."""
+
+
+@pytest.mark.parametrize("run", SHAPES_OF)
+def test_without_any_one_of_its_runs_a_claim_is_not_run(results: Path, run: str) -> None:
+    without(results, run)
+    judged = claims(results)
+    for text in SHAPES_OF[run]:
+        assert find(judged, text).verdict == "not run", text
+
+
+def test_every_network_of_a_claim_counts(everything: Path, tmp_path: Path) -> None:
+    results = Path(shutil.copytree(everything, tmp_path / "results"))
+    text = "Early decoders improve with depth"
+    both = find(claims(results), text, "imagenet, paper scale")
+    assert both.ours.startswith("mu 1, blocks 8 to 16: ")
+    assert "; mu 4, blocks 8 to 16: " in both.ours
+    without(results, "table2-imagenet+train.mu=4,")
+    assert find(claims(results), text, "imagenet, paper scale").verdict == "not run"
+
+
+def test_compared_runs_are_taken_at_common_seeds(results: Path) -> None:
+    coded = find_experiment("table2-cifar10").runs("paper", 0)[0]
+    for seed in (1, 2):
+        without(results, dataclasses.replace(coded, seed=seed).run_id)
+    for text in ("Coded is more accurate", "p_drop > 0 is what", "Concatenating", "4 is the best"):
+        outcome = find(claims(results), text).outcome
+        assert outcome is not None
+        assert outcome.seeds == 1, text
+        assert all("-s0-" in run_id for run_id in outcome.run_ids)
+    means = find(claims(results), "Coded is more accurate")
+    assert means.ours == "94.00 against 92.80 %"  # without the other seeds of the plain network
+    assert means.outcome is not None
+    assert means.outcome.difference.startswith("+1.20")
+
+
+def test_classes_are_compared_at_common_seeds() -> None:
+    def rows(seeds: dict[int, float]) -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"seed": seed, "class": name, "value": value, "n": 10}
+                for seed, value in seeds.items()
+                for name in ("a", "b")
+            ]
+        )
+
+    found = compare_classes(rows({0: 0.5, 1: 0.9, 2: 0.9}), rows({0: 0.4, 7: 0.0}))
+    assert found.mean == pytest.approx(0.1)
+    assert found.seeds == 1
+    assert len(common_seeds(rows({0: 1.0}), rows({1: 1.0}))[0]) == 0
+
+
+def test_a_logit_that_separates_a_little_is_partly(results: Path) -> None:
+    path = results / "histograms.csv"
+    rows = pd.read_csv(path)
+    for share, verdict in ((0.8, "reproduced"), (0.6, "partly"), (0.4, "contradicted")):
+        above = (rows["metric"] == "positive") == (rows["x"] >= 2.5)
+        bins = rows.groupby(["run_id", "class", "metric", above])["value"].transform("size")
+        rows.assign(value=share / bins.where(above) * 100).fillna(
+            {"value": (1 - share) / bins * 100}
+        ).to_csv(path, index=False)
+        found = find(claims(results), "A binary logit separates")
+        assert found.verdict == verdict
+        assert "at least 75 %" in found.text
+
+
+def test_another_configuration_is_named(results: Path, tmp_path: Path) -> None:
+    coded = find_experiment("table2-cifar10").runs("paper", 0)[0]
+    old = dataclasses.replace(coded, train=dataclasses.replace(coded.train, lr=0.2))
+    for seed in range(3):
+        now, then = (dataclasses.replace(run, seed=seed).run_id for run in (coded, old))
+        for path in results.glob("*.csv"):
+            path.write_text(path.read_text().replace(now, then))
+    judged = claims(results)
+    assert "3 of 6 runs made with another configuration" in find(judged, "Coded is more").why
+    assert find(judged, "Early decoders improve with depth").why.endswith(OTHER_CONFIGURATION)
+    top1 = find(judged, "Top-1 of the coded network, mu = 6")
+    assert cells(top1)[HEADER.index("verdict")] == f"{top1.verdict} ({OTHER_CONFIGURATION})"
+    assert not find(judged, "Top-1 of the plain network").why
+
+    assert describe(fig4.load(results), bars=True).endswith(f"\n{OTHER_CONFIGURATION}")
+    table2 = next(table for table in make_tables(results) if table.name == "table2")
+    marked = {row[2]: OTHER_CONFIGURATION in row[3] for row in table2.body}
+    assert marked == {"coded": True, "baseline": False}
+    baselines = comparisons(results)[0]
+    marked = {row[1]: OTHER_CONFIGURATION in row[2] for row in baselines.body}
+    assert marked == {"coded ResNeXt": True, "plain ResNeXt": False}
+    missing = [gap for gap in gaps(results) if gap.experiment.name == "fig4-cifar10"]
+    assert [gap.what for gap in missing] == [
+        f"rows at paper scale of table2-cifar10 coded are {OTHER_CONFIGURATION}"
+    ]
+    (record,) = [
+        one for one in coverage(results) if (one["name"], one["scale"]) == ("fig4-cifar10", "paper")
+    ]
+    assert record["state"] == f"0 of 1 runs; others {OTHER_CONFIGURATION}"
+    assert not record["complete"]
+    page, _ = write_report(results, tmp_path)
+    assert page.read_text().count(OTHER_CONFIGURATION) > 10
+
+
+def test_rows_of_two_configurations_of_a_seed_are_not_mixed(results: Path) -> None:
+    again = dataclasses.replace(
+        BASE, run_id="again", seed=1, created="2026-02-01T00:00:00.000000+00:00"
+    )
+    rows = [Measurement(kind="decoders", metric="top1", value=0.5, n=10_000, block=4)]
+    store.append_rows(results, store.rows_of(rows, again))
+    run = find_experiment("table2-cifar10").runs("paper", 0)[0]
+    found = rows_of_run(rows_of_kind(results, "decoders"), run)
+    assert found[found["seed"] == 1]["value"].tolist() == [0.5]
+    assert found[found["seed"] == 0]["block"].nunique() == 6
 
 
 def test_an_optimum_at_an_end_is_a_contradiction_only_beyond_its_error(results: Path) -> None:

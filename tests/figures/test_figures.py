@@ -151,7 +151,7 @@ def test_a_single_setting_is_no_figure_of_settings(results: Path) -> None:
     assert fig6.load(results).empty
     (gap,) = [gap for gap in gaps(results, "paper") if gap.experiment.name == "fig6-cifar10"]
     assert "table2-cifar10+model.p_drop=0.2" in gap.line()
-    assert "codepath run fig6-cifar10 --scale paper --results results" in gap.line()
+    assert f"codepath run fig6-cifar10 --scale paper --results {results}" in gap.line()
 
 
 def test_rows_of_overridden_experiments_are_left_out(results: Path) -> None:
@@ -163,10 +163,11 @@ def test_rows_of_overridden_experiments_are_left_out(results: Path) -> None:
 
 def test_captions_say_how_many_seeds_each_setting_has(results: Path) -> None:
     rows = fig6.load(results)
-    assert "3 seeds (bars: their range), n = 10,000 test images" in describe(rows)
+    assert "3 seeds (bars: their range), n = 10,000 test images" in describe(rows, bars=True)
+    assert "3 seeds (means), n = 10,000 test images" in describe(rows, bars=False)
     fewer = rows[(rows["p_drop"] != 0.2) | (rows["seed"] == 0)]
-    assert "1 to 3 seeds" in describe(fewer)
-    assert "1 seed, n" in describe(rows[rows["seed"] == 0])
+    assert "1 to 3 seeds" in describe(fewer, bars=True)
+    assert "1 seed, n" in describe(rows[rows["seed"] == 0], bars=False)
 
 
 def test_missing_rows_are_named_with_their_commands(results: Path, tmp_path: Path) -> None:
@@ -174,15 +175,16 @@ def test_missing_rows_are_named_with_their_commands(results: Path, tmp_path: Pat
         (results / f"{kind}.csv").unlink()
     shutil.rmtree(results / "benchmarks")
     built = build_figures(results, tmp_path)
+    every = "runs/paper/table2-cifar10/coded-s*"
     assert (
-        "fig2a of fig2a-cifar10: no rows at paper scale of table2-cifar10 coded; to get it: "
-        "codepath run fig2a-cifar10 --scale paper --results results"
-    ) in "\n".join(line.replace("cpu scale", "paper scale").replace("--scale cpu", "--scale paper")
-                    for line in built.missing)  # fmt: skip
+        "fig2a of fig2a-cifar10: no removal rows at paper scale of table2-cifar10 coded; to get "
+        f"it: codepath run fig2a-cifar10 --scale paper --results {results}; for RUN in {every}; do "
+        f"codepath evaluate $RUN; done; codepath collect {every} --results {results}"
+    ) in built.missing
     assert (
-        "decoding of decoding: no benchmarks/decoding.csv; to get it: codepath bench decoding"
-        in built.missing
-    )
+        "decoding of decoding: no benchmarks/decoding.csv; to get it: codepath bench decoding "
+        f"--out {results}/benchmarks"
+    ) in built.missing
     names = {path.stem for path in built.paths}
     assert names == {f"{n}-cifar10-paper" for n in ("fig4", "fig5", "exponent", "variants", *USES)}
     with pytest.raises(UserError, match="run an experiment first"):
