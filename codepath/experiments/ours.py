@@ -60,7 +60,8 @@ def compression_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 
     Paper item: none; the paper's saving of parameters carried on.
 
-    Command: codepath extract RUN --curve, then codepath collect RUN
+    Command: codepath run compression-cifar10 --scale cpu --results results; codepath extract RUN
+    --curve --out DIR; codepath collect RUN --results results (RUN: Table 2's coded run)
     Cost: minutes a run on two cores, beside table2-cifar10's coded run.
     Expected: below 40 % of the parameters at no more than a point of F1.
     """

@@ -51,7 +51,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     for negatives, look in zip((IN, OUT), SERIES, strict=False):
         mine = rows[rows["negatives"] == negatives]
         if len(mine):
-            label = "classes" if negatives == IN else "negatives of other data"
+            label = "classes" if negatives == IN else _other_data(mine)
             draw_points(ax, mine, label, look)
         if paper is not None and len(mine):
             published = paper[paper["negatives"] == negatives]
@@ -67,6 +67,13 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     for (least, most), limit in ((ax.get_xlim(), ax.set_xlim), (ax.get_ylim(), ax.set_ylim)):
         limit(min(least, 94), min(most, 100.8))
     legend_below(ax)
+
+
+def _other_data(rows: pd.DataFrame) -> str:
+    """What the negatives out of distribution are called; a substitute is called one."""
+    names = set(rows["metric"].str.partition("ood:")[2])
+    substitute = any("substitute" in name for name in names)
+    return "photographs (a substitute)" if substitute else "negatives of other data"
 
 
 def draw_points(

@@ -190,7 +190,9 @@ def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
         rows[rows["metric"].str.startswith(f"{name}/f1/train/ood:")]
         for name in ("f1", "prevalence")
     )
-    return _binary_outcome(f1, prevalence)
+    found = _binary_outcome(f1, prevalence)
+    names = ", ".join(sorted(set(f1["metric"].str.partition("ood:")[2])))
+    return found and found._replace(ours=f"{found.ours}; negatives: {names}")
 
 
 _SEPARATED = 0.75

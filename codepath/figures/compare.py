@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from codepath.config import SCALES
+from codepath.experiments import find_experiment
 from codepath.experiments.coverage import benchmark_files, configuration_note, rows_of_kind
 from codepath.figures.tables import Table, markdown, percent, top1_rows
 from codepath.runtime import UserError, make_directory, write_text
@@ -14,10 +18,18 @@ from codepath.runtime import UserError, make_directory, write_text
 _ROLES = {"coded": "coded ResNeXt", "baseline": "plain ResNeXt"}
 _ALLOWED_LOSS = 0.005
 """Top-1 that early exits may lose, as a share."""
-_OTHERS = ("binary", "early_exit", "extraction", "train", "loader")
-"""Benchmarks with columns of their own, shown as they are."""
-_PROVENANCE = ["commit", "dirty", "created"]
-_MOST_LINES = 80
+_RUNS = "runs/cpu/table2-cifar10"
+_PAIR = f"{_RUNS}/coded-s0 {_RUNS}/baseline-s0"
+_COMMANDS = {
+    "binary": f"codepath bench binary {_PAIR}",
+    "early_exit": f"codepath bench early_exit {_PAIR}",
+    "train": "codepath bench train",
+    "extraction": "codepath bench extraction",
+    "loader": "codepath bench loader",
+    "network": "codepath bench network",
+    "codes": "codepath bench codes",
+}
+"""What measures each table below that no run's evaluation fills."""
 
 
 def _place(rows: pd.DataFrame) -> str:
@@ -110,7 +122,7 @@ _METHODS = {
 }
 
 
-def speeds(results: Path) -> Table | None:
+def speeds(results: Path) -> Table:
     """Training and inference speed and memory of the paper's networks, per device."""
     body = []
     for path in benchmark_files(results, "network"):
@@ -121,7 +133,7 @@ def speeds(results: Path) -> Table | None:
             for variant, method in _METHODS.items():
                 if (variant, "train") not in values:
                     continue
-                place = f" ({device}, {precision}, n = {batch} a step)"
+                place = f" (paper, {device}, {precision}, n = {batch} a step)"
                 body.append(
                     [
                         f"{network}",
@@ -131,58 +143,213 @@ def speeds(results: Path) -> Table | None:
                         f"{values[variant, 'peak memory'] / 1e9:.2f} GB{place}",
                     ]
                 )
-    if not body:
-        return None
-    header = ["network (paper scale)", "method", "training", "inference", "peak memory in training"]
+    header = ["network", "method", "training", "inference", "peak memory in training"]
     note = (
         "Medians of interleaved turns on random images, loading not included; the ratios of the "
         "turns are in the rows and in the figure of costs."
     )
-    return Table("baselines-speed", "Baselines", "Speed and memory", header, body, note)
+    return _table("network", "Speed and memory", header, body, note)
 
 
-def schemes(results: Path) -> Table | None:
+def schemes(results: Path) -> Table:
     """Coding schemes: the paper's Algorithm 1 against ours."""
-    files = benchmark_files(results, "codes")
-    if not files:
-        return None
-    rows = pd.read_csv(files[0])
     body = [
         [
             f"{row.classes:,}, {row.paths}, {row.active}",
             "Algorithm 1" if row.algorithm == "paper" else "ours",
-            f"{row.distance} (at most {row.largest_distance})",
-            f"{row.least_column} to {row.most_column}",
-            f"{row.pairs:,} (at least {row.fewest_pairs:,})",
-            f"{row.seconds:.2f} (seed {row.seed}, {row.device})",
+            f"{row.distance} (at most {row.largest_distance}; counted)",
+            f"{row.least_column} to {row.most_column} (counted)",
+            f"{row.pairs:,} (at least {row.fewest_pairs:,}; counted)",
+            f"{row.seconds:.2f} (seed {row.seed}, n = 1 design, {row.device})",
         ]
-        for row in rows.itertuples()
+        for row in _rows(results, "codes").itertuples()
     ]
     header = ["K, N, Nact", "method", "distance", "classes per path", "pairs at it", "seconds"]
-    return Table("baselines-codes", "Baselines", "Coding schemes", header, body)
+    return _table("codes", "Coding schemes", header, body)
 
 
-def _others(results: Path) -> Iterator[Table]:
-    for name in _OTHERS:
-        for path in benchmark_files(results, name):
-            rows = pd.read_csv(path).drop(columns=_PROVENANCE, errors="ignore")
-            shown = rows.head(_MOST_LINES)
-            body = [
-                [f"{v:.4g}" if isinstance(v, float) else str(v) for v in line]
-                for line in shown.itertuples(index=False)
+def classifiers(results: Path) -> Table:
+    """Binary classifiers by codewords against others of the same or larger size."""
+    rows = _rows(results, "binary")
+    body = []
+    for (run, method), group in _groups(rows, ["run", "method"]):
+        n, classes, draws = group["n"].iloc[0], group["class"].nunique(), group["draw"].nunique()
+        place = f" ({_scale_of(run)}, n = {n:,}, {classes} classes"
+        place += f", {draws} draws)" if draws > 1 else ")"
+        mean = group.groupby("metric")["value"].mean()
+        body.append(
+            [
+                f"{group['source'].iloc[0]}",
+                str(method),
+                f"{group['parameters'].mean():,.0f}{place}",
+                f"{100 * mean['f1']:.2f} %{place}",
+                f"{mean['average_precision']:.4f}{place}",
             ]
-            left = len(rows) - len(shown)
-            note = f"{left} more rows in results/benchmarks/{path.name}." if left else ""
-            header = [str(column) for column in rows.columns]
-            title = f"Rows of `codepath bench {name}`"
-            yield Table(f"baselines-{path.stem}", "Baselines", title, header, body, note)
+        )
+    header = ["images", "classifier", "parameters", "mean F1, cross-fitted", "average precision"]
+    note = (
+        "codeword: the class's paths; one-vs-rest: the whole coded network; random: as many paths "
+        "as a codeword has; pruned plain: the plain network's paths of most effect."
+    )
+    return _table("binary", "Binary classifiers against others", header, body, note)
+
+
+def stopping(results: Path) -> Table:
+    """Early exits that stop against linear probes on the plain network."""
+    names = {"eq7": "coded, Eq. 7", "combined": "coded, all energies so far",
+             "probes": "linear probes on plain ResNeXt"}  # fmt: skip
+    rows = _rows(results, "early_exit")
+    body = []
+    for row in rows.to_dict("records"):
+        scale = _scale_of(row["run"])
+        place = f" ({scale}, n = {row['n']:,})"
+        timed = f" ({scale}, n = {row['timed']:,}, {row['device']}, batch 1)"
+        body.append(
+            [
+                str(row["source"]),
+                names.get(row["method"], row["method"]),
+                f"{row['budget']:.0%}",
+                f"{100 * row['top1']:.2f} %{place}",
+                f"{100 * (row['top1'] - row['top1_whole']):+.2f} points{place}",
+                f"{row['macs_share']:.1%} of {row['macs'] / row['macs_share']:,.0f}{place}",
+                f"{1000 * row['p50']:.2f} ms, {row['p50'] / row['network_p50']:.2f} of the "
+                f"network's{timed}",
+            ]
+        )
+    header = ["images", "method", "budget", "top-1", "against the whole network", "multiply-adds",
+              "median time"]  # fmt: skip
+    note = "Thresholds by margin, two-fold cross-fitted on the test images."
+    return _table("early_exit", "Early exits that stop", header, body, note)
+
+
+def trainings(results: Path) -> Table:
+    """Training from end to end with each loader, and what a run does besides."""
+    rows = _rows(results, "train")
+    scales = {
+        run.model.name: scale
+        for scale in ("cpu", "paper")
+        for run in find_experiment("table2-cifar10").runs(scale, 0)
+    }
+    body = []
+    for row in rows.to_dict("records"):
+        place = f"{scales.get(row['network'], 'own')}, {row['device']}, {row['precision']}"
+        speed = row["what"] == "images per second"
+        if speed:
+            place = f" ({place}, n = {row['count']:.0f} steps of {row['batch']})"
+        elif pd.notna(row["count"]):
+            place = f" ({place}, n = {row['count']:.0f} a run)"
+        else:
+            place = f" ({place}, n = 1 run, estimated)"
+        unit = f"{row['value']:,.1f} images/s" if speed else f"{row['value']:.3g} s"
+        body.append(
+            [
+                f"{row['network']}, {row['policy']}",
+                f"training, loader: {row['variant']}" if speed else str(row["what"]),
+                unit + place if pd.notna(row["value"]) else "-",
+                f"{row['ratio']:.2f}{place}" if pd.notna(row["ratio"]) else "-",
+                f"{row['share']:.2%}{place}",
+            ]
+        )
+    header = ["network, RandAugment", "what", "speed or time", "times the DataLoader",
+              "share: waiting for images, or of a run's training time"]  # fmt: skip
+    return _table("train", "Training from end to end", header, body)
+
+
+def cut_out(results: Path) -> Table:
+    """One class's network that is cut out, and fused, against its parent."""
+    rows = _rows(results, "extraction")
+    names = {"network": "coded ResNeXt", "sliced": "one class, cut out",
+             "fused": "one class, cut out, norms folded"}  # fmt: skip
+    sizes = {"network": ("network_parameters", "network_macs"), "sliced": ("parameters", "macs"),
+             "fused": ("stored_numbers", "macs")}  # fmt: skip
+    body = []
+    for (network, pixels, layout, device), group in _groups(
+        rows, ["network", "pixels", "layout", "device"]
+    ):
+        counted = group[group["module"] == "sizes"].groupby("metric")["value"].last()
+        times = group[group["module"] != "sizes"]
+        batches = sorted(times["batch"].unique())
+        for module, name in names.items():
+            cells = []
+            for batch in batches:
+                mine = times[(times["module"] == module) & (times["batch"] == batch)]
+                value = mine.groupby("metric")["value"].last()
+                if value.empty:
+                    cells.append("not measured")
+                    continue
+                cells.append(
+                    f"batch {batch}: {1000 * value['p50']:.1f} ms, {value['ratio']:.2f} of the "
+                    f"network's (paper, n = {mine['turns'].iloc[0]:.0f} turns, {device}, {layout})"
+                )
+            numbers, macs = sizes[module]
+            body.append(
+                [
+                    f"{network}, {pixels} px",
+                    name,
+                    f"{counted[numbers]:,.0f} (paper, counted)",
+                    f"{counted[macs]:,.0f} (paper, counted)",
+                    "; ".join(cells),
+                ]
+            )
+    header = ["network", "what", "parameters", "multiply-adds", "median time"]
+    return _table("extraction", "A binary classifier cut out", header, body)
+
+
+def loaders(results: Path) -> Table:
+    """Loaders of images against a DataLoader with Pillow."""
+    body = []
+    for row in _rows(results, "loader").to_dict("records"):
+        place = (
+            f" (no network, n = {row['images']:,} images, {row['turns']} turns, {row['device']})"
+        )
+        body.append(
+            [
+                f"{row['source']}, {row['policy']}",
+                str(row["loader"]),
+                f"{row['images_per_second']:,.0f} images/s{place}",
+                f"{row['ratio']:.2f}{place}",
+                f"{row['first_batch_seconds']:.1f} s{place}",
+                f"{row['memory_mib']:,.0f} MiB{place}",
+            ]
+        )
+    header = ["images, RandAugment", "loader", "speed", "times the DataLoader", "first batch after",
+              "memory of a process"]  # fmt: skip
+    return _table("loader", "Loading images", header, body)
+
+
+def _rows(results: Path, name: str) -> pd.DataFrame:
+    """Rows of a benchmark on all devices."""
+    files = benchmark_files(results, name)
+    return pd.concat([pd.read_csv(path) for path in files]) if files else pd.DataFrame()
+
+
+def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    if len(rows):
+        yield from rows.groupby(keys, sort=False)
+
+
+def _scale_of(run_id: str) -> str:
+    found = re.search(rf"-({'|'.join(SCALES)})-\w+-s\d+-", run_id)
+    return found[1] if found else "scale unknown"
+
+
+def _table(
+    benchmark: str, title: str, header: list[str], body: list[list[str]], note: str = ""
+) -> Table:
+    if not body:
+        note = f"Not measured; to get it: `{_COMMANDS[benchmark]}`."
+    return Table(f"baselines-{benchmark}", "Baselines", title, header, body, note)
 
 
 def comparisons(results: Path) -> list[Table]:
-    """Every comparison that the rows allow; UserError where there is none."""
-    found = [table for make in (trained, speeds, schemes) if (table := make(results))]
-    found += _others(results)
-    if not found:
+    """Every comparison; one without rows has no body and names its command.
+
+    UserError where there are no rows at all.
+    """
+    made = (classifiers, stopping, speeds, trainings, cut_out, loaders, schemes)
+    first = trained(results)
+    found = [*([first] if first else []), *(make(results) for make in made)]
+    if not any(table.body for table in found):
         raise UserError(f"nothing to compare in {results}: run an experiment first")
     return found
 
@@ -191,8 +358,9 @@ def write_comparisons(results: Path, out: Path) -> Path:
     """Write `out`/tables/baselines.md."""
     path = make_directory(out / "tables") / "baselines.md"
     parts = [
-        f"## {table.title}\n\n{markdown(table.header, table.body)}"
-        + (f"\n{table.note}\n" if table.note else "")
+        f"## {table.title}\n\n"
+        + (f"{markdown(table.header, table.body)}\n" if table.body else "")
+        + (f"{table.note}\n" if table.note else "")
         for table in comparisons(results)
     ]
     write_text(path, "# Coded networks and their baselines\n\n" + "\n".join(parts))

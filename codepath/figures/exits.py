@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import rows_of_picture
+from codepath.experiments.coverage import benchmark_files, rows_of_picture
 from codepath.figures.style import BLUE, ORANGE, legend_below
 
 NAME = "exits"
@@ -18,7 +18,10 @@ CRITERION = "margin"
 _LOOKS = {
     "combined": {"color": BLUE, "marker": "o", "label": "adaptive, all energies so far"},
     "eq7": {"color": ORANGE, "marker": "s", "label": "adaptive, Eq. 7"},
-}
+    "probes": {"color": "0.45", "marker": "x", "linestyle": "--",
+               "label": "adaptive, linear probes on the plain network"},
+}  # fmt: skip
+PROBES, BENCHMARK = "probes", "early_exit"
 
 
 def load(results: Path) -> pd.DataFrame:
@@ -33,10 +36,28 @@ def load(results: Path) -> pd.DataFrame:
         exits[wanted],
         decoders[decoders["metric"] == "top1"].assign(metric="top1/eq7"),
         accuracy[accuracy["metric"] == "top1"].assign(metric="top1/end"),
+        _probe_rows(results, set(exits["run_id"])),
     ]
     rows = pd.concat(parts, ignore_index=True)
     measured = exits[wanted][["dataset", "scale"]].apply(tuple, axis=1)
     return rows[rows[["dataset", "scale"]].apply(tuple, axis=1).isin(set(measured))]
+
+
+def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:
+    """The probes' curve beside some runs, as rows like those of the coded decoders."""
+    files = benchmark_files(results, BENCHMARK)
+    if not files:
+        return pd.DataFrame()
+    found = pd.concat([pd.read_csv(path) for path in files], ignore_index=True)
+    found = found[(found["method"] == PROBES) & found["run"].isin(runs)]
+    found = found.sort_values("created").drop_duplicates(["run", "budget"], keep="last")
+    found = found.rename(columns={"run": "run_id", "budget": "x"}).assign(split="test")
+    return pd.concat(
+        [
+            found.assign(metric=f"{what}_budget/{PROBES}/{CRITERION}/crossfit", value=found[what])
+            for what in ("macs", "top1")
+        ]
+    )
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
@@ -61,6 +82,8 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     for decoder, look in _LOOKS.items():
         name = f"{decoder}/{CRITERION}/crossfit"
         cost, top1 = (_spread(rows, f"{what}_budget/{name}", "x") for what in ("macs", "top1"))
+        if cost.empty:
+            continue
         points(cost, top1.reindex(cost.index), markersize=3, **look)
     fixed = _spread(rows, "top1/eq7", "block")
     fixed = fixed[fixed.index.isin(costs.index)]
