@@ -3,7 +3,8 @@
 Three methods on the same test images: coded decoders (Eq. 7), combined decoders (all energies so
 far), and linear probes on the plain ResNeXt behind the same blocks (as in BranchyNet), which are
 trained on pooled features of training images. All thresholds are two-fold cross-fitted; times are
-of the halves' own thresholds at batch 1. Rows go to results/benchmarks/early_exit-DEVICE.csv.
+of the halves' own thresholds at batch 1. Rows go to results/benchmarks/early_exit-DEVICE.csv, one
+for each method and budget; the figure of exits draws the probes from there.
 """
 
 from __future__ import annotations
@@ -142,6 +143,9 @@ def main() -> None:
     parser.add_argument("plain", type=Path, help="a trained run of its baseline")
     parser.add_argument("--data", type=Path, help="where the images are")
     parser.add_argument("--images", type=int, default=300, help="test images that are timed")
+    parser.add_argument(
+        "--budgets", nargs="+", type=float, default=BUDGETS, help="mean shares of multiply-adds"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
     options = parser.parse_args()
     console = Console(width=130)
@@ -201,7 +205,7 @@ def main() -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     rows = []
     for method, (found, cost, full) in folds.items():
-        for budget, outcome in zip(BUDGETS, found.budgets(BUDGETS), strict=True):
+        for budget, outcome in zip(options.budgets, found.budgets(options.budgets), strict=True):
             with console.status(f"{method}, budget {budget}"):
                 seconds = []
                 for half, (fit, _), fitting in zip(
@@ -238,7 +242,8 @@ def main() -> None:
                 "macs_share": outcome.cost, "p50": p50, "p95": p95, "network_p50": base,
             }  # fmt: skip
             rows.append(
-                {"run": config.run_id, "method": method, "budget": budget, "n": len(labels),
+                {"run": config.run_id, "dataset": images.dataset, "scale": config.scale,
+                 "seed": config.seed, "method": method, "budget": budget, "n": len(labels),
                  "timed": options.images, "layout": layout(model), "source": images.source} | values
             )  # fmt: skip
             table.add_row(

@@ -404,6 +404,15 @@ def submit(
         typer.echo(line)
 
 
+@app.command("job-goes-on", hidden=True)
+def job_goes_on(runs: Runs = Path("runs")) -> None:
+    """For batch scripts: exit code 0 if this Slurm job, whose step a signal ended, goes on."""
+    from codepath.launch.recovery import job_goes_on
+
+    if not job_goes_on(runs.resolve()):
+        raise typer.Exit(1)
+
+
 Chosen = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME...]", help="Runs, experiments or scales below RUNS; or all."),

@@ -7,8 +7,9 @@ fail() {
     exit 1
 }
 
-# Leave this many seconds of those in #SBATCH --signal for Slurm itself.
-reserve_s=60
+# Leave these seconds of those in #SBATCH --signal for Slurm itself.
+signal_s=${SIGNAL_S:-300}
+reserve_s=$((signal_s > 120 ? 60 : signal_s / 2))
 
 for name in EXPERIMENT SCALE DATA RUNS CODEPATH; do
     [ -n "${!name:-}" ] || fail "$name is not set: set it at the top of the file, or $name=... sbatch FILE"
@@ -19,11 +20,18 @@ command -v "${codepath[0]}" >/dev/null ||
     fail "CODEPATH is $CODEPATH, which is not there: make setup, or set CODEPATH"
 [ -n "${SLURM_JOB_ID:-}" ] || fail "this is no Slurm job: submit the file with sbatch"
 
+# The repository's source runs, in a container too, whose copy serves its packages.
+export PYTHONPATH="$REPO${PYTHONPATH:+:$PYTHONPATH}" PYTHONSAFEPATH=1
 nodes=$SLURM_JOB_NUM_NODES
+# In an array the number of the first job means all of them.
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+job=${job:-$SLURM_JOB_ID}
 export CODEPATH_LOG
-CODEPATH_LOG=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *StdOut=//p')
-# Where the processes of a run meet. NCCL's own variables are yours to set.
-export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}
+CODEPATH_LOG=$(scontrol show job "$job" | sed -n 's/^ *StdOut=//p')
+# Where the processes of a run meet: the first node, by the address that Slurm itself knows it by.
+# NCCL's own variables are yours to set.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')}
 export MASTER_PORT=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 
 if [ -n "${STAGE:-}" ]; then
@@ -37,18 +45,20 @@ if [ -n "${STAGE:-}" ]; then
     if [ -d "$DATA" ]; then DATA=$target; else DATA=$target/$(basename "$DATA"); fi
 fi
 
-stopping=
+stopping= timer=
 on_time_limit() {
     stopping=1
     echo "the time limit is near: saving, and queueing the job again"
-    scancel --signal=USR2 "$SLURM_JOB_ID" # to the processes of the step, not to this script
-    (sleep $((${SIGNAL_S:-300} - reserve_s)) && scontrol requeue "$SLURM_JOB_ID") &
+    scancel --signal=USR2 "$job" # to the processes of the step, not to this script
+    (sleep $((signal_s - reserve_s)) && exec scontrol requeue "$job") &
+    timer=$!
 }
 trap on_time_limit USR2
 
 read -ra options <<<"${OPTIONS:-}"
-# Since Slurm 22.05 srun does not inherit --cpus-per-task.
-srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 \
+# Since Slurm 22.05 srun does not inherit --cpus-per-task. --wait=0: the first process evaluates
+# after the others have ended, whatever the cluster's WaitTime.
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --wait=0 \
     "${codepath[@]}" run "$EXPERIMENT" --scale "$SCALE" --seed "${SEED:-0}" --seeds "${SEEDS:-1}" \
     --data "$DATA" --runs "$RUNS" ${RESULTS:+--results "$RESULTS"} "${options[@]}" &
 step=$!
@@ -58,10 +68,18 @@ while kill -0 $step 2>/dev/null; do # a signal ends wait, not the step
     code=0
     wait $step || code=$?
 done
-if [ -n "$stopping" ] || [ $code = 75 ]; then # 75: it was told to give way and can go on
-    scontrol requeue "$SLURM_JOB_ID"
+goes_on=
+case $code in
+    0) goes_on=$stopping ;; # what is left to draw may take longer than what is left of the time
+    # 75: told to give way and saved. 128 + 9, 12, 15: ended by SIGKILL, SIGUSR2 or SIGTERM.
+    75 | 137 | 138 | 143) if "${codepath[@]}" job-goes-on --runs "$RUNS"; then goes_on=1; fi ;;
+esac
+if [ -n "$goes_on" ]; then
+    echo "queueing the job again"
+    scontrol requeue "$job"
     exit 0
 fi
+[ -z "$timer" ] || kill "$timer" 2>/dev/null || true
 [ $code = 0 ] || fail "training ended with exit code $code, see above"
 
 results=${RESULTS:-$RUNS/$SCALE/results}

@@ -21,6 +21,12 @@ SIGNAL_DELAY_S = 120
 """How long before its time limit a job is told to save and requeue."""
 LEAST_MINUTES = 10
 """A shorter job would spend much of its time on being told to stop."""
+MEETING = (
+    "export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "
+    '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)" '
+    r"| sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')}"
+)
+"""Where processes meet: the first node, by the address that Slurm itself knows it by."""
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 
 
@@ -105,9 +111,11 @@ class Profile:
         """The parameters of submitit's SlurmExecutor.
 
         srun gets cpus-per-task itself: it does not inherit sbatch's since Slurm 22.05. It ends all
-        processes when one fails, so that none waits for it.
+        processes when one fails, so that none waits for it, and lets the first one evaluate after
+        the others have ended, whatever the cluster's WaitTime.
         """
         exports = [f"export {key}={shlex.quote(text)}" for key, text in self.environment.items()]
+        meeting = [MEETING] if self.nodes * self.tasks_per_node > 1 else []
         named = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint")}
         return {
             "time": self.minutes,
@@ -116,8 +124,8 @@ class Profile:
             "cpus_per_task": self.cpus,
             "stderr_to_stdout": True,
             "signal_delay_s": SIGNAL_DELAY_S,
-            "srun_args": [f"--cpus-per-task={self.cpus}", "--kill-on-bad-exit=1"],
-            "setup": [*self.setup, *exports],
+            "srun_args": [f"--cpus-per-task={self.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
+            "setup": [*self.setup, *exports, *meeting],
             **{key: value for key, value in named.items() if value},
             **({"mem": self.memory} if self.memory else {}),
             **({"gpus_per_node": self.gpus} if self.gpus else {}),

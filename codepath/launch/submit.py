@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -170,7 +171,7 @@ class Submission:
         def send(
             tasks: list[Task], profile: Profile, name: str, after: Mapping[str, list[str]]
         ) -> list[str]:
-            executor = _slurm_executor(folder, profile, name, source, after)
+            executor = _slurm_executor(folder, profile, name, source, after, self.destination.runs)
             jobs = _sent(executor, tasks)
             accepted.extend(jobs)
             lines.append(f"{name}: {_span(jobs)}, logs in {folder}")
@@ -196,7 +197,12 @@ class Submission:
 
 
 def _slurm_executor(
-    folder: Path, profile: Profile, name: str, source: Path, after: Mapping[str, list[str]]
+    folder: Path,
+    profile: Profile,
+    name: str,
+    source: Path,
+    after: Mapping[str, list[str]],
+    runs: Path,
 ) -> Any:
     import submitit
 
@@ -213,11 +219,29 @@ def _slurm_executor(
         | {
             "job_name": name,
             "setup": [*parameters["setup"], *exports],
+            "teardown": _requeueing(executor.python, runs),
             "array_parallelism": profile.parallel,
             "additional_parameters": additional,
         }
     )
     return executor
+
+
+def _requeueing(python: str, runs: Path) -> list[str]:
+    """The end of a batch script: a job whose processes a signal ended goes on where it can.
+
+    $? is srun's, the highest of its processes': 128 + SIGKILL, SIGUSR2 or SIGTERM. In an array the
+    number of the first job means all of them, so that the requeue needs its index.
+    """
+    ask = f"{python} -m codepath.cli job-goes-on --runs {shlex.quote(str(runs))}"
+    return [
+        "code=$?",
+        'job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
+        "case $code in 137 | 138 | 143)",
+        f'  {ask} && scontrol requeue "${{job:-$SLURM_JOB_ID}}" ;;',
+        "esac",
+        "exit $code",
+    ]
 
 
 def _sent(executor: Any, tasks: list[Task]) -> list[str]:

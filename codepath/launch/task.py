@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from codepath.config import DataConfig
+from codepath.launch.recovery import failed_by_itself, is_cancelled, note_stop, since_submission
 from codepath.launch.slurm import job_state
 from codepath.runstate import (
     beat,
     current_cluster,
     current_job,
-    events,
-    note,
     note_failure,
     process_rank,
     read_order,
@@ -31,8 +30,6 @@ REQUEUE_SIGNAL = signal.SIGUSR2
 """On it submitit calls the task's `checkpoint` and puts the job back into the queue."""
 HELD = ("RUNNING", "SIGNALING")
 """States of a job that nothing but its time limit or a coming preemption ends."""
-ATTEMPTS = 3
-"""A job that saved nothing in so many attempts is not queued again."""
 
 
 class Task:
@@ -100,47 +97,23 @@ class RunTask(Task):
 
     def checkpoint(self) -> Any:
         """The same task, unless the last attempts saved nothing."""
-        saved = self._saved()
-        stops = [e for e in _since_submission(self.run_dir) if e["event"] == "stopped"]
-        self._note_stop(saved)
-        recent = [*(stop.get("saved") for stop in stops), saved][-ATTEMPTS:]
-        if len(recent) == ATTEMPTS and all(one == saved for one in recent):
-            reason = f"{ATTEMPTS} attempts saved nothing: give the job more time"
-            note(self.run_dir, "failed", error=[reason], job=current_job())
-            return None
-        return super().checkpoint()
+        return super().checkpoint() if note_stop(self.run_dir) else None
 
     def _give_way(self, stop: InterruptedRun) -> None:
         """The run was saved and stopped on a signal: queue its job again where that is meant.
 
         A cancelled job is not queued again, nor one whose scheduler does it itself, nor one that a
-        person interrupted.
+        person interrupted, nor one that Slurm ends since another process of it failed.
         """
+        if failed_by_itself(self.run_dir):
+            return
         job, cluster = current_job(), current_cluster()
         if stop.signal_number != signal.SIGINT and job:
             state = job_state(job) if cluster == "slurm" else None
-            if not self._cancelled() and (state is None or state.state in HELD):
+            if not is_cancelled(self.run_dir) and (state is None or state.state in HELD):
                 signal.raise_signal(REQUEUE_SIGNAL)  # the first process does not come back from it
                 sys.exit(0)  # anything else would end the first process before it has done so
-        self._note_stop(self._saved())
-
-    def _note_stop(self, saved: list[list[str]]) -> None:
-        if not self._cancelled():
-            note(self.run_dir, "stopped", job=current_job(), saved=saved)
-
-    def _cancelled(self) -> bool:
-        return any(e["event"] == "cancelled" for e in _since_submission(self.run_dir))
-
-    def _saved(self) -> list[list[str]]:
-        """What the run has saved by now: changes whenever anything new is."""
-        files = [*sorted((self.run_dir / "ckpt").glob("[!.]*")), self.run_dir / "model.safetensors"]
-        return [[f.name, str(f.stat().st_mtime_ns)] for f in files if f.exists()]
-
-
-def _since_submission(run_dir: Path) -> list[dict[str, Any]]:
-    happened = events(run_dir)
-    submitted = [k for k, event in enumerate(happened) if event["event"] == "submitted"]
-    return happened[submitted[-1] if submitted else 0 :]
+        note_stop(self.run_dir)
 
 
 @dataclass(frozen=True)
@@ -222,7 +195,7 @@ class Sequence(Task):
 
 def _is_wanted(run_dir: Path) -> bool:
     """Whether nothing has ended the run since it was submitted."""
-    return not any(e["event"] in ("cancelled", "failed") for e in _since_submission(run_dir))
+    return not any(e["event"] in ("cancelled", "failed") for e in since_submission(run_dir))
 
 
 def _name(task: Task) -> str:

@@ -21,9 +21,10 @@ from codepath.experiments.registry import override
 from codepath.launch import snapshot
 from codepath.launch.control import retry, statuses_of
 from codepath.launch.plan import Destination, make_plan
+from codepath.launch.recovery import ATTEMPTS
 from codepath.launch.status import RunStatus, look, process_alive
 from codepath.launch.submit import Submission
-from codepath.launch.task import ATTEMPTS, RunTask
+from codepath.launch.task import RunTask
 from codepath.rundir import claim, is_done
 from codepath.runstate import events, note, read_order
 from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory

@@ -50,7 +50,7 @@ def test_the_files_ask_for_one_process_a_gpu_and_for_signals(name: str) -> None:
     assert flags["ntasks-per-node"] == flags["gpus-per-node"]
     signalled, _, seconds = flags["signal"].rpartition("@")
     assert signalled == "B:USR2"
-    assert re.search(rf"^SIGNAL_S={seconds}\b", text, re.M)
+    assert re.search(rf"^SIGNAL_S=\$\{{SIGNAL_S:-{seconds}\}}", text, re.M)
     assert "\n#SBATCH --requeue\n" in text
     experiment = find_experiment(f"table2-{name}")
     assert f"EXPERIMENT=${{EXPERIMENT:-{experiment.name}}}" in text

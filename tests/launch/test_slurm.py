@@ -5,7 +5,9 @@ Digits at demo scale. Needs root, and Debian's packages or the right to install 
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,16 +24,33 @@ import safetensors.torch
 import torch
 
 from codepath import store
+from codepath.config import RunConfig
+from codepath.data import ImageSet
+from codepath.experiments import find_experiment
 from codepath.launch.status import RunStatus, look_all
+from codepath.rundir import claim
 from codepath.runstate import events
-from codepath.runtime import REPO_ROOT
+from codepath.runtime import REPO_ROOT, make_directory
+from codepath.train.distributed import Placement, World
+from tests.data.photographs import make_folders
+from tests.train.runs import CPU
+from tests.train.test_distributed import (
+    IN_FLOAT64,
+    assert_close,
+    in_float64,
+    with_train,
+    write_job,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 SCRIPT = str(REPO_ROOT / "slurm" / "local-cluster")
 CODEPATH = f"{sys.executable} -m codepath.cli"
 PATIENCE_S = 600
-LONG = "train.epochs=20"
+LONG = "train.epochs=8"
+SEED = int(os.environ.get("CODEPATH_MOMENTS") or time.time_ns() % 10**6)
+MOMENTS = random.Random(SEED)
+"""When runs are disturbed; CODEPATH_MOMENTS repeats the draws of another time."""
 PROFILES = """
 [use]
 demo = "small"
@@ -46,7 +66,6 @@ cpus = 1
 tasks = 2
 memory = "8G"
 time = "30:00"
-environment = { MASTER_ADDR = "127.0.0.1" }
 [impossible]
 partition = "nowhere"
 time = "30:00"
@@ -155,9 +174,44 @@ def trained(run: Path, epochs: int = 2) -> bool:
     return found is not None and int(found[1]) > epochs
 
 
-def start_now(job: str) -> None:
+def start_now(job: str, runs: Path) -> None:
     """Do not wait two minutes for a requeued job."""
-    call("scontrol", "update", f"jobid={job}", "starttime=now")
+    wait_until(lambda: "PENDING" in call("squeue", "-h", "-o", "%T", "-j", job), runs)
+    call("scontrol", "update", f"jobid={job}", "timelimit=30", "starttime=now")
+
+
+def starts(run: Path) -> list[dict]:
+    return [event for event in events(run) if event["event"] == "started"]
+
+
+def seconds_of(run: Path) -> float:
+    """From the start of a finished run to its end."""
+    done = json.loads((run / "DONE").read_text())["at"]
+    begun = starts(run)[0]["at"]
+    return (datetime.fromisoformat(done) - datetime.fromisoformat(begun)).total_seconds()
+
+
+def at_random(run: Path, attempt: int, undisturbed: Path) -> None:
+    """Return at a random moment of an attempt, in the first half of what a whole run takes.
+
+    The first attempt has half of the run before it at least; later ones get a quarter of that.
+    """
+    wait_until(lambda: len(starts(run)) == attempt, run.parents[2])
+    whole = seconds_of(undisturbed / run.name)
+    moment = MOMENTS.uniform(0, whole * (0.5 if attempt == 1 else 0.15))
+    print(f"CODEPATH_MOMENTS={SEED}: {run.name}, attempt {attempt}, after {moment:.2f} s")
+    time.sleep(moment)
+    assert len(starts(run)) == attempt
+    assert not (run / "DONE").exists()
+
+
+def requeued(run: Path, attempt: int) -> None:
+    """Wait until a run's job is queued again after an attempt, and let it start at once."""
+    runs = run.parents[2]
+    wait_until(lambda: state(run).state == "waiting", runs)
+    assert state(run).requeues == attempt
+    assert not (run / "DONE").exists()
+    start_now(state(run).job, runs)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -179,55 +233,88 @@ def undisturbed(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path
 RUN_NAMES = ("coded-s0", "baseline-s0")
 
 
-def test_preempted_runs_end_as_undisturbed_ones(undisturbed: Path, tmp_path: Path) -> None:
-    """One told to save and requeue (USR2), one taken off its node (scontrol requeue)."""
-    lines = codepath(
-        "submit", "table2-digits", "--seeds", "1", "--set", LONG, "--runs", str(tmp_path)
-    ).splitlines()
+def submit(runs: Path, *more: str, seeds: int = 1) -> str:
+    options = ("--seeds", str(seeds), "--set", LONG, "--runs", str(runs))
+    return codepath("submit", "table2-digits", *options, *more)
+
+
+def test_disturbed_runs_end_as_undisturbed_ones(undisturbed: Path, tmp_path: Path) -> None:
+    """kill -9 and USR2 for one, a time limit and scontrol requeue for the other."""
+    lines = submit(tmp_path).splitlines()
     assert "training and evaluation: array of 2 jobs, profile small:" in lines
     coded, baseline = (tmp_path / "demo" / undisturbed.name / name for name in RUN_NAMES)
-    waiting = status(tmp_path)
-    assert waiting.returncode == 0
-    assert waiting.stdout.splitlines()[-1] in ("2 waiting", "1 running, 1 waiting", "2 running")
-    wait_until(lambda: trained(coded) and trained(baseline), tmp_path)
+    assert status(tmp_path).returncode == 0
+    wait_until(lambda: bool(starts(baseline)), tmp_path)
+    # Slurm gives its signal 120 s before the end, and looks every 30 s: within that time.
+    call("scontrol", "update", f"jobid={state(baseline).job}", "timelimit=2")
+    at_random(coded, 1, undisturbed)
+    os.kill(starts(coded)[-1]["pid"], signal.SIGKILL)  # as the kernel does without memory
+    wait_until(lambda: state(coded).state == "waiting", tmp_path)
     shown = status(tmp_path).stdout
-    assert re.search(
-        r"running  demo/\S+/coded-s0 +epoch \d+/20, \d+%, ETA \d+ (s|min) +slurm", shown
-    )
-    jobs = {run: state(run).job for run in (coded, baseline)}
-
-    call("scancel", "--signal=USR2", jobs[coded])
-    call("scontrol", "requeue", jobs[baseline])
-    for run in (coded, baseline):
-        wait_until(lambda run=run: state(run).state == "waiting", tmp_path)  # type: ignore[misc]
-        assert state(run).requeues == 1
-        assert not (run / "DONE").exists()
-    assert len(re.findall("requeued 1 x", status(tmp_path).stdout)) == 2
-    again = codepath(
-        "submit", "table2-digits", "--seeds", "1", "--set", LONG, "--runs", str(tmp_path)
-    )
-    assert again.count("left out, waiting already") == 2
-    for job in jobs.values():
-        start_now(job)
+    assert re.search(r"waiting  demo/\S+/coded-s0 .*requeued 1 x", shown)
+    assert submit(tmp_path).count("left out, ") == 2
+    requeued(coded, 1)
+    requeued(baseline, 1)
+    at_random(coded, 2, undisturbed)
+    call("scancel", "--signal=USR2", state(coded).job)
+    requeued(coded, 2)
+    at_random(baseline, 2, undisturbed)
+    call("scontrol", "requeue", state(baseline).job)
+    requeued(baseline, 2)
+    wait_until(lambda: trained(coded, 0), tmp_path)
+    shown = status(tmp_path).stdout
+    assert re.search(r"running  demo/\S+/coded-s0 +epoch \d+/\d+, \d+%", shown)
     wait_until(lambda: all(state(r).state == "done" for r in (coded, baseline)), tmp_path)
     for run in (coded, baseline):
-        assert state(run).requeues == 1
-        assert state(run).job == jobs[run]
+        assert state(run).requeues == 2
         assert same_weights(run, undisturbed / run.name)
-    requeued = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", jobs[coded]).split()
-    assert "REQUEUED" in requeued
+    accounted = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", state(coded).job)
+    assert accounted.split().count("REQUEUED") == 2
 
-    collected = tmp_path / "demo" / "claims.md"
-    wait_until(collected.exists, tmp_path)
+    wait_until((tmp_path / "demo" / "claims.md").exists, tmp_path)
     accuracy = store.read_rows(tmp_path / "demo" / "results", "accuracy")
     assert sorted(accuracy["model"]) == ["baseline", "coded"]
-    assert set(accuracy["commit"]) == {
-        store.read_rows(coded / "rows", "accuracy")["commit"].iloc[0]
-    }
+    commit = store.read_rows(coded / "rows", "accuracy")["commit"].iloc[0]
+    assert set(accuracy["commit"]) == {commit}
+
+
+def test_a_failed_node(undisturbed: Path, tmp_path: Path) -> None:
+    """The node goes down under a run and comes back: the job is queued again by Slurm."""
+    submit(tmp_path)
+    coded = tmp_path / "demo" / undisturbed.name / "coded-s0"
+    wait_until(lambda: bool(starts(coded)), tmp_path)
+    codepath("cancel", "baseline-s0", "--runs", str(tmp_path))
+    at_random(coded, 1, undisturbed)
+    node = f"nodename={socket.gethostname().split('.')[0]}"
+    call("scontrol", "update", node, "state=down", "reason=test")
+    wait_until(lambda: state(coded).state == "waiting", tmp_path)
+    call("scontrol", "update", node, "state=resume")
+    requeued(coded, 1)
+    wait_until(lambda: state(coded).state == "done", tmp_path)
+    assert same_weights(coded, undisturbed / "coded-s0")
+    accounted = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", state(coded).job)
+    assert "NODE_FAIL" in accounted
+
+
+def test_another_configuration_under_a_run_is_refused(cluster: None, tmp_path: Path) -> None:
+    del cluster
+    other = find_experiment("table2-digits").runs("demo", 5)[0]
+    run = find_experiment("table2-digits").runs("demo", 0)[0]
+    claim(other, make_directory(tmp_path / "demo" / run.experiment / run.name))
+    refused = subprocess.run(
+        [*CODEPATH.split(), "submit", "table2-digits", "--seeds", "1", "--runs", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "holds a run with another configuration (seed" in refused.stderr
+    assert not call("squeue", "-h").strip()
+    assert not (tmp_path / "jobs").exists()
 
 
 def test_cancel_and_retry(undisturbed: Path, tmp_path: Path) -> None:
-    codepath("submit", "table2-digits", "--seeds", "1", "--set", LONG, "--runs", str(tmp_path))
+    submit(tmp_path)
     coded, baseline = (tmp_path / "demo" / undisturbed.name / name for name in RUN_NAMES)
     wait_until(lambda: trained(baseline), tmp_path)
     jobs = [state(run).job for run in (coded, baseline)]
@@ -247,21 +334,17 @@ def test_cancel_and_retry(undisturbed: Path, tmp_path: Path) -> None:
 
 
 def test_failures_are_reported_with_their_last_lines(cluster: None, tmp_path: Path) -> None:
-    """A damaged checkpoint, a killed process, data that are not there, and a refused job."""
+    """A damaged checkpoint (it is not tried again), data that are not there, and a refused job."""
     del cluster
     runs = tmp_path / "runs"
     folder = runs / "demo" / f"table2-digits+{LONG}"
     broken = folder / "coded-s0" / "ckpt" / "step-00000001.pt"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"broken")
-    codepath("submit", "table2-digits", "--seeds", "1", "--set", LONG, "--runs", str(runs))
-    killed = folder / "baseline-s0"
-    wait_until(lambda: trained(killed), runs)
-    os.kill(events(killed)[-1]["pid"], signal.SIGKILL)  # as the kernel does when memory runs out
-    wait_until(lambda: state(killed).state == "failed", runs)
-    assert state(killed).error[0] == "Slurm: job ended by FAILED"
-    assert any("epoch" in line for line in state(killed).error)
-    wait_until(lambda: state(folder / "coded-s0").state == "failed", runs)
+    submit(runs)
+    codepath("cancel", "baseline-s0", "--runs", str(runs))
+    failed = folder / "coded-s0"
+    wait_until(lambda: state(failed).state == "failed", runs)
     shown = status(runs)
     assert shown.returncode == 1
     assert re.search(r"\n    every checkpoint in \S+ is damaged", shown.stdout)
@@ -284,10 +367,13 @@ def test_failures_are_reported_with_their_last_lines(cluster: None, tmp_path: Pa
     assert line.startswith("error: sbatch refused the job:")
     assert "not submitted" in state(waits).error[0]
     wait_until(lambda: not call("squeue", "-h").strip(), runs)
+    assert len(starts(failed)) == 1
+    accounted = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", state(failed).job)
+    assert accounted.split() == ["FAILED"]
 
 
-def sbatch(folder: Path, *options: str, **variables: str) -> str:
-    """Submit cifar10.sbatch for the digits, small enough for this machine; the job's id."""
+def sbatch(folder: Path, *options: str, name: str = "cifar10", **variables: str) -> str:
+    """Submit an sbatch file for the digits, small enough for this machine; the job's id."""
     small = (
         "--gpus-per-node=0",
         "--ntasks-per-node=1",
@@ -297,62 +383,118 @@ def sbatch(folder: Path, *options: str, **variables: str) -> str:
     )
     demo = {"REPO": str(REPO_ROOT), "CODEPATH": CODEPATH, "RUNS": str(folder / "runs")}
     demo |= {"EXPERIMENT": "table2-digits", "SCALE": "demo", "OPTIONS": f"--set {LONG}"}
-    file = str(REPO_ROOT / "slurm" / "cifar10.sbatch")
+    file = str(REPO_ROOT / "slurm" / f"{name}.sbatch")
     return call(
         "sbatch", "--parsable", *small, *options, file, cwd=folder, **(demo | variables)
     ).strip()
 
 
-def log(folder: Path, job: str) -> str:
-    path = folder / f"slurm-codepath-cifar10-{job}.out"
+def log(folder: Path, job: str, name: str = "cifar10") -> str:
+    path = folder / f"slurm-codepath-{name}-{job}.out"
     return path.read_text() if path.exists() else ""
 
 
-def test_an_sbatch_file_trains_requeues_and_collects(undisturbed: Path, tmp_path: Path) -> None:
+def test_an_sbatch_file_at_its_time_limit_and_killed(undisturbed: Path, tmp_path: Path) -> None:
+    """A limit of a minute, which the two runs need more than; then kill -9 of a process."""
     data = tmp_path / "shared"
     data.mkdir()
     (data / "images").write_text("pixels")
-    job = sbatch(tmp_path, DATA=str(data), STAGE=str(tmp_path / "local"))
+    staged = {"DATA": str(data), "STAGE": str(tmp_path / "local")}
+    job = sbatch(tmp_path, "--time=1", "--signal=B:USR2@10", SIGNAL_S="10", **staged)
     runs = tmp_path / "runs"
     coded, baseline = (runs / "demo" / undisturbed.name / name for name in RUN_NAMES)
-    wait_until((coded / "heartbeat.json").exists, runs)
+    wait_until(lambda: bool(starts(coded)), runs)
     assert (tmp_path / "local" / "codepath-shared" / "images").read_text() == "pixels"
-    wait_until(lambda: trained(coded), runs)
-    call("scancel", "--batch", "--signal=USR2", job)  # as before the time limit
-    wait_until(lambda: state(coded).state == "waiting", runs)
-    assert "queueing the job again" in log(tmp_path, job)
-    start_now(job)
+    wait_until(lambda: "time limit is near" in log(tmp_path, job), runs)
+    start_now(job, runs)
+    current = coded if not (coded / "DONE").exists() else baseline
+    attempt = len(starts(current)) + 1
+    wait_until(lambda: len(starts(current)) == attempt, runs)
+    time.sleep(MOMENTS.uniform(0, 4))
+    os.kill(starts(current)[-1]["pid"], signal.SIGKILL)
+    wait_until(lambda: log(tmp_path, job).count("queueing the job again") == 3, runs)
+    start_now(job, runs)
     wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
     for run in (coded, baseline):
         assert (state(run).state, state(run).job) == ("done", job)
         assert same_weights(run, undisturbed / run.name)
-    assert len([e for e in events(coded) if e["event"] == "started"]) == 2
     assert len(store.read_rows(runs / "demo" / "results", "accuracy")) == 2
+    accounted = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", job)
+    assert accounted.split().count("REQUEUED") == 2
+
+
+def ended(job: str, runs: Path) -> str:
+    """How a job ended, by sacct."""
+
+    def said() -> str:
+        return call("sacct", "-X", "-n", "-P", "-o", "State", "-j", job).strip()
+
+    wait_until(lambda: said() in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"), runs)
+    return said()
+
+
+def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
+    """Ten classes of small JPEG files: an error unless a subset is what is meant."""
+    del cluster
+    data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
+    settings = (
+        "model.name=coded_resnext20_10x4d",
+        "model.num_classes=10",
+        "data.crop=16",
+        "train.warmup_epochs=0",
+        "train.epochs=1",
+        "train.batch_size=10",
+        "train.bn_batch=0",
+        "evaluation.removal_block=4",
+    )
+    runs = tmp_path / "runs"
+
+    def imagenet(*more: str) -> str:
+        options = " ".join(f"--set {setting}" for setting in (*settings, *more))
+        own = {"EXPERIMENT": "table2-imagenet", "SCALE": "paper", "OPTIONS": options}
+        return sbatch(tmp_path, name="imagenet", DATA=str(data), **own)
+
+    whole = imagenet()
+    assert ended(whole, runs) == "FAILED"
+    assert re.search(
+        r"error: .*train holds 50 images of 10 classes.*data.subset=true",
+        log(tmp_path, whole, "imagenet"),
+    )
+    assert ended(imagenet("data.subset=true"), runs) == "COMPLETED"
+    accuracy = store.read_rows(runs / "paper" / "results", "accuracy")
+    assert sorted(accuracy["model"]) == ["baseline", "coded"]
+    assert (accuracy["n"] == 20).all()
+    assert accuracy["source"].iloc[0].startswith("ImageNet subset from folders")
 
 
 def test_an_sbatch_file_without_its_variables(cluster: None, tmp_path: Path) -> None:
     del cluster
     job = sbatch(tmp_path)
-
-    def ended() -> bool:
-        return "FAILED" in call("sacct", "-X", "-n", "-P", "-o", "State", "-j", job)
-
-    wait_until(ended, tmp_path)
+    assert ended(job, tmp_path) == "FAILED"
     (line,) = log(tmp_path, job).splitlines()
     assert line.startswith("error: DATA is not set")
 
 
-def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> None:
-    """By sbatch, and by submit with a signal that both processes save on: the same weights."""
+def test_two_processes_of_a_step_train_as_one(
+    cluster: None, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    """Placed and met by Slurm's variables alone; equal up to roundings of double precision."""
     del cluster
-    short = "train.epochs=2"
+    config = with_train(tiny_config, bn_batch=16)
+    write_job(tmp_path / "two", config, tiny_images)
+    step = ("srun", "--ntasks=2", "--cpus-per-task=1", "--mem=8G", "--kill-on-bad-exit=1")
+    call(*step, sys.executable, "-c", IN_FLOAT64, str(tmp_path / "two"), cwd=REPO_ROOT)
+    one = in_float64(config, tiny_images, World(Placement(), CPU))
+    for rank in (0, 1):
+        assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt"))
+
+
+def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> None:
+    """By sbatch; and by submit, where one of them is killed and then both are told to give way."""
+    del cluster
+    short = "train.epochs=3"
     sbatch(
-        tmp_path,
-        "--ntasks-per-node=2",
-        "--mem=8G",
-        DATA=str(tmp_path),
-        OPTIONS=f"--set {short}",
-        MASTER_ADDR="127.0.0.1",
+        tmp_path, "--ntasks-per-node=2", "--mem=8G", DATA=str(tmp_path), OPTIONS=f"--set {short}"
     )
     runs = tmp_path / "runs"
     wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
@@ -366,15 +508,31 @@ def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> N
     codepath(*arguments, "--set", short, "--runs", str(submitted))
     run = submitted / "demo" / whole.name / "coded-s0"
     wait_until(lambda: trained(run, 0), submitted)
-    job = state(run).job
-    call("scancel", "--signal=USR2", job)
-    wait_until(lambda: state(run).state == "waiting", submitted)
-    assert state(run).requeues == 1
-    assert [event["event"] for event in events(run)] == ["submitted", "started", "stopped"]
     codepath("cancel", "baseline-s0", "--runs", str(submitted))  # it would hold both processors
-    start_now(job)
+    second = second_process(state(run).job)
+    os.kill(second, signal.SIGKILL)
+    requeued(run, 1)
+    wait_until(lambda: len(starts(run)) == 2, submitted)
+    call("scancel", "--signal=USR2", state(run).job)
+    requeued(run, 2)
     wait_until(lambda: state(run).state == "done", submitted)
     assert same_weights(run, whole / run.name)
+
+
+def second_process(job: str) -> int:
+    """The process number of the second task of a job's step."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            variables = path.read_bytes().split(b"\0")
+            called = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        array, _, index = job.partition("_")
+        of_job = f"SLURM_ARRAY_JOB_ID={array}".encode() in variables
+        of_job = of_job and f"SLURM_ARRAY_TASK_ID={index}".encode() in variables
+        if of_job and b"SLURM_PROCID=1" in variables and b"submitit.core._submit" in called:
+            return int(path.parent.name)
+    raise AssertionError(f"job {job} has no second process")
 
 
 def test_two_nodes(cluster: None, tmp_path: Path) -> None:
@@ -388,20 +546,20 @@ def test_two_nodes(cluster: None, tmp_path: Path) -> None:
     }
     call(SCRIPT, "up", **variables)
     try:
+        again = subprocess.run(
+            [SCRIPT, "up"], capture_output=True, text=True, env=os.environ | variables
+        )
+        assert (again.returncode, again.stderr) == (0, f"running already in {folder}\n")
         variables["SLURM_CONF"] = f"{folder}/slurm.conf"
         with pytest.MonkeyPatch.context() as patch:
             for key, value in variables.items():
                 patch.setenv(key, value)
-            sbatch(
-                tmp_path,
-                "--nodes=2",
-                DATA=str(tmp_path),
-                OPTIONS="--set train.epochs=1",
-                MASTER_ADDR="127.0.0.1",
-            )
+            sbatch(tmp_path, "--nodes=2", DATA=str(tmp_path), OPTIONS="--set train.epochs=1")
             runs = tmp_path / "runs"
             wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
             run = runs / "demo" / "table2-digits+train.epochs=1" / "coded-s0"
             assert state(run).state == "done"
     finally:
         call(SCRIPT, "down", **variables)
+    assert not Path(folder).exists()
+    assert folder not in call("ps", "-eo", "args")
