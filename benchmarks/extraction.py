@@ -1,13 +1,16 @@
 """What a cut-out binary classifier costs: parameters both ways, multiply-adds, time.
 
-The network, its sliced classifier and the fused one (which is stored and run) take turns at batch 1
-and 64. Weights are random: sizes and times do not depend on them. Rows go to
+The network, its sliced classifier, the fused one (which is stored and run) and compressed ones take
+turns at batch 1 and 64. Weights and images are random, so that these are counts and times alone:
+`codepath extract RUN --curve` says what a compressed classifier is worth. Which units a compression
+takes depends on the weights, its size does not. Rows go to
 results/benchmarks/extraction-DEVICE.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,20 @@ import timm
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 import codepath.models  # noqa: F401 (registers the networks)
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import random_images
+from codepath.evaluate.cost import macs
 from codepath.evaluate.extraction import classifier_costs
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.models import extract_binary_classifier
+from codepath.models.compress import compress, measure_effects
+from codepath.models.extract import FusedClassifier, stored_numbers
 from codepath.runtime import keep_freed_memory
-from codepath.train.fit import choose_device, device_name
+from codepath.train import choose_device
+from codepath.train.fit import device_name
 
 # Network, pixels a side.
 NETWORKS = {
@@ -34,12 +42,42 @@ NETWORKS = {
 }
 
 
+CALIBRATION = 16
+
+
+def compressed_classifiers(
+    fused: FusedClassifier, shares: Sequence[float], network_parameters: int, side: int
+) -> dict[str, FusedClassifier]:
+    """Name -> classifier of at most such a share of the network's parameters."""
+    images = random_images(CALIBRATION, 3, side, next(fused.parameters()).device)
+    statistics = measure_effects(fused, images)
+    return {
+        f"compressed {share:g}": compress(fused, statistics, int(share * network_parameters)).to(
+            memory_format=torch.channels_last
+        )
+        for share in shares
+    }
+
+
+def randomise_norms(model: nn.Module) -> None:
+    """Scales and shifts as after training: untrained blocks add nothing, and all could go."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+
+
 def main() -> None:
     """Print a table and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["C10", "C100"])
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=["C10", "C100", "ImageNet"]
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
-    parser.add_argument("--turns", type=int, default=30)
+    parser.add_argument("--turns", type=int, default=30, help="at batch 1; a sixth at larger ones")
+    parser.add_argument(
+        "--shares", nargs="*", type=float, default=[0.4, 0.3, 0.2], help="of compressed classifiers"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
     options = parser.parse_args()
     device = choose_device()
@@ -47,13 +85,15 @@ def main() -> None:
     console = Console(width=120)
     rows: list[dict[str, Any]] = []
     table = Table()
-    for heading in ("network", "module", "batch", "p50", "p95", "by the network's"):
+    for heading in ("network", "module", "numbers", "batch", "p50", "p95", "by the network's"):
         table.add_column(heading, justify="left" if heading in ("network", "module") else "right")
     about = ""
     for name in options.networks:
         entry, side = NETWORKS[name]
         torch.manual_seed(0)
-        model = timm.create_model(entry).eval().to(device).to(memory_format=torch.channels_last)
+        model = timm.create_model(entry).eval()
+        randomise_norms(model)
+        model = model.to(device).to(memory_format=torch.channels_last)
         sliced = extract_binary_classifier(model, 0)
         fused = sliced.fuse().to(memory_format=torch.channels_last)
         costs = classifier_costs(model, sliced, (3, side, side))
@@ -63,15 +103,33 @@ def main() -> None:
             rows.append(
                 settings | {"batch": 0, "module": "sizes", "metric": metric, "value": value}
             )
-        modules = {"network": model, "sliced": sliced, "fused": fused}
+        small = compressed_classifiers(fused, options.shares, costs["network_parameters"], side)
+        for module, classifier in small.items():
+            numbers, own = stored_numbers(classifier), macs(classifier, (3, side, side))
+            counts = {
+                "stored_numbers": numbers,
+                "stored_numbers_share": numbers / costs["network_parameters"],
+                "macs": own,
+                "macs_share": own / costs["network_macs"],
+            }
+            for metric, value in counts.items():
+                rows.append(
+                    settings | {"batch": 0, "module": module, "metric": metric, "value": value}
+                )
+        modules = {"network": model, "sliced": sliced, "fused": fused} | small
+        counted = {
+            "network": costs["network_parameters"],
+            "sliced": costs["parameters"],
+            "fused": costs["stored_numbers"],
+        } | {module: stored_numbers(classifier) for module, classifier in small.items()}
         for batch in options.batches:
             with console.status(f"{name}, batch {batch}"):
                 images = random_images(batch, 3, side, device)
-                turns = max(3, options.turns // (1 if batch == 1 else 3))
+                turns = max(3, options.turns // (1 if batch == 1 else 6))
                 found = interleaved_latency(modules, [images], turns)
             for module, times in found.items():
                 table.add_row(
-                    name, module, str(batch), f"{1000 * times.p50:.2f} ms",
+                    name, module, f"{counted[module]:,}", str(batch), f"{1000 * times.p50:.2f} ms",
                     f"{1000 * times.p95:.2f} ms", f"{times.ratio:.3f}",
                 )  # fmt: skip
                 for metric in ("p50", "p95", "ratio"):

@@ -141,11 +141,12 @@ def measure_effects(classifier: FusedClassifier, images: Tensor) -> Statistics:
             weight = (sums[f"gradient {point}"] / n).sqrt()
             weight = weight.clamp_min(float(weight.max()) * 1e-6 + 1e-30)
             _, axes = torch.linalg.eigh(weight[:, None] * covariance * weight)
+            dtype = means[point].dtype
             projections[number] = _Projection(
-                (weight[:, None] * axes).float(),
-                (axes / weight[:, None]).float(),
+                (weight[:, None] * axes).to(dtype),
+                (axes / weight[:, None]).to(dtype),
                 means[point],
-                torch.zeros(len(mean)),
+                torch.zeros_like(means[point]),
             )
     effects: dict[str, Tensor] = {}
     for point, values, gradients in _activations(classifier, images):

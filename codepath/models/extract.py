@@ -277,6 +277,33 @@ class FusedBlock(nn.Module):
                 nn.Conv2d(shape.projection, shape.out_chs, 1),
             )
 
+    @classmethod
+    def from_sliced(cls, block: SlicedBottleneck) -> FusedBlock:
+        """Fold the normalisations of a block in evaluation mode."""
+        weight = block.conv3.weight.detach()
+        shape = BlockShape(
+            in_chs=block.conv1.in_channels,
+            hidden=block.conv1.out_channels,
+            out_chs=block.conv3.out_channels,
+            groups=block.paths,
+            stride=block.conv2.stride[0],
+            coded_paths=block.coded_paths,
+            projection=None if block.downsample is None else 0,
+        )
+        fused = cls(shape).to(weight.device, weight.dtype).eval()
+        if block.coded_paths:
+            high = torch.promote_types(weight.dtype, torch.float32)
+            fused.grams = path_grams(weight, block.paths, high)
+        for name, conv, norm in (
+            ("conv1", block.conv1, block.bn1),
+            ("conv2", block.conv2, block.bn2),
+            ("conv3", block.conv3, block.bn3),
+        ):
+            setattr(fused, name, fuse_conv_bn_eval(conv, norm))
+        if block.downsample is not None:
+            fused.downsample = _fused_projection(block.downsample)
+        return fused
+
     def forward_hidden(self, x: Tensor) -> Tensor:
         """(B, in_chs, H, W) -> (B, n*d, H', W'), the input of conv3 under the normaliser."""
         h = self.conv2(self.conv1(x).relu_()).relu_()
@@ -316,18 +343,7 @@ class FusedClassifier(nn.Module):
         blocks = []
         for block in classifier.blocks:
             assert isinstance(block, SlicedBottleneck)
-            conv1, conv3 = block.conv1, block.conv3
-            blocks.append(
-                BlockShape(
-                    in_chs=conv1.in_channels,
-                    hidden=conv1.out_channels,
-                    out_chs=conv3.out_channels,
-                    groups=block.paths,
-                    stride=block.conv2.stride[0],
-                    coded_paths=block.coded_paths,
-                    projection=None if block.downsample is None else 0,
-                )
-            )
+            blocks.append(FusedBlock.from_sliced(block))
         stem = classifier.conv1
         shape = ClassifierShape(
             in_chans=stem.in_channels,
@@ -336,24 +352,11 @@ class FusedClassifier(nn.Module):
             stem_stride=stem.stride[0],
             stem_pool=not isinstance(classifier.maxpool, nn.Identity),
             depths=classifier.depths,
-            blocks=tuple(blocks),
+            blocks=tuple(block.shape for block in blocks),
         )
         fused = cls(shape).to(stem.weight.device, stem.weight.dtype).eval()
         fused.conv1 = fuse_conv_bn_eval(classifier.conv1, classifier.bn1)
-        for new, old in zip(fused.blocks, classifier.blocks, strict=True):
-            assert isinstance(old, SlicedBottleneck)
-            weight = old.conv3.weight.detach()
-            high = torch.promote_types(weight.dtype, torch.float32)
-            if old.coded_paths:
-                new.grams = path_grams(weight, old.paths, high)
-            for name, conv, norm in (
-                ("conv1", old.conv1, old.bn1),
-                ("conv2", old.conv2, old.bn2),
-                ("conv3", old.conv3, old.bn3),
-            ):
-                setattr(new, name, fuse_conv_bn_eval(conv, norm))
-            if old.downsample is not None:
-                new.downsample = _fused_projection(old.downsample)
+        fused.blocks = nn.Sequential(*blocks)
         fused.fc.weight = nn.Parameter(classifier.fc.weight.detach().clone())
         nn.init.zeros_(fused.fc.bias)
         return fused.eval()

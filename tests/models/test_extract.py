@@ -7,11 +7,13 @@ from collections.abc import Iterable
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codepath.models import CodedResNeXt, extract_binary_classifier, extract_paths
-from codepath.models.compress import compress, measure_effects
+from codepath.models.compress import Statistics, compress, measure_effects
 from codepath.models.extract import (
+    FusedBlock,
+    FusedClassifier,
     SlicedBottleneck,
     class_paths,
     count_parameters,
@@ -49,20 +51,31 @@ def test_sliced_is_masked(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["coded_resnext29_20x6d", "coded_resnext50_32x4d"])
+@pytest.mark.parametrize("name", CODED)
 @torch.no_grad()
 def test_sliced_is_masked_for_every_class(name: str) -> None:
-    """Of the coded blocks, on small maps: what comes before them is the parent's own."""
-    model = network(name)
+    """The sliced and the fused form, in float64, on small maps.
+
+    Of the coded blocks: what comes before them is the parent's own for every class, and the fused
+    form of it is compared once.
+    """
+    model = network(name).double()
     first = min(model.coded_blocks)
-    features = model.forward_until(image_for(model)[:1, :, ::2, ::2], first)
+    x = image_for(model)[:1, :, ::2, ::2].double()
+    features = model.forward_until(x, first)
+    start = extract_paths(model, {}, 0).fuse()
+    found = start.blocks[: first - 1](start.maxpool(start.conv1(x).relu_()))
+    torch.testing.assert_close(found, features, rtol=1e-10, atol=1e-10)
     for k in range(model.num_classes):
         expected = model.forward_coded(features, keep=k, first_block=first).logits[:, k]
-        x = features
+        sliced = fused = features
         for number, kept in class_paths(model, k).items():
-            x = SlicedBottleneck(model.coded_blocks[number], kept, model.paths).eval()(x)
-        found = x.mean((2, 3)) @ model.fc.weight[k]
-        assert float((found - expected).abs()) <= 1e-5 * max(float(expected.abs()), 1.0), k
+            block = SlicedBottleneck(model.coded_blocks[number], kept, model.paths).eval()
+            sliced = block(sliced)
+            fused = FusedBlock.from_sliced(block)(fused)
+        for x in (sliced, fused):
+            logit = x.mean((2, 3)) @ model.fc.weight[k]
+            assert float((logit - expected).abs()) <= 1e-10 * max(float(expected.abs()), 1.0), k
 
 
 @torch.no_grad()
@@ -147,22 +160,105 @@ def test_networks_without_class_paths() -> None:
         extract_binary_classifier(timm.create_model("coded_resnext20_10x4d", aggregate="concat"), 0)
 
 
-def test_effects_are_first_order_changes_of_the_logit(small: CodedResNeXt) -> None:
-    """By finite differences: scaling a channel's deviation changes the logit as its effect says."""
-    classifier = extract_binary_classifier(small, 1).fuse()
-    x = torch.randn(6, 3, 16, 16, generator=torch.manual_seed(3))
-    found = measure_effects(classifier, x)
-    last = len(classifier.blocks) - 1
-    mean = found.stream_means[last]
-    with torch.no_grad():
-        features = classifier.blocks(classifier.maxpool(classifier.conv1(x).relu()))
-        change = classifier.fc.weight[0] * (features - mean[:, None, None]).mean((2, 3))
-    other = measure_effects(classifier, x).stream_effects[-1]
-    torch.testing.assert_close(found.stream_effects[-1], other)
-    lower = change.square().mean(0)
-    # The stage's other block adds its own part, so that the last block's is a lower bound.
-    assert (found.stream_effects[-1] >= lower * 0.999).all()
-    assert found.stream_effects[-1].max() < 1e3 * lower.max()
+STEP = 1e-6
+
+
+def shifted_logits(
+    classifier: FusedClassifier, x: Tensor, module: nn.Module, shift: Tensor, before: bool = False
+) -> Tensor:
+    """(n,) logits with something added to what a module gives, or to what it is given."""
+    if before:
+        handle = module.register_forward_pre_hook(lambda _, given: (given[0] + shift,))
+    else:
+        handle = module.register_forward_hook(lambda _, __, output: output + shift)
+    try:
+        return classifier(x)
+    finally:
+        handle.remove()
+
+
+def value_at(classifier: FusedClassifier, x: Tensor, module: nn.Module, before: bool) -> Tensor:
+    """What a module gives, or what it is given."""
+    kept = []
+    register = module.register_forward_pre_hook if before else module.register_forward_hook
+    handle = register(lambda _, given, *output: kept.append(given[0] if before else output[0]))
+    classifier(x)
+    handle.remove()
+    return kept[0]
+
+
+def change_of_logit(
+    classifier: FusedClassifier, x: Tensor, module: nn.Module, part: Tensor, before: bool = False
+) -> float:
+    """Mean over images of (dz/dt)^2 for a module's value plus t times `part`, by differences."""
+    up, down = (
+        shifted_logits(classifier, x, module, sign * STEP * part, before) for sign in (1, -1)
+    )
+    return float(((up - down) / (2 * STEP)).square().mean())
+
+
+@pytest.fixture(scope="module")
+def measured() -> tuple[FusedClassifier, Tensor, Statistics]:
+    """A small classifier in float64, images, and what is measured on them."""
+    classifier = extract_binary_classifier(network("coded_resnext20_10x4d"), 1).fuse().double()
+    x = torch.randn(6, 3, 16, 16, generator=torch.manual_seed(3), dtype=torch.float64)
+    return classifier, x, measure_effects(classifier, x)
+
+
+@torch.no_grad()
+def test_effects_of_channels_by_finite_differences(measured) -> None:
+    """A channel's effect is that of scaling its deviations in the blocks of its stage."""
+    classifier, x, found = measured
+    for stage, blocks in enumerate(((0, 1), (2, 3), (4, 5))):
+        deviations = {}
+        for number in blocks:
+            value = value_at(classifier, x, classifier.blocks[number], before=False)
+            mean = value.mean((0, 2, 3))
+            torch.testing.assert_close(found.stream_means[number], mean, rtol=1e-9, atol=1e-12)
+            deviations[number] = value - mean[:, None, None]
+        for channel in (0, 7, 63):
+            expected = 0.0
+            for number in blocks:
+                part = torch.zeros_like(deviations[number])
+                part[:, channel] = deviations[number][:, channel]
+                expected += change_of_logit(classifier, x, classifier.blocks[number], part)
+            assert expected > 0
+            assert float(found.stream_effects[stage][channel]) == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
+def test_effects_of_paths_by_finite_differences(measured) -> None:
+    classifier, x, found = measured
+    assert set(found.path_effects) == {0, 1}
+    for number, effects in found.path_effects.items():
+        conv3 = classifier.blocks[number].conv3
+        value = value_at(classifier, x, conv3, before=True)
+        deviation = value - value.mean((0, 2, 3))[:, None, None]
+        width = value.shape[1] // len(effects)
+        for path in (0, 4, 9):
+            part = torch.zeros_like(value)
+            mine = slice(path * width, (path + 1) * width)
+            part[:, mine] = deviation[:, mine]
+            expected = change_of_logit(classifier, x, conv3, part, before=True)
+            assert float(effects[path]) == pytest.approx(expected, rel=1e-5)
+
+
+@torch.no_grad()
+def test_effects_of_directions_by_finite_differences(measured) -> None:
+    """A direction's effect is that of scaling its coordinate of the projection's deviations."""
+    classifier, x, found = measured
+    for number, axes in found.projections.items():
+        skip = classifier.blocks[number].downsample
+        value = value_at(classifier, x, skip, before=False)
+        deviation = value - value.mean((0, 2, 3))[:, None, None]
+        size = len(axes.effects)
+        for direction in (0, size // 2, size - 1):
+            coordinate = torch.einsum("bohw,o->bhw", deviation, axes.to_axes[:, direction])
+            part = coordinate[:, None] * axes.from_axes[:, direction][:, None, None]
+            expected = change_of_logit(classifier, x, skip, part)
+            assert float(axes.effects[direction]) == pytest.approx(expected, rel=1e-5), direction
+        whole = axes.from_axes @ axes.to_axes.mT
+        torch.testing.assert_close(whole, torch.eye(size, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
 @torch.no_grad()
