@@ -387,7 +387,7 @@ def submit(
             typer.echo(f"left out, has no {scale} scale: {experiment.name}")
             continue
         if not experiment.runs(experiment.scales[-1], seed):
-            typer.echo(f"trains nothing, see `codepath show {experiment.name}`")
+            typer.echo(f"trains nothing: {experiment.name}; {experiment.command('paper')}")
             continue
         largest = experiment.scales[-1] if cluster == "slurm" else None
         configs += _planned(experiment.name, scale or largest, seed, seeds, settings)

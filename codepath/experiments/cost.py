@@ -60,7 +60,7 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
     if counts and not on_gpu:
         macs = pd.read_csv(counts[0]).groupby("dataset")["macs"].sum()
         operations = sum(
-            _OPERATIONS_PER_MAC * macs[run.data.source] * _images(run)
+            _OPERATIONS_PER_MAC * float(macs[run.data.source]) * _images(run)
             for run in runs
             if run.data.source in macs
         )

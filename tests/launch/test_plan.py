@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from codepath.config import RunConfig
 from codepath.experiments import all_experiments, find_experiment
-from codepath.launch.cluster import Profile, check_profiles, load_profile, profile_name
-from codepath.launch.plan import Destination, find_targets, make_plan, paper_items
+from codepath.launch.cluster import MEETING, Profile, check_profiles, load_profile, profile_name
+from codepath.launch.plan import (
+    Destination,
+    find_targets,
+    make_plan,
+    paper_items,
+    run_title,
+)
 from codepath.rundir import claim, mark_done
 from codepath.runstate import note
 from codepath.runtime import UserError, make_directory
@@ -87,7 +94,7 @@ def test_a_profile_becomes_sbatch_parameters(tmp_path: Path) -> None:
     assert (parameters["nodes"], parameters["ntasks_per_node"]) == (2, 4)
     assert parameters["gpus_per_node"] == 4
     assert "--cpus-per-task=6" in parameters["srun_args"]
-    assert parameters["setup"] == ["module load cuda", "export NCCL_DEBUG='INFO now'"]
+    assert parameters["setup"] == ["module load cuda", "export NCCL_DEBUG='INFO now'", MEETING]
     assert (parameters["account"], parameters["constraint"]) == ("a", "h100")
     assert "partition" not in parameters
     assert "8 processes of 6 CPUs, 4 GPUs a node" in profile.words()
@@ -209,3 +216,24 @@ def test_the_dry_run_as_a_command(tmp_path: Path) -> None:
     )
     smoke = call("submit", "table2-cifar10", "--scale", "demo", "--dry-run", "--runs", str(runs))
     assert smoke.stdout.count("  table2-cifar10 demo ") == 6
+
+
+def test_the_dry_run_of_everything(tmp_path: Path) -> None:
+    """Every run of every table and figure with its profile; what trains nothing, its command."""
+    done = call("submit", "all", "--dry-run", "--seeds", "2", "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 0, done.stderr
+    profiles: dict[str, list[str]] = {}
+    profile = ""
+    for line in done.stdout.splitlines():
+        found = re.fullmatch(r"training and evaluation: .*, profile (\w+):", line)
+        profile = found[1] if found else profile
+        run = re.fullmatch(r"  (\S+ \w+ \S+-s\d)  /.+", line)
+        if run:
+            profiles.setdefault(run[1], []).append(profile)
+    for experiment in all_experiments():
+        if experiment.benchmarks:
+            assert f"trains nothing: {experiment.name}; codepath bench " in done.stdout
+        for seed in (0, 1):
+            for config in experiment.runs(experiment.scales[-1], seed):
+                assert profiles[run_title(config)] == [profile_name(config)]
+    assert not (tmp_path / "runs").exists()

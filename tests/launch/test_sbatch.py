@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -124,3 +125,23 @@ def test_the_local_cluster_says_what_is_wrong(tmp_path: Path) -> None:
     assert kept.returncode == 1
     assert "no cluster's folder: left as it is" in kept.stderr
     assert tmp_path.exists()
+
+
+def test_the_local_cluster_without_slurm_and_apt_leaves_nothing(tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("bash", "env", "xargs", "grep", "cut", "sort", "cat", "echo", "hostname", "sh"):
+        (commands / name).symlink_to(str(shutil.which(name)))
+    script = (REPO_ROOT / "slurm" / "local-cluster").read_text()
+    copy = tmp_path / "local-cluster"
+    copy.write_text(script.replace("PATH=$PATH:/usr/sbin:/sbin\n", ""))
+    (commands / "id").write_text("#!/bin/sh\necho 0\n")
+    (commands / "id").chmod(0o755)
+    env = {"PATH": str(commands), "CODEPATH_CLUSTER": "/tmp/codepath-none"}
+    done = subprocess.run(
+        ["bash", str(copy), "up"], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: missing: munged mariadbd slurmdbd slurmctld slurmd sbatch")
+    assert not Path(env["CODEPATH_CLUSTER"]).exists()
