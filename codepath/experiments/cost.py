@@ -64,9 +64,9 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
             for run in runs
             if run.data.source in macs
         )
-        hours = operations / ASSUMED_GPU_OPERATIONS / 3600
+        estimate = operations / ASSUMED_GPU_OPERATIONS / 3600
         yield (
-            f"cost at paper scale: about {hours:,.1f} GPU hours a seed for {_runs(runs)}, by "
+            f"cost at paper scale: about {estimate:,.1f} GPU hours a seed for {_runs(runs)}, by "
             "arithmetic on counted multiply-adds at an assumed "
             f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no GPU was measured"
         )

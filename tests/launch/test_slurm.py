@@ -288,7 +288,17 @@ def test_a_failed_node(undisturbed: Path, tmp_path: Path) -> None:
     node = f"nodename={socket.gethostname().split('.')[0]}"
     call("scontrol", "update", node, "state=down", "reason=test")
     wait_until(lambda: state(coded).state == "waiting", tmp_path)
-    call("scontrol", "update", node, "state=resume")
+    process = Path("/proc", str(starts(coded)[-1]["pid"]))
+    wait_until(lambda: not process.exists(), tmp_path)  # else it would be started beside itself
+
+    def resumed() -> bool:
+        """Refused while what ran there is cleared away; a node that answers comes back itself."""
+        subprocess.run(
+            ["scontrol", "update", node, "state=resume"], capture_output=True, check=False
+        )
+        return call("sinfo", "-h", "-o", "%t").strip() == "idle"
+
+    wait_until(resumed, tmp_path)
     requeued(coded, 1)
     wait_until(lambda: state(coded).state == "done", tmp_path)
     assert same_weights(coded, undisturbed / "coded-s0")
