@@ -99,9 +99,10 @@ replicate-imagenet: $(STAMP) ## the same for ImageNet (DATA=folder with its arch
 
 # STRICT=1 fails where rows are missing.
 STRICT ?=
+WIDE ?=
 
-figures: $(STAMP) ## redraw paper/figures from results/ (STRICT=1: fail where rows are missing)
-	@$(CODEPATH) figures $(if $(STRICT),--strict)
+figures: $(STAMP) ## redraw paper/figures from results/ (STRICT=1: fail where rows are missing; WIDE=1: both widths)
+	@$(CODEPATH) figures $(if $(STRICT),--strict) $(if $(WIDE),--wide)
 
 tables: $(STAMP) ## rewrite paper/tables from results/
 	@$(CODEPATH) tables $(if $(STRICT),--strict)

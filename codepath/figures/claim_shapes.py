@@ -191,7 +191,7 @@ def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
         for name in ("f1", "prevalence")
     )
     found = _binary_outcome(f1, prevalence)
-    names = ", ".join(sorted(set(f1["metric"].str.partition("ood:")[2])))
+    names = ", ".join(sorted({name.partition("ood:")[2] for name in f1["metric"]}))
     return found and found._replace(ours=f"{found.ours}; negatives: {names}")
 
 

@@ -256,43 +256,48 @@ def trainings(results: Path) -> Table:
 
 
 def cut_out(results: Path) -> Table:
-    """One class's network that is cut out, and fused, against its parent."""
+    """One class's network that is cut out, fused and compressed, against its parent."""
     rows = _rows(results, "extraction")
     names = {"network": "coded ResNeXt", "sliced": "one class, cut out",
              "fused": "one class, cut out, norms folded"}  # fmt: skip
-    sizes = {"network": ("network_parameters", "network_macs"), "sliced": ("parameters", "macs"),
-             "fused": ("stored_numbers", "macs")}  # fmt: skip
     body = []
     for (network, pixels, layout, device), group in _groups(
         rows, ["network", "pixels", "layout", "device"]
     ):
-        counted = group[group["module"] == "sizes"].groupby("metric")["value"].last()
-        times = group[group["module"] != "sizes"]
-        batches = sorted(times["batch"].unique())
-        for module, name in names.items():
-            cells = []
-            for batch in batches:
-                mine = times[(times["module"] == module) & (times["batch"] == batch)]
-                value = mine.groupby("metric")["value"].last()
-                if value.empty:
-                    cells.append("not measured")
-                    continue
-                cells.append(
-                    f"batch {batch}: {1000 * value['p50']:.1f} ms, {value['ratio']:.2f} of the "
-                    f"network's (paper, n = {mine['turns'].iloc[0]:.0f} turns, {device}, {layout})"
-                )
-            numbers, macs = sizes[module]
+        counts = group[group["batch"] == 0].groupby(["module", "metric"])["value"].last().to_dict()
+        times = group[group["batch"] > 0]
+        sizes = {
+            "network": (counts["sizes", "network_parameters"], counts["sizes", "network_macs"]),
+            "sliced": (counts["sizes", "parameters"], counts["sizes", "macs"]),
+            "fused": (counts["sizes", "stored_numbers"], counts["sizes", "macs"]),
+        }
+        for module in dict.fromkeys(times["module"]):
+            numbers, macs = sizes.get(module) or (
+                counts[module, "stored_numbers"],
+                counts[module, "macs"],
+            )
             body.append(
                 [
                     f"{network}, {pixels} px",
-                    name,
-                    f"{counted[numbers]:,.0f} (paper, counted)",
-                    f"{counted[macs]:,.0f} (paper, counted)",
-                    "; ".join(cells),
+                    names.get(module, f"one class, {module}"),
+                    f"{numbers:,.0f} (paper, counted)",
+                    f"{macs:,.0f} (paper, counted)",
+                    "; ".join(_timings(times[times["module"] == module], f"{device}, {layout}")),
                 ]
             )
     header = ["network", "what", "parameters", "multiply-adds", "median time"]
-    return _table("extraction", "A binary classifier cut out", header, body)
+    note = "Weights are random. Compressed: at most such a share of the network's parameters."
+    return _table("extraction", "A binary classifier cut out", header, body, note)
+
+
+def _timings(rows: pd.DataFrame, where: str) -> Iterator[str]:
+    """Of one module, at each batch size."""
+    for batch, mine in rows.groupby("batch"):
+        value = mine.groupby("metric")["value"].last()
+        yield (
+            f"batch {batch}: {1000 * value['p50']:.1f} ms, {value['ratio']:.2f} of the network's "
+            f"(paper, n = {mine['turns'].iloc[0]:.0f} turns, {where})"
+        )
 
 
 def loaders(results: Path) -> Table:

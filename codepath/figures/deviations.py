@@ -77,8 +77,8 @@ def write_deviations(results: Path, out: Path) -> Path:
         path,
         "# Deviations\n\nWhere the paper is silent, or differs from its authors' released code, "
         "and what this suite does. Effects are differences of the coded network's top-1 in "
-        "points, with standard errors (SE), from runs that differ in the switch alone. A difference "
-        'whose switch is "none" cannot be turned: its effect needs a change of the code.\n\n'
+        "points, with standard errors (SE), from runs that differ in the switch alone. A "
+        'difference whose switch is "none" cannot be turned without a change of the code.\n\n'
         + markdown(HEADER, body),
     )
     return path

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from codepath import store
 from codepath.codes import load_scheme
 from codepath.config import RunConfig, content_hash
-from codepath.experiments import all_experiments, find_experiment
+from codepath.experiments import all_experiments, find_experiment, registry
 from codepath.experiments.cost import cost_lines
+from codepath.experiments.coverage import complete_seeds, gap_at, other_configuration
 from codepath.experiments.paper import REFERENCE, reference
 from codepath.experiments.registry import experiment, override
 from codepath.models import model_names
-from codepath.runtime import UserError
+from codepath.runtime import REPO_ROOT, UserError
+from tests.made_up import provenance_of
 
 PAPER_ITEMS = Path(__file__).with_name("paper_items.csv")
 """What the paper shows, and the experiments that must cover it."""
@@ -107,6 +111,53 @@ def test_the_baseline_differs_in_the_coding_alone() -> None:
     assert (coded.model.p_drop, plain.model.p_drop) == (0.1, 0.0)
     assert coded.data == plain.data
     assert coded.train.lr == plain.train.lr
+
+
+def test_kinds_on_request_have_a_command_of_their_own(tmp_path: Path) -> None:
+    assert set(registry.ON_REQUEST) == set(store.ON_REQUEST)
+    run = "runs/cpu/table2-cifar10/coded-s0"
+    assert find_experiment("compression-cifar10").command("cpu") == (
+        "codepath run compression-cifar10 --scale cpu --results results; "
+        f"codepath extract {run} --curve --formats none --turns 0 --out {run}/classifiers; "
+        f"codepath collect {run} --results results"
+    )
+    assert find_experiment("table1").command("paper") == "codepath bench architectures"
+    assert find_experiment("table1").command("paper", REPO_ROOT / "results") == (
+        "codepath bench architectures"
+    )
+    demo = find_experiment("fig5-digits").command("demo", REPO_ROOT / "results" / "demo")
+    assert demo == "codepath run fig5-digits --scale demo --results results/demo"
+    gap = gap_at(find_experiment("compression-cifar10"), "cpu", tmp_path)
+    assert gap is not None
+    assert "no rows at cpu scale of table2-cifar10 coded" in gap.what
+    assert f"codepath extract {run} --curve" in gap.command
+
+
+def test_runs_count_with_all_kinds_and_their_present_configuration(tmp_path: Path) -> None:
+    found = find_experiment("fig6-cifar10")
+    (run, *_) = [r for r in found.runs("paper", 0) if r.model.p_drop == 0.1]
+    base = provenance_of(run)
+
+    def put(kind: str, seed: int, run_id: str = "") -> None:
+        present = dataclasses.replace(run, seed=seed).run_id
+        row = store.Measurement(kind=kind, metric="top1", value=0.9, n=10)
+        provenance = dataclasses.replace(base, seed=seed, run_id=run_id or present)
+        store.append_rows(tmp_path, store.rows_of([row], provenance))
+
+    for seed in (0, 1, 2):
+        put("accuracy", seed)
+    assert complete_seeds(found, run, tmp_path) == set()
+    gap = gap_at(found, "paper", tmp_path)
+    assert gap is not None
+    assert "no binary rows at paper scale of table2-cifar10 coded" in gap.what
+    put("binary", 0)
+    put("binary", 1, run.run_id.replace(run.run_id[-10:], "0123456789"))
+    assert complete_seeds(found, run, tmp_path) == {0}
+    assert other_configuration([run.run_id]) == []
+    assert other_configuration(["x", run.run_id[:-10] + "0123456789"]) == [
+        run.run_id[:-10] + "0123456789",
+        "x",
+    ]
 
 
 def test_unknown_names_and_scales() -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from typer.testing import CliRunner
 
 from codepath import store
+from codepath.cli import app
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import gaps
 from codepath.figures import (
+    binary_points,
     build_figures,
     compression,
     exits,
@@ -189,6 +192,51 @@ def test_missing_rows_are_named_with_their_commands(results: Path, tmp_path: Pat
     assert names == {f"{n}-cifar10-paper" for n in ("fig4", "fig5", "exponent", "variants", *USES)}
     with pytest.raises(UserError, match="run an experiment first"):
         build_figures(tmp_path / "empty", tmp_path)
+
+
+@pytest.mark.parametrize("command", ["figures", "tables", "report"])
+def test_strict_fails_where_rows_are_missing(results: Path, tmp_path: Path, command: str) -> None:
+    for kind in ("binary", "removal", "histograms", "exits", "compression", "paths"):
+        (results / f"{kind}.csv").unlink()
+    shutil.rmtree(results / "benchmarks")
+    place = [command, "--results", str(results), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, place).exit_code == 0
+    done = CliRunner().invoke(app, [*place, "--strict"])
+    assert done.exit_code != 0
+    assert "experiments miss rows" in str(done.exception)
+    assert "missing: " in done.output
+    assert any((tmp_path / "out").rglob("*.*"))  # what the rows allow is made all the same
+
+
+def test_names_of_classes_keep_clear_of_all_points(results: Path) -> None:
+    (drawing,) = [d for d in drawings(results) if d.name == "fig2b-cifar10-paper"]
+    (ax,) = drawing.figure.axes
+    drawing.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert sorted(text.get_text() for text in ax.texts) == [f"c{k}" for k in range(10)]
+    taken = binary_points._obstacles(ax)
+    assert len(taken) >= 39  # ours and the paper's, against negatives of both kinds
+    covered = sum(binary_points._overlap(box, other) for box in boxes for other in taken)
+    assert covered < 0.02 * sum(box.width * box.height for box in boxes)
+
+
+def test_bars_are_announced_where_they_are_drawn(results: Path, everything: Path) -> None:
+    captions = {d.name: d.caption for d in drawings(results)}
+    for name in ("fig2a", "fig2b", "fig5", "exits", "compression", "variants"):
+        assert "3 seeds (bars: their range)" in captions[f"{name}-cifar10-paper"], name
+    for name in ("fig3", "fig7", "paths"):
+        assert "1 seed, n" in captions[f"{name}-cifar10-paper"]
+    captions = {d.name: d.caption for d in drawings(everything)}
+    assert "3 seeds (means)" in captions["fig2c-cifar100-paper"]
+
+
+def test_fig2a_says_of_which_block_the_papers_points_are(results: Path) -> None:
+    rows = fig2a.load(results)
+    _, ax = plt.subplots()
+    fig2a.draw(ax, rows.assign(scale="cpu", block=4), "cifar10")
+    labels = ax.get_legend_handles_labels()[1]
+    assert "active (paper, full scale, block 6)" in labels
+    assert ax.get_xlabel() == "paths removed from block 4"
 
 
 def test_both_widths(results: Path) -> None:
