@@ -254,8 +254,16 @@ def _plan(shape: ClassifierShape, statistics: Statistics, threshold: float) -> _
         stays[effects.argmax()] = True
         return stays.nonzero().flatten()
 
-    channels = [kept(e, s) for e, s in zip(statistics.stream_effects, channel, strict=True)]
     stages = stage_of_block(shape)
+    channels = []
+    for stage, effects in enumerate(statistics.stream_effects):
+        # An identity skip hands on what it is given: its stage stays as wide as what comes before.
+        tied = shape.blocks[stages.index(stage)].projection is None
+        channels.append(
+            torch.arange(len(effects), device=effects.device)
+            if tied
+            else kept(effects, channel[stage])
+        )
     low_rank = {}
     for number, projection in statistics.projections.items():
         chosen = kept(projection.effects, directions[number])

@@ -66,6 +66,33 @@ def test_every_format_gives_the_same_logits(fused: FusedClassifier, folder: Path
         torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("coded_resnext29_10x11d", 32),
+        pytest.param("coded_resnext29_20x6d", 32, marks=pytest.mark.slow),
+        pytest.param("coded_resnext50_32x4d", 160, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("share", [None, 0.3])
+@torch.no_grad()
+def test_exports_of_the_papers_networks(
+    name: str, side: int, share: float | None, tmp_path: Path
+) -> None:
+    """Whole and compressed, so with projections of low rank; other batches than the traced one."""
+    model = network(name)
+    module = extract_binary_classifier(model, 3).fuse()
+    if share is not None:
+        x = torch.randn(4, 3, side, side, generator=torch.manual_seed(0))
+        most = int(share * sum(p.numel() for p in model.parameters()))
+        module = compress(module, measure_effects(module, x), most)
+        assert any(block.projection for block in module.shape.blocks)
+    card = dataclasses.replace(CARD, image_shape=(3, side, side))
+    differences = save_binary_classifier(module, card, tmp_path).costs["export_differences"]
+    assert set(differences) == {"export", "onnx"}
+    assert max(differences.values()) < 1e-4
+
+
 def test_the_card_travels_with_every_file(folder: Path) -> None:
     card = load_binary_classifier(folder / "model.safetensors").card
     assert card == CARD
@@ -131,7 +158,10 @@ def test_damaged_and_foreign_files(folder: Path, tmp_path: Path) -> None:
 def test_compressed_classifiers_are_stored_too(fused: FusedClassifier, tmp_path: Path) -> None:
     x = torch.randn(16, 3, 16, 16)
     small = compress(fused, measure_effects(fused, x), stored_numbers(fused) // 2)
-    save_binary_classifier(small, CARD, tmp_path, formats=())
+    assert any(block.projection for block in small.shape.blocks)
+    found = save_binary_classifier(small, CARD, tmp_path)
+    assert max(found.costs["export_differences"].values()) < 1e-4
     loaded = load_binary_classifier(tmp_path).module
     torch.testing.assert_close(loaded(x), small(x), rtol=0, atol=0)
-    assert not (tmp_path / "model.onnx").exists()
+    save_binary_classifier(small, CARD, tmp_path / "weights", formats=())
+    assert not (tmp_path / "weights" / "model.onnx").exists()

@@ -150,15 +150,28 @@ def test_scores_are_distances_of_equation_7() -> None:
     torch.testing.assert_close(codeword_scores(energies, words, 0.5), expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("coded_resnext20_10x4d", 16),
+        pytest.param("coded_resnext29_10x11d", 32, marks=pytest.mark.slow),
+        pytest.param("coded_resnext29_20x6d", 32, marks=pytest.mark.slow),
+        pytest.param("coded_resnext50_32x4d", 160, marks=pytest.mark.slow),
+    ],
+)
 @torch.no_grad()
-def test_a_static_graph_for_each_exit(model: CodedResNeXt, tmp_path: Path) -> None:
-    exits = EarlyExit(model, weights=WEIGHTS)
-    graph = exits.at(4)
-    assert export_program(graph, (3, 16, 16), tmp_path / "4.pt2") < 1e-4
-    assert export_onnx(graph, (3, 16, 16), tmp_path / "4.onnx", {}) < 1e-4
-    names = {name for name, _ in exits.at(4).last.named_children()}
-    assert len(names) == 6
-    assert exits.at(3).numbers < exits.at(4).numbers < exits.at(6).numbers
+def test_a_static_graph_for_each_exit(name: str, side: int, tmp_path: Path) -> None:
+    model = network(name)
+    blocks = list(model.coded_blocks)
+    weights = {b: [0.3 * (i + 1) for i in range(place)] for place, b in enumerate(blocks, 1)}
+    exits = EarlyExit(model, weights=weights)
+    for block in blocks:
+        graph = exits.at(block)
+        assert export_program(graph, (3, side, side), tmp_path / "exit.pt2") < 1e-4
+        assert export_onnx(graph, (3, side, side), tmp_path / "exit.onnx", {}) < 1e-4
+        assert len(list(graph.last.named_children())) == 6
+    sizes = [exits.at(block).numbers for block in blocks]
+    assert sizes == sorted(set(sizes))
 
 
 def test_settings_travel(model: CodedResNeXt, x: torch.Tensor, tmp_path: Path) -> None:

@@ -281,6 +281,18 @@ def test_compression_reaches_its_size_and_degrades_slowly(small: CodedResNeXt) -
 
 
 @torch.no_grad()
+def test_compression_where_the_first_skip_is_the_identity() -> None:
+    classifier = extract_binary_classifier(network("coded_resnext20_10x6d"), 4).fuse()
+    assert classifier.shape.blocks[0].projection is None
+    x = torch.randn(16, 3, 16, 16, generator=torch.manual_seed(0))
+    statistics = measure_effects(classifier, x)
+    smaller = compress(classifier, statistics, int(0.9 * stored_numbers(classifier)))
+    assert stored_numbers(smaller) <= 0.9 * stored_numbers(classifier)
+    expected = classifier(x)
+    assert float((smaller(x) - expected).std() / expected.std()) < 0.25
+
+
+@torch.no_grad()
 def test_compression_of_what_is_constant_is_exact(small: CodedResNeXt) -> None:
     """On one repeated image every unit is its mean: whatever goes, the logit stays."""
     classifier = extract_binary_classifier(small, 0).fuse()
