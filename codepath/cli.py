@@ -665,7 +665,7 @@ def list_schemes() -> None:
 @data_sets.command("info")
 def describe_data(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="digits, cifar10, cifar100 or imagenet.")
+        str, typer.Argument(metavar="SOURCE", help="digits, cifar10, cifar100, imagenet or images.")
     ],
     data: Data = None,
     subset: Annotated[bool, typer.Option("--subset", help="Fewer images are meant.")] = False,
@@ -679,7 +679,9 @@ def describe_data(
 
 @data_sets.command("build")
 def build_data(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="cifar10, cifar100 or imagenet.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="cifar10, cifar100, imagenet or images.")
+    ],
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default: DATA/betons.")] = None,
     store: Annotated[

@@ -125,6 +125,12 @@ def _cifar(name: str) -> Callable[[Path | None], ImageSet]:
     return load
 
 
+def _any_images(data: Path | None) -> ImageSet:
+    from codepath.data.archives import load_images
+
+    return load_images(data)
+
+
 Images = ImageSet | FileSet
 """A data set in memory or in its files."""
 
@@ -133,6 +139,7 @@ _SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
     "digits": _digits,
     "cifar10": _cifar("cifar10"),
     "cifar100": _cifar("cifar100"),
+    "images": _any_images,
     "generated-cifar10": _generated("cifar10", 16),
     "generated-cifar100": _generated("cifar100", 16),
     "generated-imagenet": _generated("imagenet", 32),

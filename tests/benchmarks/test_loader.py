@@ -50,3 +50,26 @@ def test_every_rival_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         assert row["slowest"] <= row["images_per_second"] <= row["fastest"]
         assert row["first_batch_seconds"] > 0
         assert row["memory_mib"] > 50
+
+
+def test_the_other_parts_have_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(loader, "ours", lambda: ["torch"])
+    loader.save_arrays(IMAGES, LABELS, tmp_path)
+    (row,) = loader.measure_cores("rand-m4-n3", tmp_path, batch=16, turns=1, cores=[1])
+    assert (row["loader"], row["cores"]) == ("torch", 1)
+    assert row["images_per_second"] > 0
+    empty, filled = loader.measure_start("rand-m4-n3", tmp_path, batch=16, probes=1)
+    assert (empty["kernels"], filled["kernels"]) == ("empty", "filled")
+    assert empty["first_batch_seconds"] > filled["first_batch_seconds"] > 0
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_twenty_epochs(tmp_path: Path) -> None:
+    """Batches of 128 photographs as large as ImageNet's, each loader in a process of its own."""
+    loader.make_photographs(tmp_path, 128)
+    rows = loader.measure_memory(tmp_path, batch=128, epochs=20)
+    for name in loader.ours():
+        held = [row["memory_mib"] for row in rows if row["loader"] == name]
+        assert len(held) == 20
+        assert max(held) < 2048
+        assert max(held[5:]) - held[4] < 64

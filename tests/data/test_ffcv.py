@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import torch
 
 from codepath.config import DataConfig
 from codepath.data import ImageSet, LoaderOptions, Split, choose_backend, training_loader
-from codepath.runtime import UserError
+from codepath.runtime import REPO_ROOT, UserError
 
 HAS_FFCV = importlib.util.find_spec("ffcv") is not None
 needs_ffcv = pytest.mark.skipif(not HAS_FFCV, reason="FFCV is not installed (codepath doctor)")
@@ -54,6 +57,75 @@ def test_both_backends_yield_the_same_bytes(rgb_images: ImageSet, ffcv: LoaderOp
             assert all(torch.equal(p, q) for p, q in zip(x, y, strict=True))
     assert torch.get_num_threads() == threads
     assert a.num_samples == 192
+
+
+@needs_ffcv
+def test_an_epoch_of_arrays_is_entered_at_any_batch(
+    rgb_images: ImageSet, ffcv: LoaderOptions
+) -> None:
+    through = epoch_of(training_loader(rgb_images, CONFIG, 32, seed=5, options=ffcv), 2)
+    for first in (1, 3, 5, 6):
+        loader = training_loader(rgb_images, CONFIG, 32, seed=5, options=ffcv)
+        loader.set_epoch(2, first)
+        rest = list(loader)
+        assert len(rest) == len(through) - first
+        for x, y in zip(rest, through[first:], strict=True):
+            assert all(torch.equal(p, q) for p, q in zip(x, y, strict=True))
+
+
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+from tests.data.test_ffcv import digest
+print(digest(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
+"""
+
+
+def digest(backend: str, workers: int, folder: Path) -> str:
+    """Of the batches of an epoch: CIFAR's recipe on noise."""
+    rng = np.random.default_rng(0)
+    split = Split(rng.integers(0, 256, (205, 32, 32, 3)).astype(np.uint8), rng.integers(0, 10, 205))
+    names = tuple(map(str, range(10)))
+    images = ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+    options = LoaderOptions(backend, folder, workers)
+    sha = hashlib.sha256()
+    for batch in epoch_of(training_loader(images, CONFIG, 32, seed=5, options=options), 3):
+        for part in batch:
+            sha.update(part.contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+@needs_ffcv
+def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+    """With one worker there, two here, and the torch backend here."""
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_PROCESS, "ffcv", "1", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=REPO_ROOT,
+    )
+    assert done.stdout.strip() == digest("ffcv", 2, tmp_path) == digest("torch", 2, tmp_path)
+
+
+IMPORTED = """
+import numba.typed, torch
+threads, kind = torch.get_num_threads(), numba.typed.Dict
+import codepath.data.ffcv_loader
+from ffcv.fields import rgb_image
+assert (torch.get_num_threads(), numba.typed.Dict) == (threads, kind)
+assert kind is not dict
+print(type(rgb_image.IMAGE_MODES).__name__)
+"""
+
+
+@needs_ffcv
+def test_importing_ffcv_compiles_nothing_and_changes_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True, cwd=REPO_ROOT
+    )
+    assert done.stdout.strip() == "dict"
 
 
 @needs_ffcv

@@ -8,12 +8,15 @@ import pickle
 import tarfile
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from codepath.data import archives, cifar, load_image_set
+from codepath import cli
+from codepath.data import ImageSet, archives, cifar, load_image_set
 from codepath.data.archives import read_image_files
 from codepath.data.cifar import CIFAR10_CLASSES
 from codepath.data.files import decode
@@ -122,6 +125,46 @@ def test_cifar10_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         load_image_set("cifar10")
     with pytest.raises(UserError, match="100 classes, found 10"):
         load_image_set("cifar100", tree)
+
+
+def test_any_folder_or_tar_of_images(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", ("a", "b", "c"))
+    images = load_image_set("images", tree)
+    tar = load_image_set("images", make_tar(tree, tmp_path / "animals.tar.gz"))
+    assert isinstance(images, ImageSet)
+    assert isinstance(tar, ImageSet)
+    assert images.class_names == ("a", "b", "c")
+    assert images.image_shape == (3, 8, 8)
+    assert (images.dataset, images.source) == ("images", "images in tree")
+    assert tar.source == "images in animals.tar.gz"
+    assert np.array_equal(images.train.images, tar.train.images)
+    scaled = images.train.images / 255
+    assert np.allclose(images.mean, scaled.mean((0, 1, 2)), atol=1e-12)
+    assert np.allclose(images.std, scaled.std((0, 1, 2)), atol=1e-12)
+    for wrong in (None, tmp_path / "nowhere", tmp_path):
+        with pytest.raises(UserError, match=r"name a folder or tar of images train/CLASS"):
+            load_image_set("images", wrong)
+
+
+def test_commands_on_any_images(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "tree", ("a", "b", "c"))
+
+    def command(*words: str) -> Any:
+        return CliRunner().invoke(cli.app, [*words, "--data", str(tree)])
+
+    done = command("data", "info", "images")
+    assert "train 9 images of 3 classes, 3 a class; 8 x 8 pixels, 3 channels" in done.output
+    assert command("data", "build", "images").exit_code == 0
+    assert len(list((tree / "betons").glob("images-*.beton"))) == 2
+    picture = tmp_path / "sheet.png"
+    settings = ("--set", "data.source=images", "--set", "model.in_chans=3")
+    done = command("data", "show", "table2-digits", "--picture", str(picture), *settings)
+    assert done.exit_code == 0, done.output
+    assert picture.stat().st_size > 1000
+    runs = ("run", "table2-digits", "--runs", str(tmp_path / "runs"))
+    done = command(*runs, *settings)
+    assert isinstance(done.exception, UserError)
+    assert "images has 3 classes, model.num_classes is 10" in str(done.exception)
 
 
 @pytest.fixture
