@@ -91,13 +91,3 @@ def _job_of(run_dir: Path) -> str:
     last = _since(since_submission(run_dir), "started")[:1]
     started = last[0] if last and last[0]["event"] == "started" else {}
     return str(started.get("job") or read_order(run_dir).get("job") or "")
-
-
-__all__ = [
-    "ATTEMPTS",
-    "failed_by_itself",
-    "is_cancelled",
-    "job_goes_on",
-    "note_stop",
-    "since_submission",
-]
