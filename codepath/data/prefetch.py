@@ -17,7 +17,7 @@ from numba.core import event
 
 from codepath.runtime import UserError
 
-PATIENCE = 8.0
+PATIENCE = 60.0
 """Seconds in which nothing is finished after which loading counts as stuck."""
 PATIENCE_VARIABLE = "CODEPATH_PATIENCE"
 """Environment variable: seconds in the place of PATIENCE, for storage that may stop for longer."""
@@ -33,7 +33,7 @@ class StuckError(UserError):
     def __init__(self) -> None:
         super().__init__(
             f"no image was finished for {patience():g} s: an operation on images, or the storage "
-            f"that they lie on, hangs; if it is only slow, set {PATIENCE_VARIABLE}=60"
+            f"that they lie on, hangs; if it is only slow, set {PATIENCE_VARIABLE}=600"
         )
 
 
