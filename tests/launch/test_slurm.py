@@ -482,7 +482,7 @@ def test_two_processes_of_a_step_train_as_one(
 def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> None:
     """By sbatch; and by submit, where one of them is killed and then both are told to give way."""
     del cluster
-    short = "train.epochs=3"
+    short = "train.epochs=8"
     sbatch(
         tmp_path, "--ntasks-per-node=2", "--mem=8G", DATA=str(tmp_path), OPTIONS=f"--set {short}"
     )
@@ -503,6 +503,7 @@ def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> N
     os.kill(second, signal.SIGKILL)
     thaw(first)
     requeued(run, 1)
+    wait_until(lambda: any((run / "ckpt").glob("step-*.pt")), submitted)  # both heed signals then
     told = freeze(run, 2)
     call("scancel", "--signal=USR2", state(run).job)
     thaw(told)
