@@ -29,6 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from codepath.models.extract import BlockShape, ClassifierShape, FusedClassifier
+from codepath.models.hub import save_tensors
 from codepath.runtime import UserError, atomic_path, make_directory, write_text
 
 FORMATS = ("export", "onnx")
@@ -189,9 +190,7 @@ def save_binary_classifier(
         "card": text,
         "shape": json.dumps(dataclasses.asdict(module.shape)),
     }
-    with atomic_path(folder / WEIGHTS) as path:
-        state = {key: value.contiguous() for key, value in module.state_dict().items()}
-        safetensors.torch.save_file(state, path, metadata=header)
+    save_tensors(folder / WEIGHTS, module.state_dict(), header)
     sizes = {"file_bytes": (folder / WEIGHTS).stat().st_size, "export_differences": differences}
     shown = dataclasses.replace(card, costs=card.costs | sizes)
     write_text(folder / CARD, json.dumps(dataclasses.asdict(shown), indent=1) + "\n")
