@@ -205,8 +205,9 @@ def test_the_dry_run_as_a_command(tmp_path: Path) -> None:
     assert "training and evaluation: array of 6 jobs, 4 at a time, profile cpu:" in lines
     assert len([line for line in lines if line.startswith("  table2-digits demo ")]) == 6
     assert not runs.exists()
+    misspelt = ("--profile", "gpuu", "--runs", str(runs))
     assert_one_clear_line(
-        call("submit", "table2-digits", "--dry-run", "--profile", "gpuu"), "did you mean gpu"
+        call("submit", "table2-digits", "--dry-run", *misspelt), "did you mean gpu"
     )
     assert_one_clear_line(call("submit", "tabel2", "--dry-run"), "did you mean table2")
     left = call("submit", "fig2a", "--scale", "demo", "--dry-run", "--runs", str(runs)).stdout
