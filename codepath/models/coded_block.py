@@ -12,7 +12,6 @@ all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,6 @@ from codepath.runtime import UserError, unknown_name
 AGGREGATES = ("sum", "concat")
 SMALLEST_MEAN_ENERGY = 1e-12
 """Lower clamp of the mean energy in Eq. 3: keeps an all-zero sample finite."""
-_CACHED_NUMBERS = 2**18
-"""Numbers of a map that the backward handles at once on a CPU: a few such maps fit its L2 cache."""
 
 
 def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
@@ -180,52 +177,38 @@ class _Expand(torch.autograd.Function):
         if energies_gradient is not None:
             owed = (energies_gradient * raw).mean(1, keepdim=True) / mean * inside
             raw_gradient = (energies_gradient - owed) / mean
-        weight_gradient = z = None
-        h_gradient = torch.zeros_like(h)
-        if out_gradient is not None:
+        weight_gradient = None
+        if out_gradient is None:
+            h_gradient = torch.zeros_like(h)
+        else:
             low = h.to(ctx.dtype)
             factor = _per_channel(normalise_energies(raw, path_mask, drop_mask)[1], low)
-            z = low * factor
             h_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-                out_gradient, z, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1), False,
-                (0, 0), 1, (True, ctx.needs_input_grad[1], False),
+                out_gradient, low * factor, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1),
+                False, (0, 0), 1, (True, ctx.needs_input_grad[1], False),
             )  # fmt: skip
-            h_gradient = h_gradient.to(h.dtype)
+            h_gradient = h_gradient.to(h.dtype).mul_(factor)
             inside = inside & (mean.rsqrt() <= torch.finfo(ctx.dtype).max)
-        for rows in _cached_samples(h):
-            own = h_gradient[rows]
-            if z is not None:
-                owed = _dot(own, z[rows], grams.dtype)[:, None] / (2 * N * mean[rows])
-                raw_gradient[rows] -= owed * inside[rows]
-                own.mul_(factor[rows])
-            if path_mask is not None:
-                raw_gradient[rows] *= path_mask[rows]
-            raw_gradient[rows] *= 2 / (H * W)
-            high = h[rows].to(grams.dtype)
-            pulled = high * _per_channel(raw_gradient[rows], high)
-            mixed = _add_mixed(own, pulled, grams)
-            if mixed.data_ptr() != own.data_ptr():
-                own.copy_(mixed)
+            owed = _dot(h_gradient, h, grams.dtype)[:, None] / (2 * N * mean)
+            raw_gradient = raw_gradient - owed.where(inside, 0)
+        if path_mask is not None:
+            raw_gradient = raw_gradient * path_mask
+        raw_gradient = raw_gradient * (2 / (H * W))
+        high = h.to(grams.dtype)
+        pulled = high * _per_channel(raw_gradient, high)
+        h_gradient = _add_mixed(h_gradient, pulled, grams).to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
             weight_gradient = _add_gram_part(weight_gradient, weight, sums)
         return h_gradient, weight_gradient, None, None, None, None
 
 
-def _cached_samples(h: Tensor) -> Iterator[slice]:
-    """Slices of the batch, as many samples at once as a CPU core's cache holds of several maps."""
-    at_once = _CACHED_NUMBERS // max(h.shape[1:].numel(), 1) if h.is_cpu else len(h)
-    at_once = max(at_once, 1)
-    for start in range(0, len(h), at_once):
-        yield slice(start, start + at_once)
-
-
 def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, ..) twice -> (B,) inner products, computed in `dtype`."""
-    if a.dtype == dtype and a.stride() == b.stride() and a.shape[1:].numel():
+    if a.is_cpu and a.numel() and a.dtype == b.dtype == dtype and a.stride() == b.stride():
         last = a.is_contiguous(memory_format=torch.channels_last)
         a, b = (t.permute(0, 2, 3, 1) if last else t for t in (a, b))
-        return torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+        return torch.stack([x.dot(y) for x, y in zip(a.flatten(1), b.flatten(1), strict=True)])
     return (a * b).sum((1, 2, 3), dtype=dtype)
 
 
