@@ -1,10 +1,11 @@
 """Early exits that really stop: accuracy against multiply-adds and against time.
 
-Three methods on the same test images: coded decoders (Eq. 7), combined decoders (all energies so
-far), and linear probes on the plain ResNeXt behind the same blocks (as in BranchyNet), which are
-trained on pooled features of training images. All thresholds are two-fold cross-fitted; times are
-of the halves' own thresholds at batch 1. Rows go to results/benchmarks/early_exit-DEVICE.csv, one
-for each method and budget; the figure of exits draws the probes from there.
+Four methods on the same test images: coded decoders (Eq. 7), combined decoders (all energies so
+far), linear decoders of a block's energies, and linear probes on the plain ResNeXt behind the same
+blocks (as in BranchyNet); the last two are trained on training images. All thresholds are two-fold
+cross-fitted; times are of the halves' own thresholds at batch 1. Rows go to
+results/benchmarks/early_exit-DEVICE.csv, one for each method and budget; the figure of exits draws
+the probes from there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from benchmarks._rows import FOLDER, write_rows
 from codepath.apply.trained import load_coded
 from codepath.data import Normalize, Split, evaluation_loader
-from codepath.evaluate import Predictions, exit_costs
+from codepath.evaluate import Predictions, exit_costs, fit_readouts, readout_scores
 from codepath.evaluate.cost import macs
 from codepath.evaluate.exits import (
     ExitCosts,
@@ -185,12 +186,14 @@ def main() -> None:
     probe_costs = ExitCosts(
         {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {SOFTMAX: whole}, {}
     )
+    readouts = fit_readouts(Predictions.load(options.coded / "predictions" / "train.npz"))
+    linear = readout_scores(predictions.energies, readouts)
     folds: dict[str, tuple[Folds, ExitCosts, float]] = {}
-    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items():
+    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs, linear).items():
         if criterion == "margin":
             folds[decoder] = (found, costs, float((final == labels).mean()))
     plain_final = plain_logits.argmax(1)
-    probed = cross_fitted(probe_scores, plain_final, labels, probe_costs, ("eq7",))
+    probed = cross_fitted(probe_scores, plain_final, labels, probe_costs)
     folds["probes"] = (
         probed["eq7", "margin"], probe_costs, float((plain_final == labels).mean())
     )  # fmt: skip
@@ -224,7 +227,8 @@ def main() -> None:
                             weights = fit_weights(
                                 {b: s[fitting] for b, s in scores.items()}, labels[fitting]
                             )
-                        exits = EarlyExit(model, blocks, "margin", thresholds, weights)
+                        used = readouts if method == "linear" else None
+                        exits = EarlyExit(model, blocks, "margin", thresholds, weights, used)
                         parent = model
                     some = half[: options.images // 2]
                     one = [

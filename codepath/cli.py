@@ -200,11 +200,15 @@ def watch(
 def evaluate(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's directory.")],
     data: Data = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind of rows, such as exits; may be repeated."),
+    ] = None,
 ) -> None:
     """Measure a trained run again; its rows go to RUN/rows (`codepath collect` takes them on)."""
     from codepath import jobs
 
-    jobs.evaluate_run(run_dir, data=data)
+    jobs.evaluate_run(run_dir, data=data, kinds=kinds or ())
     typer.echo(f"wrote {_shown(run_dir / 'rows')}")
 
 
@@ -260,7 +264,9 @@ def extract(
 @app.command()
 def exits(
     run_dir: RunDir,
-    decoder: Annotated[str, typer.Option(help="eq7, or combined: of all blocks so far.")] = "eq7",
+    decoder: Annotated[
+        str, typer.Option(help="eq7, combined (of all blocks so far), or linear.")
+    ] = "eq7",
     criterion: Annotated[str, typer.Option(help="margin, softmax or agreement.")] = "margin",
     loss: Annotated[float, typer.Option(help="Top-1 that may be lost, from 0 to 1.")] = 0.005,
     budget: Annotated[

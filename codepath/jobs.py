@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from codepath.evaluate import (
     Predictions,
     binary_scores,
     exit_costs,
+    fit_readouts,
     foreign_negatives,
     measure_accuracy,
     measure_binary,
@@ -42,7 +43,9 @@ from codepath.evaluate import (
     measure_protocols,
     measure_removal,
     predict,
+    readout_images,
     score_split,
+    spread,
 )
 from codepath.models import CodedResNeXt
 from codepath.rundir import Places, is_done, mark_done, read_config
@@ -54,6 +57,7 @@ from codepath.runtime import (
     git_state,
     make_directory,
     now,
+    unknown_name,
     write_text,
 )
 from codepath.store import KINDS, ON_REQUEST, Measurement, Provenance, collect, rows_of
@@ -185,11 +189,23 @@ def evaluate_run(
     device: torch.device | None = None,
     data: Path | None = None,
     predictions: Predictions | None = None,
+    kinds: Collection[str] = (),
 ) -> None:
     """Measure a trained run and write its rows to RUN/rows, its outputs to RUN/predictions.
 
-    `predictions` are its outputs for the test images, where they are known.
+    Args:
+        run_dir: the run.
+        images: of its data set, where they are loaded already.
+        device: to measure on.
+        data: where the images are.
+        predictions: its outputs for the test images, where they are known.
+        kinds: of rows to make; others are left as they are. Empty: all.
     """
+    possible = [kind for kind in KINDS if kind not in ON_REQUEST]
+    for kind in kinds:
+        if kind not in possible:
+            raise unknown_name("kind of rows", kind, possible)
+    wanted = set(kinds or possible)
     config = read_config(run_dir)
     images = images or load_images(config, data)
     device = device or choose_device()
@@ -198,10 +214,14 @@ def evaluate_run(
         predictions = _predict(model, images, World(Placement(), device))
     measured = write_rows(
         run_dir,
-        _measurements(run_dir, images, device, predictions, data),
+        (
+            measurement
+            for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
+            if measurement.kind in wanted
+        ),
         provenance(config, images, device),
     )
-    for kind in set(KINDS) - measured - set(ON_REQUEST):
+    for kind in wanted - measured:
         (run_dir / "rows" / f"{kind}.csv").unlink(missing_ok=True)
     (top1,) = measure_accuracy(predictions, "test")
     if (run_dir / "model").is_dir():
@@ -243,7 +263,9 @@ def _measurements(
     device: torch.device,
     predictions: Predictions,
     data: Path | None,
+    wanted: Collection[str],
 ) -> Iterator[Measurement]:
+    """What is cheap is measured in any case; what takes passes of its own, where it is wanted."""
     config, model = load_trained(run_dir, device)
     normalize = Normalize(images.mean, images.std).to(device)
     test = evaluation_loader(images.test)
@@ -255,13 +277,19 @@ def _measurements(
     if not isinstance(model, CodedResNeXt) or not model.coded_blocks:
         return
     schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
-    yield from measure_decoders(predictions, schemes, "test")
     yield from measure_paths(predictions, schemes, images.class_names, "test")
+    if not {"decoders", "exits"}.isdisjoint(wanted):
+        some = spread(images.train, readout_images(len(images.class_names)))
+        training = predict(model, evaluation_loader(some), normalize, device)
+        training.save(folder / "train.npz")
+        readouts = fit_readouts(training)
+        yield from measure_decoders(predictions, schemes, "test", readouts)
+        if model.aggregate == "sum" and "exits" in wanted:
+            costs = exit_costs(model, images.image_shape)
+            yield from measure_exits(predictions, schemes, costs, "test", readouts)
     if model.aggregate == "sum":
-        costs = exit_costs(model, images.image_shape)
-        yield from measure_exits(predictions, schemes, costs, "test")
         yield from measure_extraction(model, images.image_shape)
-    if config.evaluation.removal_block:
+    if config.evaluation.removal_block and "removal" in wanted:
         yield from measure_removal(
             model,
             test,
@@ -271,6 +299,8 @@ def _measurements(
             config.evaluation.removal_draws,
             "test",
         )
+    if {"binary", "histograms"}.isdisjoint(wanted):
+        return
     scored = score_split(model, images.train, ALL_NEGATIVES_UP_TO, normalize, device)
     scored.save(folder / "binary-train.npz")
     judged = score_split(model, images.test, ALL_TEST_IMAGES_UP_TO, normalize, device)

@@ -191,7 +191,7 @@ def keep_freed_memory() -> None:
     mmap_max, trim_threshold, top_pad = -4, -1, -2
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(trim_threshold, -1)
     mallopt(top_pad, 2**28)
 
 

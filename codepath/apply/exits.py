@@ -13,8 +13,9 @@ from torch import Tensor
 
 from codepath.apply.trained import LATENCY_BATCHES, load_coded
 from codepath.data import Normalize, evaluation_loader
-from codepath.evaluate import Predictions, exit_costs
+from codepath.evaluate import Predictions, exit_costs, fit_readouts, readout_scores
 from codepath.evaluate.exits import (
+    DECODERS,
     ExitCosts,
     Folds,
     Outcome,
@@ -54,8 +55,8 @@ class ExitOptions:
     """In place of `loss`: mean multiply-adds an image, as a share of the network's."""
 
     def __post_init__(self) -> None:
-        if self.decoder not in ("eq7", "combined"):
-            raise unknown_name("decoder", self.decoder, ("eq7", "combined"))
+        if self.decoder not in DECODERS:
+            raise unknown_name("decoder", self.decoder, DECODERS)
         if self.criterion not in CRITERIA:
             raise unknown_name("criterion", self.criterion, CRITERIA)
         if not 0 <= self.loss < 1:
@@ -74,7 +75,7 @@ class FittedExits:
     top1: float
     """Of the network's end."""
     decoders: dict[str, dict[int, float]]
-    """eq7, combined -> block -> cross-fitted top-1."""
+    """A decoder's name -> block -> cross-fitted top-1."""
     costs: ExitCosts
 
 
@@ -91,9 +92,18 @@ def fit_exits(run_dir: Path, options: ExitOptions) -> FittedExits:
     costs = exit_costs(model, facts.image_shape)
     scores = block_scores(predictions.energies, schemes)
     final, labels = predictions.logits.argmax(1), predictions.labels
-    folds = cross_fitted(scores, final, labels, costs)
+    readouts = linear = None
+    outputs = run_dir / "predictions" / "train.npz"
+    if outputs.exists() or options.decoder == "linear":
+        readouts = fit_readouts(Predictions.load(outputs))
+        linear = readout_scores(predictions.energies, readouts)
+    folds = cross_fitted(scores, final, labels, costs, linear)
     chosen: Folds = folds[options.decoder, options.criterion]
     weights = fit_weights(scores, labels) if options.decoder == "combined" else None
+    if options.decoder != "linear":
+        readouts = None
+    elif linear is not None:
+        scores = linear
     table = exit_table(scores, final, labels, options.criterion, weights, costs)
     if options.budget is None:
         (outcome,) = chosen.accuracy([options.loss])
@@ -108,12 +118,14 @@ def fit_exits(run_dir: Path, options: ExitOptions) -> FittedExits:
             options.criterion,
             dict(zip(table.blocks, thresholds.tolist(), strict=True)),
             weights,
+            readouts,
         ),
         outcome,
         float((final == labels).mean()),
         {
             decoder: dict(zip(scores, folds[decoder, "margin"].decoders().tolist(), strict=True))
-            for decoder in ("eq7", "combined")
+            for decoder in DECODERS
+            if (decoder, "margin") in folds
         },
         costs,
     )
@@ -141,15 +153,16 @@ def exits_run(
         title=f"{options.decoder} decoder, {options.criterion}, {asked}; n = {n:,} test images, "
         "two-fold cross-fitted"
     )
-    for heading in ("exit", "multiply-adds", "numbers", "top-1 of all: Eq. 7", "combined",
-                    "images leaving"):  # fmt: skip
+    names = list(fitted.decoders)
+    columns = ["top-1 of all: Eq. 7", *names[1:]]
+    for heading in ("exit", "multiply-adds", "numbers", *columns, "images leaving"):
         table.add_column(heading, justify="right")
     ends = (*fitted.exits.blocks, SOFTMAX)
     for block, share in zip(ends, fitted.outcome.shares, strict=True):
         accuracies = (
-            [f"{100 * fitted.top1:.2f} %", ""]
+            [f"{100 * fitted.top1:.2f} %", *([""] * (len(names) - 1))]
             if block == SOFTMAX
-            else [f"{100 * fitted.decoders[d][block]:.2f} %" for d in ("eq7", "combined")]
+            else [f"{100 * fitted.decoders[name][block]:.2f} %" for name in names]
         )
         table.add_row(
             "end" if block == SOFTMAX else f"block {block}",

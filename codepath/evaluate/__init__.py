@@ -14,7 +14,13 @@ from codepath.evaluate.binary import (
 )
 from codepath.evaluate.binary_protocols import measure_out_of_distribution, measure_protocols
 from codepath.evaluate.cost import measure_cost
-from codepath.evaluate.decoders import measure_decoders, nearest_codeword
+from codepath.evaluate.decoders import (
+    fit_readouts,
+    measure_decoders,
+    nearest_codeword,
+    readout_images,
+    readout_scores,
+)
 from codepath.evaluate.exits import exit_costs, measure_exits
 from codepath.evaluate.extraction import measure_extraction
 from codepath.evaluate.foreign import foreign_negatives
@@ -33,6 +39,7 @@ __all__ = [
     "choose",
     "drawn_scores",
     "exit_costs",
+    "fit_readouts",
     "foreign_negatives",
     "load_binary_scores",
     "measure_accuracy",
@@ -47,6 +54,8 @@ __all__ = [
     "measure_removal",
     "nearest_codeword",
     "predict",
+    "readout_images",
+    "readout_scores",
     "score_split",
     "spread",
 ]

@@ -25,9 +25,10 @@ from sklearn.linear_model import LogisticRegression
 
 from codepath.codes import CodingScheme
 from codepath.evaluate.cost import macs
+from codepath.evaluate.decoders import readout_scores
 from codepath.evaluate.predict import Predictions
 from codepath.evaluate.thresholds import halves
-from codepath.models import CodedResNeXt, EarlyExit
+from codepath.models import CodedResNeXt, EarlyExit, Readout
 from codepath.models.early_exit import (
     CRITERIA,
     SOFTMAX,
@@ -37,7 +38,8 @@ from codepath.models.early_exit import (
 )
 from codepath.store import Measurement
 
-DECODERS = ("eq7", "combined")
+DECODERS = ("eq7", "combined", "linear")
+"""Eq. 7; all energies so far; the linear decoder of each block."""
 BUDGETS = tuple(round(0.05 * step, 2) for step in range(6, 21))
 """Mean multiply-adds an image may take, as a share of the network's."""
 ALLOWED_LOSSES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05)
@@ -323,15 +325,26 @@ def cross_fitted(
     final: NDArray[np.int64],
     labels: NDArray[np.int64],
     costs: ExitCosts,
-    decoders: Sequence[str] = DECODERS,
+    linear: Mapping[int, NDArray[np.float32]] | None = None,
 ) -> dict[tuple[str, str], Folds]:
-    """(decoder, criterion) -> folds."""
+    """(decoder, criterion) -> folds.
+
+    Args:
+        scores: block number -> (n, K) of Eq. 7, or of anything that is to be called eq7.
+        final: (n,) decisions of the network's end.
+        labels: (n,)
+        costs: of the exits.
+        linear: block number -> (n, K) of the linear decoders, which saw none of these images.
+    """
     first, second = halves(len(labels))
     found: dict[tuple[str, str], list[tuple[ExitTable, ExitTable]]] = {}
     for fit, judged in ((first, second), (second, first)):
-        fitting = {block: s[fit] for block, s in scores.items()}
-        judging = {block: s[judged] for block, s in scores.items()}
-        for decoder in decoders:
+        for decoder in DECODERS:
+            own = linear if decoder == "linear" else scores
+            if own is None:
+                continue
+            fitting = {block: s[fit] for block, s in own.items()}
+            judging = {block: s[judged] for block, s in own.items()}
             weights = fit_weights(fitting, labels[fit]) if decoder == "combined" else None
             for criterion in CRITERIA:
                 pair = tuple(
@@ -347,8 +360,9 @@ def measure_exits(
     schemes: Mapping[int, CodingScheme],
     costs: ExitCosts,
     split: str,
+    readouts: Mapping[int, Readout] | None = None,
 ) -> Iterator[Measurement]:
-    """Exits of a run from its predictions.
+    """Exits of a run from its predictions; `readouts` are its linear decoders.
 
     Per block: `macs_until`, `numbers_until` and `top1/combined`, cross-fitted. Per decoder and
     criterion: `top1_budget/..` and `macs_budget/..` (multiply-adds an image) against x, the budget
@@ -364,10 +378,11 @@ def measure_exits(
     if n < _FEWEST_IMAGES:
         return
     scores = block_scores(predictions.energies, schemes)
+    linear = None if readouts is None else readout_scores(predictions.energies, readouts)
     final = predictions.logits.argmax(1)
     whole = costs.macs[SOFTMAX]
     for (decoder, criterion), folds in cross_fitted(
-        scores, final, predictions.labels, costs
+        scores, final, predictions.labels, costs, linear
     ).items():
         name = f"{decoder}/{criterion}/crossfit"
         if decoder == "combined" and criterion == CRITERIA[0]:

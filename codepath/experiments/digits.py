@@ -13,7 +13,10 @@ from codepath.experiments.registry import baseline_of, experiment
     paper_item="Table 2",
     scales=("demo",),
     kinds=("accuracy", "removal", "binary", "histograms", "decoders", "exits", "paths"),
-    pictures=("table2", "fig2a", "fig2b", "fig3", "fig4", "fig7", "exits", "paths", "compression"),
+    pictures=(
+        *("table2", "fig2a", "fig2b", "fig3", "fig4", "fig7"),
+        *("exits", "linear", "paths", "compression"),
+    ),
 )
 def table2_digits(scale: str, seed: int) -> Sequence[RunConfig]:
     """Coded against plain ResNeXt on handwritten digits of 8 x 8 pixels.

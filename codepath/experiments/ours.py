@@ -30,6 +30,25 @@ def exits_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 
 
 @experiment(
+    "linear-cifar10",
+    paper_item="ours",
+    scales=("cpu", "paper"),
+    kinds=("decoders",),
+    pictures=("linear",),
+)
+def linear_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
+    """Early decoders fitted to training images in place of Eq. 7, CIFAR-10.
+
+    Paper item: none; what the paper's early decoders leave unused in the energies.
+
+    Command: codepath run linear-cifar10 --scale cpu --results results
+    Cost: nothing beside table2-cifar10's coded run.
+    Expected: above Eq. 7 at every block, most at the first ones.
+    """
+    return coded_runs(table2_cifar10(scale, seed))
+
+
+@experiment(
     "paths-cifar10",
     paper_item="ours",
     scales=("cpu", "paper"),

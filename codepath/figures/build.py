@@ -29,6 +29,7 @@ from codepath.figures import (
     fig6,
     fig7,
     fig8,
+    linear,
     paths,
     style,
     variants,
@@ -37,7 +38,7 @@ from codepath.runtime import UserError, make_directory
 
 PANELS = (
     *(fig2a, fig2b, fig2c, fig3, fig4, fig5, fig6, fig7, fig8, exponent, concat, variants),
-    *(exits, compression, paths),
+    *(exits, linear, compression, paths),
 )
 """Modules with NAME, TITLE, ITEM, load(results) and draw(ax, rows, dataset); a SHAPE of several
 panels makes `ax` a sequence, a SIZE in inches is for what a column cannot hold, and

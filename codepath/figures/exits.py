@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import benchmark_files, rows_of_picture
-from codepath.figures.style import BLUE, ORANGE, legend_below
+from codepath.figures.style import BLUE, GREEN, ORANGE, legend_below
 
 NAME = "exits"
 TITLE = "Early exits, two-fold cross-fitted"
@@ -18,6 +18,7 @@ CRITERION = "margin"
 _LOOKS = {
     "combined": {"color": BLUE, "marker": "o", "label": "adaptive, all energies so far"},
     "eq7": {"color": ORANGE, "marker": "s", "label": "adaptive, Eq. 7"},
+    "linear": {"color": GREEN, "marker": "^", "label": "adaptive, linear decoders"},
     "probes": {"color": "0.45", "marker": "x", "linestyle": "--",
                "label": "adaptive, linear probes on the plain network"},
 }  # fmt: skip
@@ -89,7 +90,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     fixed = fixed[fixed.index.isin(costs.index)]
     depth = _spread(rows, "macs_until", "block").loc[fixed.index]
     points(
-        depth, fixed, color="0.3", marker="^", markersize=5, linestyle="none",
+        depth, fixed, color="0.3", marker="D", markersize=4, linestyle="none",
         label="every image at one block, Eq. 7",
     )  # fmt: skip
     for block in fixed.index:

@@ -4,7 +4,7 @@ from codepath.models.classifier_file import load_binary_classifier, save_binary_
 from codepath.models.coded_block import CodedBottleneck, path_energies
 from codepath.models.coded_resnext import CodedOutput, CodedResNeXt, Stage
 from codepath.models.create import create_model, model_names
-from codepath.models.early_exit import EarlyExit, load_early_exit
+from codepath.models.early_exit import EarlyExit, Readout, load_early_exit
 from codepath.models.extract import extract_binary_classifier, extract_paths
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "CodedOutput",
     "CodedResNeXt",
     "EarlyExit",
+    "Readout",
     "Stage",
     "create_model",
     "extract_binary_classifier",

@@ -5,7 +5,9 @@ alone, and these from the Gram matrices of conv3: an image that leaves at block 
 conv3, the projection skip and the addition of that block.
 
 Scores of an exit are s_l(k) = -|r_l E_l - w_{l,k}|^2, so that the largest is Eq. 7's decision; with
-`weights`, sum over the exits so far of a_{l,j} s_j(k): the soft information of all earlier blocks.
+`readouts`, s_l = V_l E_l + c_l of a fitted (K,N) matrix and (K,) offsets, as many multiply-adds as
+Eq. 7; with `weights`, sum over the exits so far of a_{l,j} s_j(k): the soft information of all
+earlier blocks.
 Criteria of confidence:
     margin     difference of the two largest scores,
     softmax    largest softmax of the scores,
@@ -18,7 +20,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +76,15 @@ def count_agreeing(decisions: Tensor, previous: Tensor | None, agreeing: Tensor 
     return torch.where(decisions == previous, agreeing + 1, ones)
 
 
+class Readout(NamedTuple):
+    """Scores of classes that are linear in a block's energies: V E + c."""
+
+    weight: Tensor
+    """V, (K, N)"""
+    bias: Tensor
+    """c, (K,)"""
+
+
 class ExitOutput(NamedTuple):
     """What `EarlyExit` returns."""
 
@@ -81,6 +92,40 @@ class ExitOutput(NamedTuple):
     """(B,) decisions"""
     exits: Tensor
     """(B,) block at which each image left; SOFTMAX (0) for the network's end"""
+
+
+class _Decoder(nn.Module):
+    """(B, N) energies of a block -> (B, K) scores: those of Eq. 7, or a readout's."""
+
+    codewords: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, block: CodedBottleneck, readout: Readout | None) -> None:
+        super().__init__()
+        self.ratio = block.ratio
+        self.fitted = readout is not None
+        if readout is None:
+            self.register_buffer("codewords", block.codewords, persistent=False)
+            return
+        if readout.weight.shape != block.codewords.shape:
+            raise UserError(
+                f"a readout of shape {tuple(readout.weight.shape)} for a block of "
+                f"{tuple(block.codewords.shape)} classes and paths"
+            )
+        for name, values in readout._asdict().items():
+            values = torch.as_tensor(values).to(block.conv3.weight.device)
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, energies: Tensor) -> Tensor:
+        if self.fitted:
+            weight, bias = self.weight.to(energies.dtype), self.bias.to(energies.dtype)
+            return F.linear(energies, weight, bias)
+        return codeword_scores(energies, self.codewords, self.ratio)
+
+    def readout(self) -> Readout | None:
+        """The readout, where it has one."""
+        return Readout(self.weight, self.bias) if self.fitted else None
 
 
 class EarlyExit(nn.Module):
@@ -97,6 +142,7 @@ class EarlyExit(nn.Module):
             all; infinity (the default) lets none leave.
         weights: block number -> weights a_{l,j} of the scores of the exits so far, this one's
             last; None decides by Eq. 7.
+        readouts: block number -> `Readout` in place of Eq. 7's scores; None for Eq. 7's.
     """
 
     def __init__(
@@ -106,6 +152,7 @@ class EarlyExit(nn.Module):
         criterion: str = "margin",
         thresholds: Mapping[int, float] | float = math.inf,
         weights: Mapping[int, Sequence[float]] | None = None,
+        readouts: Mapping[int, Readout] | None = None,
     ) -> None:
         super().__init__()
         coded = model.coded_blocks
@@ -127,7 +174,10 @@ class EarlyExit(nn.Module):
             )
         if not isinstance(thresholds, Mapping):
             thresholds = dict.fromkeys(self.blocks, thresholds)
-        for name, given in (("thresholds", thresholds), ("weights", weights)):
+        given_by_block: tuple[tuple[str, Mapping[int, Any] | None], ...] = (
+            ("thresholds", thresholds), ("weights", weights), ("readouts", readouts)
+        )  # fmt: skip
+        for name, given in given_by_block:
             if given is not None and set(given) != set(self.blocks):
                 raise UserError(f"{name} are for blocks {sorted(given)}, exits are {self.blocks}")
         for place, block in enumerate(self.blocks, start=1):
@@ -142,6 +192,15 @@ class EarlyExit(nn.Module):
             high = torch.promote_types(weight.dtype, torch.float32)
             grams = path_grams(weight, coded_block.paths, high)
             self.register_buffer(f"grams{number}", grams, persistent=False)
+            if number in self.thresholds:
+                readout = None if readouts is None else readouts[number]
+                self.add_module(f"decoder{number}", _Decoder(coded_block, readout))
+
+    def decoder(self, block: int) -> _Decoder:
+        """What turns the energies of an exit's block into scores."""
+        found = getattr(self, f"decoder{block}")
+        assert isinstance(found, _Decoder)
+        return found
 
     def _energies(self, number: int, h: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (B, N) of Eq. 3 and its factor (B, 1) of a coded block."""
@@ -168,7 +227,7 @@ class EarlyExit(nn.Module):
             h = block.forward_hidden(x)
             energies, factor = self._energies(number, h)
             if number in self.thresholds:
-                history.append(codeword_scores(energies, block.codewords, block.ratio))
+                history.append(self.decoder(number)(energies))
                 weights = None if self.weights is None else self.weights[number]
                 scores = combined_scores(history, weights)
                 decisions = scores.argmax(1)
@@ -230,10 +289,7 @@ class StaticExit(nn.Module):
         self.last = nn.Sequential(last.conv1, last.bn1, last.act1, last.conv2, last.bn2, last.act2)
         self.decoded = tuple(b for b in parent.blocks if b <= block) if self.weights else (block,)
         self.register_buffer("grams", getattr(parent, f"grams{block}"))
-        for number in self.decoded:
-            coded = model.coded_blocks[number]
-            self.register_buffer(f"codewords{number}", coded.codewords, persistent=False)
-        self.ratios = {number: model.coded_blocks[number].ratio for number in self.decoded}
+        self.decoders = nn.ModuleDict({str(n): parent.decoder(n) for n in self.decoded})
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,29 +297,32 @@ class StaticExit(nn.Module):
         x = self.stem(x)
         history = []
         for number, block in enumerate(self.before, start=1):
-            if number in self.ratios:
+            if number in self.decoded:
                 assert isinstance(block, CodedBottleneck)
                 x, energies = block.forward_coded(x)
-                history.append(self._scores(number, energies))
+                history.append(self.decoders[str(number)](energies))
             else:
                 x = block(x)
         raw = energies_from_grams(self.last(x), self.grams)
         energies, _ = normalise_energies(raw, None, None)
-        history.append(self._scores(len(self.before) + 1, energies))
+        history.append(self.decoders[str(len(self.before) + 1)](energies))
         return combined_scores(history, self.weights)
-
-    def _scores(self, number: int, energies: Tensor) -> Tensor:
-        words = getattr(self, f"codewords{number}")
-        return codeword_scores(energies, words, self.ratios[number])
 
     @property
     def numbers(self) -> int:
-        """Parameters and the Gram matrices: what deciding at this exit needs."""
-        return sum(p.numel() for p in self.parameters()) + self.grams.numel()
+        """Parameters, the Gram matrices and readouts: what deciding at this exit needs."""
+        decoders = [part for part in self.decoders.values() if isinstance(part, _Decoder)]
+        fitted = [readout for decoder in decoders if (readout := decoder.readout())]
+        readouts = sum(part.numel() for readout in fitted for part in readout)
+        return sum(p.numel() for p in self.parameters()) + self.grams.numel() + readouts
 
 
 def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]) -> None:
-    """Write criterion, thresholds and weights as JSON; `about` says how they were chosen."""
+    """Write criterion, thresholds, weights and readouts as JSON.
+
+    `about` says how they were chosen.
+    """
+    readouts = {str(block): exits.decoder(block).readout() for block in exits.blocks}
     weights = None
     if exits.weights is not None:
         weights = {str(block): list(values) for block, values in exits.weights.items()}
@@ -271,6 +330,12 @@ def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]
         "criterion": exits.criterion,
         "thresholds": {str(b): None if math.isinf(t) else t for b, t in exits.thresholds.items()},
         "weights": weights,
+        "readouts": {
+            block: {"weight": readout.weight.tolist(), "bias": readout.bias.tolist()}
+            for block, readout in readouts.items()
+            if readout is not None
+        }
+        or None,
         "about": dict(about),
     }
     write_text(path, json.dumps(settings, indent=1) + "\n")
@@ -284,9 +349,13 @@ def load_early_exit(model: CodedResNeXt, path: Path) -> EarlyExit:
             int(b): math.inf if t is None else float(t) for b, t in settings["thresholds"].items()
         }
         weights = settings["weights"] and {int(b): w for b, w in settings["weights"].items()}
+        readouts = settings.get("readouts") and {
+            int(b): Readout(torch.tensor(r["weight"]), torch.tensor(r["bias"]))
+            for b, r in settings["readouts"].items()
+        }
         criterion = settings["criterion"]
-    except (KeyError, ValueError, AttributeError, OSError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise UserError(
             f"{path} holds no settings of exits ({error}): codepath exits RUN"
         ) from None
-    return EarlyExit(model, sorted(thresholds), criterion, thresholds, weights)
+    return EarlyExit(model, sorted(thresholds), criterion, thresholds, weights, readouts)

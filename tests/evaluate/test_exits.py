@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from codepath.codes import load_scheme
-from codepath.evaluate import Predictions, measure_exits
+from codepath.evaluate import Predictions, fit_readouts, measure_exits
 from codepath.evaluate.cost import macs
 from codepath.evaluate.exits import (
     BUDGETS,
@@ -164,6 +164,13 @@ def test_rows_of_exits() -> None:
         assert 40 <= cost <= 100
     shares = [by_name["share_loss/eq7/margin/crossfit", 0.05, b] for b in (5, 6, 0)]
     assert sum(shares) == pytest.approx(1)
+    assert not any("linear" in m.metric for m in rows)
+    readouts = fit_readouts(predictions(300, seed=1))
+    with_linear = list(measure_exits(predictions(300), SCHEMES, COSTS, "test", readouts))
+    added = {m.metric for m in with_linear} - {m.metric for m in rows}
+    assert "top1_budget/linear/margin/crossfit" in added
+    assert all("/linear/" in metric for metric in added)
+    assert [m for m in with_linear if m.metric not in added] == rows
     few = predictions(10)
     assert {m.metric for m in measure_exits(few, SCHEMES, COSTS, "test")} == {
         "macs_until",

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from codepath.evaluate import nearest_codeword
-from codepath.models import CodedResNeXt, EarlyExit, load_early_exit
+from codepath.models import CodedResNeXt, EarlyExit, Readout, load_early_exit
 from codepath.models.classifier_file import export_onnx, export_program
 from codepath.models.early_exit import (
     CRITERIA,
@@ -130,6 +130,58 @@ def test_combined_scores_are_weighted_sums(model: CodedResNeXt, x: torch.Tensor)
         by_hand = sum(w * s for w, s in zip(WEIGHTS[block], own, strict=True))
         torch.testing.assert_close(exits.at(block)(x), by_hand, rtol=1e-4, atol=1e-4)
         assert torch.equal(combined_scores(own, None), own[-1])
+
+
+def readouts_of(model: CodedResNeXt) -> dict[int, Readout]:
+    draw = torch.Generator().manual_seed(3)
+    return {
+        block: Readout(
+            torch.randn(coded.codewords.shape, generator=draw),
+            torch.randn(len(coded.codewords), generator=draw),
+        )
+        for block, coded in model.coded_blocks.items()
+    }
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@torch.no_grad()
+def test_readouts_stand_in_for_equation_7(
+    model: CodedResNeXt, x: torch.Tensor, tmp_path: Path, weights
+) -> None:
+    energies = model.forward_coded(x).energies
+    readouts = readouts_of(model)
+    exits = EarlyExit(model, weights=weights, readouts=readouts, thresholds=-math.inf)
+    for block in exits.blocks:
+        own = [energies[b] @ readouts[b].weight.T + readouts[b].bias for b in range(3, block + 1)]
+        used = None if weights is None else weights[block]
+        torch.testing.assert_close(
+            exits.at(block)(x), combined_scores(own, used), rtol=1e-4, atol=1e-4
+        )
+    first = (energies[3] @ readouts[3].weight.T + readouts[3].bias).argmax(1)
+    assert torch.equal(exits(x).classes, first)
+    counted = EarlyExit(model).at(4)
+    assert exits.at(4).numbers - counted.numbers == (2 if weights else 1) * (10 * 10 + 10)
+    save_exit_settings(exits, tmp_path / "exits.json", {})
+    loaded = load_early_exit(model, tmp_path / "exits.json")
+    for block in exits.blocks:
+        torch.testing.assert_close(loaded.at(block)(x), exits.at(block)(x))
+    with pytest.raises(UserError, match="readout of shape"):
+        EarlyExit(
+            model, readouts={b: Readout(r.weight[:, 1:], r.bias) for b, r in readouts.items()}
+        )
+    with pytest.raises(UserError, match="readouts are for blocks"):
+        EarlyExit(model, readouts={3: readouts[3]})
+
+
+@torch.no_grad()
+def test_codewords_as_readouts_decide_as_equation_7(model: CodedResNeXt, x: torch.Tensor) -> None:
+    readouts = {
+        block: Readout(coded.codewords.float(), torch.zeros(10))
+        for block, coded in model.coded_blocks.items()
+    }
+    given, plain = EarlyExit(model, readouts=readouts), EarlyExit(model)
+    for block in plain.blocks:
+        assert torch.equal(given.at(block)(x).argmax(1), plain.at(block)(x).argmax(1))
 
 
 def test_agreement_counts_exits_in_a_row() -> None:

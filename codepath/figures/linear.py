@@ -1,0 +1,49 @@
+"""Linear decoders against Eq. 7, block by block: the same energies, the same cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from codepath.experiments.coverage import rows_of_picture
+from codepath.figures.style import SERIES, legend_below, mean_line
+
+NAME = "linear"
+TITLE = "Early decoders, fitted to training images"
+ITEM = "ours"
+METRICS = {"top1": "Eq. 7", "top1/linear": "linear decoder"}
+
+
+def load(results: Path) -> pd.DataFrame:
+    """Top-1 of both decoders by block, of runs that have both."""
+    rows = rows_of_picture(results, "decoders", NAME)
+    rows = rows[rows["metric"].isin(METRICS) & (rows["split"] == "test")]
+    both = set(rows[rows["metric"] == "top1/linear"]["run_id"])
+    return rows[rows["run_id"].isin(both)]
+
+
+def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
+    """Top-1 in per cent against the block, with the mean difference in points over seeds."""
+    blocks = sorted(rows["block"].unique())
+    places = pd.Series(range(len(blocks)), index=blocks)
+    means = {}
+    for (metric, label), look in zip(METRICS.items(), SERIES, strict=False):
+        mine = rows[rows["metric"] == metric]
+        mean_line(ax, places, mine, "block", label, **look)
+        means[metric] = 100 * mine.groupby("block")["value"].mean().reindex(blocks).astype(float)
+    gains = means["top1/linear"] - means["top1"]
+    for place, gain, value in zip(places, gains, means["top1/linear"], strict=True):
+        ax.annotate(
+            f"{gain:+.1f}",
+            (place, value),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=6.5,
+        )
+    ax.set_xticks(places, [str(block) for block in blocks])
+    legend_below(ax)
+    ax.set(xlabel="decoder of block", ylabel="top-1 accuracy (%)")
+    ax.margins(x=0.14, y=0.2)
