@@ -52,7 +52,9 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
     for block in range(first, last + 1):
         depth = (block - first + 1) / (last - first + 1)
         value = 0.02 + learned * (top1 - 0.05) * depth
-        yield Measurement(kind="decoders", metric="top1", value=value, n=10_000, block=block)
+        linear = value + 0.03 * (1 - depth) + 0.01
+        for metric, top in (("top1", value), ("top1/linear", linear)):
+            yield Measurement(kind="decoders", metric=metric, value=top, n=10_000, block=block)
     for x in range(6):
         for group, slope in (("active", -0.01), ("inactive", 0.002)):
             yield Measurement(

@@ -49,6 +49,7 @@ def test_the_made_up_rows_bear_out_every_shape(everything: Path, tmp_path: Path)
         "p_drop > 0 is what makes",
         "4 is the best exponent",
         "Concatenating instead of summing",
+        "Linear decoders, fitted to training images",
     ):
         assert find(judged, text).verdict == "reproduced", text
     assert find(judged, "p_drop of 0.2 costs").verdict == "partly"  # made up without a difference
@@ -143,7 +144,7 @@ SHAPES_OF = {
         *("Coded is more accurate", "Removing active paths", "Removing inactive paths"),
         *("Binary classifiers work", "So they do against", "A binary logit separates"),
         *("Early decoders improve with depth", "4 is the best exponent", "p_drop of 0.2 costs"),
-        *("Early decoders improve with mu", "Concatenating instead"),
+        *("Early decoders improve with mu", "Concatenating instead", "Linear decoders"),
     ),
 }
 """A text of a run's rows -> the shape claims that the run is part of."""

@@ -28,6 +28,7 @@ from codepath.figures import (
     fig5,
     fig6,
     fig8,
+    linear,
     paths,
 )
 from codepath.figures.build import PANELS, drawings
@@ -37,7 +38,7 @@ from codepath.runtime import UserError
 from tests.made_up import BASE, measurements
 
 OF_CIFAR10 = ("fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", "exponent", "concat")
-USES = ("exits", "compression", "paths")
+USES = ("linear", "exits", "compression", "paths")
 STUDIES = {"decoding", "codes", "cost-cpu"}
 
 
@@ -130,6 +131,15 @@ def test_fig4_of_imagenet_has_both_weights_and_the_papers_labels(everything: Pat
     ax = drawn(fig4, everything, "imagenet")
     assert len(points(ax, "paper (mu 1)")) == len(points(ax, "ours (mu 4)")) == 10
     assert "the paper's labels: 9 on" in ax.get_xlabel()
+
+
+def test_linear_decoders_stand_beside_those_of_equation_7(everything: Path) -> None:
+    ax = drawn(linear, everything, "cifar10")
+    nearest, fitted = (points(ax, label) for label in ("Eq. 7", "linear decoder"))
+    assert [x for x, _ in nearest] == [x for x, _ in fitted] == list(range(6))
+    gains = [f - n for (_, n), (_, f) in zip(nearest, fitted, strict=True)]
+    assert gains == pytest.approx([1 + 3 * (1 - depth / 6) for depth in range(1, 7)], abs=0.02)
+    assert [t.get_text() for t in ax.texts] == ["+3.5", "+3.0", "+2.5", "+2.0", "+1.5", "+1.0"]
 
 
 def test_fig5_has_the_papers_points_of_all_three_decoders(everything: Path) -> None:
