@@ -14,6 +14,8 @@ import typer
 from codepath.runtime import EXIT_INTERRUPTED, REPO_ROOT, InterruptedRun, UserError, has_gpu
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from codepath.config import RunConfig
     from codepath.rundir import Places
 
@@ -212,6 +214,13 @@ def evaluate(
     typer.echo(f"wrote {_shown(run_dir / 'rows')}")
 
 
+def _wide(console: Console) -> Console:
+    """As wide as a table needs where it goes to a file and not to a terminal."""
+    if not console.is_terminal:
+        console.width = 130
+    return console
+
+
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A trained coded run's directory.")]
 
 
@@ -253,7 +262,7 @@ def extract(
     options = ExtractOptions(
         classes, Objective.parse(objective), compress, curve, chosen, max(turns, 0)
     )
-    extract_run(run_dir, out, options, data, Console())
+    extract_run(run_dir, out, options, data, _wide(Console()))
     typer.echo(f"wrote {_shown(out)}")
     if curve:
         from codepath.figures.compression import draw_run
@@ -285,7 +294,7 @@ def exits(
     from codepath.apply.exits import ExitOptions, exits_run
 
     options = ExitOptions(decoder, criterion, loss, budget)
-    exits_run(run_dir, options, export, times, data, Console())
+    exits_run(run_dir, options, export, times, data, _wide(Console()))
 
 
 @app.command()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from codepath.models.compress import (
     measure_effects,
 )
 from codepath.models.extract import class_paths, extract_binary_classifier, stored_numbers
-from codepath.runtime import git_state, make_directory, now
+from codepath.runtime import git_state, make_directory, now, write_text
 from codepath.store import Measurement
 from codepath.train.fit import device_name
 
@@ -73,7 +74,8 @@ def extract_run(
 ) -> list[ClassifierCard]:
     """Write the classifiers of a run's classes into OUT/CLASS, and say what they are worth.
 
-    With `curve`, F1 against kept share is measured too: rows go to RUN/rows/compression.csv.
+    With `curve`, F1 against kept share is measured too: rows go to RUN/rows/compression.csv. A
+    repeated call goes on behind the last class whose curve was finished.
     """
     config, model, device = load_coded(run_dir)
     images = load_images(config, data)
@@ -90,7 +92,7 @@ def extract_run(
         )
     console.print(_cards_table(cards))
     if options.curve and calibration is not None:
-        measured = _curves(model, images, indices, normalize, calibration, console)
+        measured = _curves(config, model, images, indices, out, normalize, calibration, console)
         write_rows(run_dir, measured, provenance(config, images, device))
         console.print(f"wrote {run_dir / 'rows' / 'compression.csv'}", highlight=False)
     return cards
@@ -272,20 +274,52 @@ def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
 
 
 def _curves(
+    config: RunConfig,
     model: CodedResNeXt,
     images: Images,
     indices: Sequence[int],
+    out: Path,
     normalize: Normalize,
     calibration: Tensor,
     console: Console,
 ) -> Iterator[Measurement]:
-    """F1 against kept share of some classes."""
+    """F1 against kept share of some classes.
+
+    Each class's is kept in OUT/CLASS/curve.json: a repeated call with the same source goes on
+    behind the last class that was finished.
+    """
     network = sum(p.numel() for p in model.parameters())
+    commit, dirty = git_state()
+    about = {
+        "run": config.run_id,
+        "shares": list(SHARES),
+        "commit": commit,
+        "source": images.source,
+    }
     for k in track(indices, "compression", console=console):
-        fused = extract_binary_classifier(model, k).fuse()
-        train, test = _judging_splits(images, k)
-        loaders = evaluation_loader(train), evaluation_loader(test)
-        yield from measure_compression(
-            fused, measure_effects(fused, calibration), k, images.class_names[k], network,
-            loaders, normalize, calibration.device, SHARES,
-        )  # fmt: skip
+        path = out / images.class_names[k] / "curve.json"
+        measured = None if dirty else _kept_curve(path, about)
+        if measured is None:
+            fused = extract_binary_classifier(model, k).fuse()
+            train, test = _judging_splits(images, k)
+            loaders = evaluation_loader(train), evaluation_loader(test)
+            measured = list(
+                measure_compression(
+                    fused, measure_effects(fused, calibration), k, images.class_names[k], network,
+                    loaders, normalize, calibration.device, SHARES,
+                )
+            )  # fmt: skip
+            rows = [asdict(measurement) for measurement in measured]
+            write_text(path, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        yield from measured
+
+
+def _kept_curve(path: Path, about: dict[str, Any]) -> list[Measurement] | None:
+    """What an earlier call measured; None where it is absent, damaged, or of something else."""
+    try:
+        kept = json.loads(path.read_text())
+        if kept["about"] != about:
+            return None
+        return [Measurement(**row) for row in kept["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

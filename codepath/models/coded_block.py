@@ -26,6 +26,8 @@ from codepath.runtime import UserError, unknown_name
 AGGREGATES = ("sum", "concat")
 SMALLEST_MEAN_ENERGY = 1e-12
 """Lower clamp of the mean energy in Eq. 3: keeps an all-zero sample finite."""
+_SMALL_MAP = 2**16
+"""Numbers of a map up to which a copy costs less than a call for each path."""
 
 
 def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
@@ -70,6 +72,8 @@ def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
             h.is_cpu
             and not torch.compiler.is_compiling()
             and h.is_contiguous(memory_format=torch.channels_last)
+            and B > 1
+            and h.numel() > _SMALL_MAP
         ):
             # One product a path: joining B and N would copy h, whose channels are innermost.
             x = h.permute(0, 2, 3, 1).reshape(B, H * W, paths, -1)
@@ -90,19 +94,24 @@ def _rows(h: Tensor, paths: int) -> Tensor:
 
 
 def _per_channel(factor: Tensor, h: Tensor) -> Tensor:
-    """(B, N) -> (B, N*d, 1, 1) in the type of h, finite."""
+    """(B, N) -> (B, N*d, 1, 1) in the type of h, finite; (B, 1) -> (B, 1, 1, 1)."""
     factor = factor.clamp(max=torch.finfo(h.dtype).max).to(h.dtype)
+    if factor.shape[1] == 1:
+        return factor[:, :, None, None]
     return factor.repeat_interleave(h.shape[1] // factor.shape[1], 1)[:, :, None, None]
 
 
 def normalise_energies(
     energies: Tensor, path_mask: Tensor | None, drop_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 3: (B, N) energies -> (B, N) energies of the normalised paths and factor of each."""
+    """Eq. 3: (B, N) energies -> those of the normalised paths, and the factor of each.
+
+    The factor is (B, 1) where no mask makes it differ between paths, else (B, N).
+    """
     if path_mask is not None:
         energies = energies * path_mask
     mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
-    factor = mean.rsqrt().expand(-1, energies.shape[1])
+    factor = mean.rsqrt()
     if path_mask is not None:
         factor = factor * path_mask
     if drop_mask is not None:

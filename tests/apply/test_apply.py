@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from codepath import cli, jobs
+from codepath.apply import classifiers
 from codepath.apply import exits as apply_exits
 from codepath.apply.classifiers import ExtractOptions, extract_run
 from codepath.apply.exits import ExitOptions, FittedExits, fit_exits
@@ -28,6 +29,7 @@ from codepath.models import EarlyExit, load_binary_classifier, load_early_exit
 from codepath.models.classifier_file import export_program
 from codepath.models.early_exit import save_exit_settings
 from codepath.runtime import UserError
+from codepath.store import Measurement
 from codepath.train import fit, load_trained
 
 CPU = torch.device("cpu")
@@ -103,6 +105,39 @@ def test_extract_compressed_with_its_curve(run_dir: Path, tmp_path: Path) -> Non
     assert (asked[asked.index < 1] <= asked.index[asked.index < 1]).all()
     jobs.evaluate_run(run_dir)
     assert (run_dir / "rows" / "compression.csv").exists()
+
+
+def test_a_curve_goes_on_behind_the_last_finished_class(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+
+    def measure(_fused: object, _statistics: object, k: int, name: str, *_: object):
+        if k == 2 and len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(k)
+        yield Measurement(
+            kind="compression", metric="f1", value=0.1 * k, n=5, x=1.0, class_name=name
+        )
+
+    monkeypatch.setattr(classifiers, "measure_compression", measure)
+    monkeypatch.setattr(classifiers, "git_state", lambda: ("abc", False))
+    options = ExtractOptions("all", curve=True, formats=(), latency_turns=0)
+    rows = run_dir / "rows" / "compression.csv"
+    rows.unlink(missing_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        extract_run(run_dir, tmp_path, options, None, QUIET)
+    assert measured == [0, 1]
+    assert not rows.exists()
+    measured.append(-1)
+    extract_run(run_dir, tmp_path, options, None, QUIET)
+    assert measured == [0, 1, -1, *range(2, 10)]
+    curve = pd.read_csv(rows)
+    assert curve["value"].tolist() == pytest.approx([0.1 * k for k in range(10)])
+    (tmp_path / "3" / "curve.json").write_text("{")
+    monkeypatch.setattr(classifiers, "git_state", lambda: ("abc", True))
+    extract_run(run_dir, tmp_path, options, None, QUIET)
+    assert measured[-10:] == list(range(10))  # a changed source measures all again
 
 
 def test_exits_of_a_run_are_the_models(run_dir: Path) -> None:
