@@ -63,7 +63,8 @@ def test_a_run_writes_rows_and_repeating_it_changes_nothing(finished: Path) -> N
     assert sorted(accuracy["model"]) == ["baseline", "coded"]
     assert (accuracy["n"] == 500).all()
     assert accuracy["commit"].notna().all()
-    assert len(store.read_rows(results, "decoders")) == 4
+    decoders = store.read_rows(results, "decoders")
+    assert sorted(decoders["metric"]) == ["top1"] * 4 + ["top1/linear"] * 4
     assert len(store.read_rows(results, "removal")) == 12
     before = (results / "accuracy.csv").read_bytes()
     again = call(*SHORT, "--runs", str(finished / "runs"))
@@ -82,6 +83,18 @@ def test_evaluating_again_gives_the_same_numbers(finished: Path, tmp_path: Path)
     assert collected.returncode == 0
     assert "0 new rows" in call("collect", str(run), "--results", str(tmp_path)).stdout
     assert len(store.read_rows(tmp_path, "binary")) == len(new)
+
+
+def test_one_kind_of_rows_is_made_again_and_others_are_left(finished: Path) -> None:
+    rows = finished / "runs" / "demo" / NAME / "coded-s0" / "rows"
+    before = {path.name: path.read_bytes() for path in rows.glob("*.csv")}
+    assert call("evaluate", str(rows.parent), "--kind", "decoders").returncode == 0
+    after = {path.name: path.read_bytes() for path in rows.glob("*.csv")}
+    assert {name for name in before if after[name] != before[name]} == {"decoders.csv"}
+    assert set(after) == set(before)
+    wrong = call("evaluate", str(rows.parent), "--kind", "energy")
+    assert wrong.returncode == 1
+    assert "unknown kind of rows 'energy'" in wrong.stderr
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGUSR2])

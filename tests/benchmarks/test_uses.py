@@ -61,14 +61,14 @@ def call(module, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     module.main()
 
 
-def test_early_exits_of_three_methods(
+def test_early_exits_of_four_methods(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "benchmarks"
     call(early_exit, monkeypatch, *runs, "--images", 4, "--budgets", 0.6, 1, "--out", out)
     rows = pd.read_csv(out / "early_exit-cpu.csv")
-    assert len(rows) == 6
-    assert set(rows["method"]) == {"eq7", "combined", "probes"}
+    assert len(rows) == 8
+    assert set(rows["method"]) == {"eq7", "combined", "linear", "probes"}
     assert set(rows["budget"]) == {0.6, 1.0}
     assert rows[["top1", "macs", "p50", "p95", "network_p50"]].notna().all().all()
     assert (rows["p50"] <= rows["p95"]).all()
