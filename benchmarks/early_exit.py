@@ -28,14 +28,14 @@ from torch import Tensor, nn
 from benchmarks._rows import FOLDER, write_rows
 from codepath.apply.trained import load_coded
 from codepath.data import Normalize, Split, evaluation_loader
-from codepath.evaluate import Predictions, exit_costs, fit_readouts, readout_scores
+from codepath.evaluate import Predictions, exit_costs, fit_readouts
 from codepath.evaluate.cost import macs
 from codepath.evaluate.exits import (
     ExitCosts,
     Folds,
-    block_scores,
     choose_for_budget,
     cross_fitted,
+    decoder_scores,
     fit_weights,
     sweep,
 )
@@ -165,7 +165,8 @@ def main() -> None:
     predictions = Predictions.load(options.coded / "predictions" / "test.npz")
     schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
     costs = exit_costs(model, images.image_shape)
-    scores = block_scores(predictions.energies, schemes)
+    readouts = fit_readouts(Predictions.load(options.coded / "predictions" / "train.npz"))
+    scores = decoder_scores(predictions.energies, schemes, readouts)
     final, labels = predictions.logits.argmax(1), predictions.labels
 
     train = images.train
@@ -186,16 +187,14 @@ def main() -> None:
     probe_costs = ExitCosts(
         {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {SOFTMAX: whole}, {}
     )
-    readouts = fit_readouts(Predictions.load(options.coded / "predictions" / "train.npz"))
-    linear = readout_scores(predictions.energies, readouts)
     folds: dict[str, tuple[Folds, ExitCosts, float]] = {}
-    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs, linear).items():
+    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items():
         if criterion == "margin":
             folds[decoder] = (found, costs, float((final == labels).mean()))
     plain_final = plain_logits.argmax(1)
-    probed = cross_fitted(probe_scores, plain_final, labels, probe_costs)
+    probed = cross_fitted({"probes": probe_scores}, plain_final, labels, probe_costs)
     folds["probes"] = (
-        probed["eq7", "margin"], probe_costs, float((plain_final == labels).mean())
+        probed["probes", "margin"], probe_costs, float((plain_final == labels).mean())
     )  # fmt: skip
 
     first, second = halves(len(labels))
@@ -225,7 +224,7 @@ def main() -> None:
                         weights = None
                         if method == "combined":
                             weights = fit_weights(
-                                {b: s[fitting] for b, s in scores.items()}, labels[fitting]
+                                {b: s[fitting] for b, s in scores[method].items()}, labels[fitting]
                             )
                         used = readouts if method == "linear" else None
                         exits = EarlyExit(model, blocks, "margin", thresholds, weights, used)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from codepath.apply.trained import LATENCY_BATCHES, load_coded
 from codepath.data import Normalize, evaluation_loader
-from codepath.evaluate import Predictions, exit_costs, fit_readouts, readout_scores
+from codepath.evaluate import Predictions, exit_costs, fit_readouts
 from codepath.evaluate.exits import (
     DECODERS,
     ExitCosts,
     Folds,
     Outcome,
-    block_scores,
     choose_for_accuracy,
     choose_for_budget,
     cross_fitted,
+    decoder_scores,
     exit_table,
     fit_weights,
     sweep,
@@ -90,21 +90,17 @@ def fit_exits(run_dir: Path, options: ExitOptions) -> FittedExits:
     predictions = Predictions.load(run_dir / "predictions" / "test.npz")
     schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
     costs = exit_costs(model, facts.image_shape)
-    scores = block_scores(predictions.energies, schemes)
-    final, labels = predictions.logits.argmax(1), predictions.labels
-    readouts = linear = None
     outputs = run_dir / "predictions" / "train.npz"
+    readouts = None
     if outputs.exists() or options.decoder == "linear":
         readouts = fit_readouts(Predictions.load(outputs))
-        linear = readout_scores(predictions.energies, readouts)
-    folds = cross_fitted(scores, final, labels, costs, linear)
+    scores = decoder_scores(predictions.energies, schemes, readouts)
+    final, labels = predictions.logits.argmax(1), predictions.labels
+    folds = cross_fitted(scores, final, labels, costs)
     chosen: Folds = folds[options.decoder, options.criterion]
-    weights = fit_weights(scores, labels) if options.decoder == "combined" else None
-    if options.decoder != "linear":
-        readouts = None
-    elif linear is not None:
-        scores = linear
-    table = exit_table(scores, final, labels, options.criterion, weights, costs)
+    own = scores[options.decoder]
+    weights = fit_weights(own, labels) if options.decoder == "combined" else None
+    table = exit_table(own, final, labels, options.criterion, weights, costs)
     if options.budget is None:
         (outcome,) = chosen.accuracy([options.loss])
         thresholds = choose_for_accuracy(sweep(table), options.loss)
@@ -118,14 +114,13 @@ def fit_exits(run_dir: Path, options: ExitOptions) -> FittedExits:
             options.criterion,
             dict(zip(table.blocks, thresholds.tolist(), strict=True)),
             weights,
-            readouts,
+            readouts if options.decoder == "linear" else None,
         ),
         outcome,
         float((final == labels).mean()),
         {
-            decoder: dict(zip(scores, folds[decoder, "margin"].decoders().tolist(), strict=True))
-            for decoder in DECODERS
-            if (decoder, "margin") in folds
+            decoder: dict(zip(schemes, folds[decoder, "margin"].decoders().tolist(), strict=True))
+            for decoder in scores
         },
         costs,
     )

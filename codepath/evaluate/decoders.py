@@ -38,7 +38,10 @@ def nearest_codeword(energies: NDArray[np.float32], scheme: CodingScheme) -> NDA
 
 
 def fit_readouts(training: Predictions) -> dict[int, Readout]:
-    """Block number -> linear decoder, fitted to the energies of training images."""
+    """Block number -> linear decoder, fitted to the energies of training images.
+
+    By scikit-learn's logistic regression, with its L2 penalty at C = 1.
+    """
     K = training.logits.shape[1]
     return {
         block: _fit(energies, training.labels, K) for block, energies in training.energies.items()

@@ -38,6 +38,8 @@ from codepath.models.early_exit import (
 )
 from codepath.store import Measurement
 
+BlockScores = Mapping[int, NDArray[np.float32]]
+"""Block number -> (n, K) scores of n images, the larger the likelier."""
 DECODERS = ("eq7", "combined", "linear")
 """Eq. 7; all energies so far; the linear decoder of each block."""
 BUDGETS = tuple(round(0.05 * step, 2) for step in range(6, 21))
@@ -129,7 +131,7 @@ class Outcome(NamedTuple):
 
 def block_scores(
     energies: Mapping[int, NDArray[np.float32]], schemes: Mapping[int, CodingScheme]
-) -> dict[int, NDArray[np.float32]]:
+) -> BlockScores:
     """Block number -> (n, K) scores of Eq. 7."""
     return {
         block: codeword_scores(
@@ -137,6 +139,22 @@ def block_scores(
         ).numpy()
         for block, scheme in schemes.items()
     }
+
+
+def decoder_scores(
+    energies: Mapping[int, NDArray[np.float32]],
+    schemes: Mapping[int, CodingScheme],
+    readouts: Mapping[int, Readout] | None = None,
+) -> dict[str, BlockScores]:
+    """A decoder's name -> scores; "combined" has Eq. 7's before they are weighed.
+
+    "linear" is there where `readouts` are, which saw none of the images that are judged.
+    """
+    nearest = block_scores(energies, schemes)
+    found = {"eq7": nearest, "combined": nearest}
+    if readouts is not None:
+        found["linear"] = readout_scores(energies, readouts)
+    return found
 
 
 def fit_weights(
@@ -321,30 +339,25 @@ class Folds(NamedTuple):
 
 
 def cross_fitted(
-    scores: Mapping[int, NDArray[np.float32]],
+    scores: Mapping[str, BlockScores],
     final: NDArray[np.int64],
     labels: NDArray[np.int64],
     costs: ExitCosts,
-    linear: Mapping[int, NDArray[np.float32]] | None = None,
 ) -> dict[tuple[str, str], Folds]:
     """(decoder, criterion) -> folds.
 
     Args:
-        scores: block number -> (n, K) of Eq. 7, or of anything that is to be called eq7.
+        scores: a decoder's name -> its scores; those of "combined" are weighed.
         final: (n,) decisions of the network's end.
         labels: (n,)
         costs: of the exits.
-        linear: block number -> (n, K) of the linear decoders, which saw none of these images.
     """
     first, second = halves(len(labels))
     found: dict[tuple[str, str], list[tuple[ExitTable, ExitTable]]] = {}
     for fit, judged in ((first, second), (second, first)):
-        for decoder in DECODERS:
-            own = linear if decoder == "linear" else scores
-            if own is None:
-                continue
-            fitting = {block: s[fit] for block, s in own.items()}
-            judging = {block: s[judged] for block, s in own.items()}
+        for decoder, by_block in scores.items():
+            fitting = {block: s[fit] for block, s in by_block.items()}
+            judging = {block: s[judged] for block, s in by_block.items()}
             weights = fit_weights(fitting, labels[fit]) if decoder == "combined" else None
             for criterion in CRITERIA:
                 pair = tuple(
@@ -377,16 +390,15 @@ def measure_exits(
     n = len(predictions.labels)
     if n < _FEWEST_IMAGES:
         return
-    scores = block_scores(predictions.energies, schemes)
-    linear = None if readouts is None else readout_scores(predictions.energies, readouts)
+    scores = decoder_scores(predictions.energies, schemes, readouts)
     final = predictions.logits.argmax(1)
     whole = costs.macs[SOFTMAX]
     for (decoder, criterion), folds in cross_fitted(
-        scores, final, predictions.labels, costs, linear
+        scores, final, predictions.labels, costs
     ).items():
         name = f"{decoder}/{criterion}/crossfit"
         if decoder == "combined" and criterion == CRITERIA[0]:
-            for block, top1 in zip(scores, folds.decoders(), strict=True):
+            for block, top1 in zip(schemes, folds.decoders(), strict=True):
                 yield Measurement(
                     kind="exits", metric="top1/combined/crossfit", value=float(top1), n=n,
                     split=split, block=block,
@@ -404,7 +416,7 @@ def measure_exits(
                     )  # fmt: skip
                 if kind == "budget":
                     continue
-                for block, share in zip((*scores, SOFTMAX), outcome.shares, strict=True):
+                for block, share in zip((*schemes, SOFTMAX), outcome.shares, strict=True):
                     yield Measurement(
                         kind="exits", metric=f"share_loss/{name}", value=float(share), n=n,
                         split=split, block=block, x=x,

@@ -29,6 +29,7 @@ from codepath.figures.judge import (
 from codepath.figures.tables import percent
 
 Runs = Sequence[RunConfig]
+_WORSE = (REPRODUCED, PARTLY, CONTRADICTED)
 
 
 class Shape(NamedTuple):
@@ -93,7 +94,7 @@ def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
     outcomes = [outcome for outcome in found if outcome]
     if len(outcomes) < len(coded):
         return None
-    worst = max(outcomes, key=lambda one: (REPRODUCED, PARTLY, CONTRADICTED).index(one.verdict))
+    worst = max(outcomes, key=lambda one: _WORSE.index(one.verdict))
     return worst._replace(
         ours="; ".join(one.ours for one in outcomes),
         seeds=min(one.seeds for one in outcomes),
@@ -118,24 +119,25 @@ def _decoders_of(results: Path, run: RunConfig, several: bool) -> Outcome | None
 
 
 def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
-    """The least gain of all blocks decides."""
+    """The worst block decides."""
     run = _role(runs, "coded")
-    eq7, linear = (_rows(results, "decoders", run, f"top1{of}") for of in ("", "/linear"))
-    eq7, linear = common_seeds(eq7, linear)
+    eq7, linear = common_seeds(
+        *(_rows(results, "decoders", run, metric) for metric in ("top1", "top1/linear"))
+    )
     if linear.empty:
         return None
     blocks = sorted(linear["block"].unique())
     gains = [compare(*(rows[rows["block"] == b] for rows in (linear, eq7))) for b in blocks]
-    least = min(gains, key=lambda gain: gain.mean)
+    worst = max(gains, key=lambda gain: (_WORSE.index(gain.verdict), -gain.mean))
     points = ", ".join(f"{100 * gain.mean:+.2f}" for gain in gains)
     return Outcome(
-        least.verdict,
+        worst.verdict,
         f"blocks {blocks[0]} to {blocks[-1]}: {points} points",
-        least.points(),
+        worst.points(),
         _n(linear),
-        least.seeds,
+        worst.seeds,
         run_ids(linear),
-        least.why and f"at block {blocks[gains.index(least)]}, {least.why}",
+        worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
     )
 
 

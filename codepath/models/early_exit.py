@@ -123,10 +123,6 @@ class _Decoder(nn.Module):
             return F.linear(energies, weight, bias)
         return codeword_scores(energies, self.codewords, self.ratio)
 
-    def readout(self) -> Readout | None:
-        """The readout, where it has one."""
-        return Readout(self.weight, self.bias) if self.fitted else None
-
 
 class EarlyExit(nn.Module):
     """A coded network with exits at some of its blocks.
@@ -192,15 +188,13 @@ class EarlyExit(nn.Module):
             high = torch.promote_types(weight.dtype, torch.float32)
             grams = path_grams(weight, coded_block.paths, high)
             self.register_buffer(f"grams{number}", grams, persistent=False)
-            if number in self.thresholds:
-                readout = None if readouts is None else readouts[number]
-                self.add_module(f"decoder{number}", _Decoder(coded_block, readout))
-
-    def decoder(self, block: int) -> _Decoder:
-        """What turns the energies of an exit's block into scores."""
-        found = getattr(self, f"decoder{block}")
-        assert isinstance(found, _Decoder)
-        return found
+        self.readouts = None if readouts is None else {b: readouts[b] for b in self.blocks}
+        self.decoders = nn.ModuleDict(
+            {
+                str(b): _Decoder(coded[b], None if readouts is None else readouts[b])
+                for b in self.blocks
+            }
+        )
 
     def _energies(self, number: int, h: Tensor) -> tuple[Tensor, Tensor]:
         """Energies (B, N) of Eq. 3 and its factor (B, 1) of a coded block."""
@@ -227,7 +221,7 @@ class EarlyExit(nn.Module):
             h = block.forward_hidden(x)
             energies, factor = self._energies(number, h)
             if number in self.thresholds:
-                history.append(self.decoder(number)(energies))
+                history.append(self.decoders[str(number)](energies))
                 weights = None if self.weights is None else self.weights[number]
                 scores = combined_scores(history, weights)
                 decisions = scores.argmax(1)
@@ -289,7 +283,8 @@ class StaticExit(nn.Module):
         self.last = nn.Sequential(last.conv1, last.bn1, last.act1, last.conv2, last.bn2, last.act2)
         self.decoded = tuple(b for b in parent.blocks if b <= block) if self.weights else (block,)
         self.register_buffer("grams", getattr(parent, f"grams{block}"))
-        self.decoders = nn.ModuleDict({str(n): parent.decoder(n) for n in self.decoded})
+        self.decoders = nn.ModuleDict({str(n): parent.decoders[str(n)] for n in self.decoded})
+        self.fitted = parent.readouts is not None
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -311,9 +306,7 @@ class StaticExit(nn.Module):
     @property
     def numbers(self) -> int:
         """Parameters, the Gram matrices and readouts: what deciding at this exit needs."""
-        decoders = [part for part in self.decoders.values() if isinstance(part, _Decoder)]
-        fitted = [readout for decoder in decoders if (readout := decoder.readout())]
-        readouts = sum(part.numel() for readout in fitted for part in readout)
+        readouts = sum(part.numel() for part in self.decoders.buffers()) if self.fitted else 0
         return sum(p.numel() for p in self.parameters()) + self.grams.numel() + readouts
 
 
@@ -322,20 +315,19 @@ def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]
 
     `about` says how they were chosen.
     """
-    readouts = {str(block): exits.decoder(block).readout() for block in exits.blocks}
-    weights = None
+    weights = readouts = None
     if exits.weights is not None:
         weights = {str(block): list(values) for block, values in exits.weights.items()}
+    if exits.readouts is not None:
+        readouts = {
+            str(block): {name: values.tolist() for name, values in readout._asdict().items()}
+            for block, readout in exits.readouts.items()
+        }
     settings = {
         "criterion": exits.criterion,
         "thresholds": {str(b): None if math.isinf(t) else t for b, t in exits.thresholds.items()},
         "weights": weights,
-        "readouts": {
-            block: {"weight": readout.weight.tolist(), "bias": readout.bias.tolist()}
-            for block, readout in readouts.items()
-            if readout is not None
-        }
-        or None,
+        "readouts": readouts,
         "about": dict(about),
     }
     write_text(path, json.dumps(settings, indent=1) + "\n")

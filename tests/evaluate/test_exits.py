@@ -19,6 +19,7 @@ from codepath.evaluate.exits import (
     choose_for_accuracy,
     choose_for_budget,
     cross_fitted,
+    decoder_scores,
     exit_costs,
     exit_table,
     fit_weights,
@@ -114,7 +115,7 @@ def test_thresholds_keep_what_they_promise() -> None:
 def test_no_image_is_judged_by_a_threshold_that_saw_it() -> None:
     """Making one half's labels wrong changes that half's thresholds and no other's."""
     given = predictions(400)
-    scores = block_scores(given.energies, SCHEMES)
+    scores = decoder_scores(given.energies, SCHEMES)
     first, second = halves(400)
     assert not set(first) & set(second)
     assert len(first) + len(second) == 400
@@ -133,12 +134,12 @@ def test_no_image_is_judged_by_a_threshold_that_saw_it() -> None:
 
 def test_combined_decoders_gain_from_earlier_blocks() -> None:
     given = predictions(3000, noises=(4.0, 3.0))
-    scores = block_scores(given.energies, SCHEMES)
+    scores = decoder_scores(given.energies, SCHEMES)
     folds = cross_fitted(scores, given.logits.argmax(1), given.labels, COSTS)
     alone, together = (folds[d, "margin"].decoders() for d in ("eq7", "combined"))
     assert together[0] == pytest.approx(alone[0])
     assert together[1] > alone[1] + 0.03
-    weights = fit_weights(scores, given.labels)
+    weights = fit_weights(scores["combined"], given.labels)
     # Equal codes under noise of 4 and 3: the best weights are as 9 to 16.
     assert weights[6][1] / weights[6][0] == pytest.approx(16 / 9, rel=0.2)
 
