@@ -75,7 +75,7 @@ def extract_run(
     """Write the classifiers of a run's classes into OUT/CLASS, and say what they are worth.
 
     With `curve`, F1 against kept share is measured too: rows go to RUN/rows/compression.csv. A
-    repeated call goes on behind the last class whose curve was finished.
+    repeated call with the same source, committed, goes on behind the last class that was finished.
     """
     config, model, device = load_coded(run_dir)
     images = load_images(config, data)
@@ -285,8 +285,8 @@ def _curves(
 ) -> Iterator[Measurement]:
     """F1 against kept share of some classes.
 
-    Each class's is kept in OUT/CLASS/curve.json: a repeated call with the same source goes on
-    behind the last class that was finished.
+    Each class's is kept in OUT/CLASS/curve.json: a repeated call with the same source,
+    committed, goes on behind the last class that was finished.
     """
     network = sum(p.numel() for p in model.parameters())
     commit, dirty = git_state()
