@@ -129,40 +129,8 @@ def _expand(
 ) -> tuple[Tensor, Tensor]:
     """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N)."""
     energies, factor = normalise_energies(path_energies(h, weight, paths), path_mask, drop_mask)
-    return _scaled_conv(h.to(dtype), factor, weight.to(dtype)), energies
-
-
-def _folds(h: Tensor, weight: Tensor) -> bool:
-    """Whether the factors go into the weights, a copy for each sample, instead of into h.
-
-    On CPUs, in full precision, and where such copies are smaller than the maps.
-    """
-    return (
-        h.is_cpu
-        and h.dtype == weight.dtype
-        and h.dtype in (torch.float32, torch.float64)
-        and h.is_contiguous(memory_format=torch.channels_last)
-        and weight.shape[0] <= h.shape[2] * h.shape[3]
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
-    )
-
-
-def _scaled_conv(h: Tensor, factor: Tensor, weight: Tensor) -> Tensor:
-    """conv3(f h): (B, N*d, H, W), (B, N) or (B, 1), (C, N*d, 1, 1) -> (B, C, H, W)."""
-    if not _folds(h, weight):
-        return F.conv2d(h * _per_channel(factor, h), weight)
-    out = torch.bmm(_pixels(h), _sample_weights(factor, weight).mT)
-    return out.unflatten(1, h.shape[2:]).permute(0, 3, 1, 2)
-
-
-def _pixels(h: Tensor) -> Tensor:
-    """(B, D, H, W) -> (B, H*W, D), a view of channels_last memory."""
-    return h.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
-
-
-def _sample_weights(factor: Tensor, weight: Tensor) -> Tensor:
-    """(B, N) or (B, 1), and (C, N*d, 1, 1) -> (B, C, N*d), f_n W_n."""
-    return weight.flatten(1) * _per_channel(factor, weight).flatten(1)[:, None]
+    h = h.to(dtype)
+    return F.conv2d(h * _per_channel(factor, h), weight.to(dtype)), energies
 
 
 class _Expand(torch.autograd.Function):
@@ -172,9 +140,7 @@ class _Expand(torch.autograd.Function):
         dL/dE_n = (dL/de_n - mean_j e_j dL/de_j - sum(g z) / 2N) / m,
         dL/dh = f g + 2 (dL/dE_n) G_n h / (H W),
         dL/dW_n = (conv3's own part) + 2 W_n (sum over the batch of (dL/dE_n) S_n) / C.
-    z is computed again instead of kept, and the energies' parts are added in place. Where the
-    factors are folded into the weights there is no z: with P_n = (dL/dout)^T h_n of a sample,
-    sum(g z) = sum_n f_n <P_n, W_n> and conv3's own part is the sum of f_n P_n over the batch.
+    z is computed again instead of kept, and the energies' parts are added in place.
     """
 
     @staticmethod
@@ -195,7 +161,8 @@ class _Expand(torch.autograd.Function):
         ctx.save_for_backward(h, weight, grams, moments, raw, path_mask, drop_mask)
         ctx.dtype = dtype
         ctx.set_materialize_grads(False)
-        return _scaled_conv(h.to(dtype), factor, weight.to(dtype)), energies
+        low = h.to(dtype)
+        return F.conv2d(low * _per_channel(factor, low), weight.to(dtype)), energies
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -220,56 +187,29 @@ class _Expand(torch.autograd.Function):
             owed = (energies_gradient * raw).mean(1, keepdim=True) / mean * inside
             raw_gradient = (energies_gradient - owed) / mean
         weight_gradient = None
-        low, low_weight = h.to(ctx.dtype), weight.to(ctx.dtype)
-        folded = _folds(low, low_weight)
         if out_gradient is None:
             h_gradient = torch.zeros_like(h)
         else:
-            factor = normalise_energies(raw, path_mask, drop_mask)[1]
-            backward = _folded_conv_backward if folded else _scaled_conv_backward
-            h_gradient, weight_gradient, products = backward(
-                out_gradient, low, factor, low_weight, ctx.needs_input_grad[1], grams.dtype
-            )
+            low = h.to(ctx.dtype)
+            factor = _per_channel(normalise_energies(raw, path_mask, drop_mask)[1], low)
+            h_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
+                out_gradient, low * factor, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1),
+                False, (0, 0), 1, (True, ctx.needs_input_grad[1], False),
+            )  # fmt: skip
+            h_gradient = h_gradient.to(h.dtype).mul_(factor)
             inside = inside & (mean.rsqrt() <= torch.finfo(ctx.dtype).max)
-            owed = products[:, None] / (2 * N * mean)
+            owed = _dot(h_gradient, h, grams.dtype)[:, None] / (2 * N * mean)
             raw_gradient = raw_gradient - owed.where(inside, 0)
         if path_mask is not None:
             raw_gradient = raw_gradient * path_mask
         raw_gradient = raw_gradient * (2 / (H * W))
-        add = _add_folded_mixed if folded else _add_mixed
-        h_gradient = add(h_gradient, h.to(grams.dtype), raw_gradient, grams).to(h.dtype)
+        high = h.to(grams.dtype)
+        pulled = high * _per_channel(raw_gradient, high)
+        h_gradient = _add_mixed(h_gradient, pulled, grams).to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
             weight_gradient = _add_gram_part(weight_gradient, weight, sums)
         return h_gradient, weight_gradient, None, None, None, None
-
-
-def _scaled_conv_backward(
-    gradient: Tensor, h: Tensor, factor: Tensor, weight: Tensor, wanted: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """f g, conv3's own weight gradient where `wanted`, and (B,) sum(g z) in `dtype`."""
-    factor = _per_channel(factor, h)
-    h_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-        gradient, h * factor, weight, None, (1, 1), (0, 0), (1, 1),
-        False, (0, 0), 1, (True, wanted, False),
-    )  # fmt: skip
-    h_gradient.mul_(factor)
-    return h_gradient, weight_gradient, _dot(h_gradient, h, dtype)
-
-
-def _folded_conv_backward(
-    gradient: Tensor, h: Tensor, factor: Tensor, weight: Tensor, wanted: bool, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """`_scaled_conv_backward` by products of a sample's matrices alone."""
-    rows, gradient = _pixels(h), _pixels(gradient)
-    products = torch.bmm(gradient.mT, rows)  # (B, C, N*d)
-    products *= _per_channel(factor, h).flatten(1)[:, None]
-    h_gradient = torch.bmm(gradient, _sample_weights(factor, weight))
-    return (
-        h_gradient.unflatten(1, h.shape[2:]).permute(0, 3, 1, 2),
-        products.sum(0).view_as(weight) if wanted else None,
-        products.flatten(1).mv(weight.flatten()).to(dtype),
-    )
 
 
 def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
@@ -281,28 +221,16 @@ def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return (a * b).sum((1, 2, 3), dtype=dtype)
 
 
-def _add_mixed(total: Tensor, h: Tensor, factor: Tensor, grams: Tensor) -> Tensor:
-    """total + c_n G_n h_n at every pixel, c the factor (B, N); in place where memory allows."""
+def _add_mixed(total: Tensor, h: Tensor, grams: Tensor) -> Tensor:
+    """total + G_n h_n at every pixel, in place where memory allows."""
     B, hidden, H, W = h.shape
     N = grams.shape[0]
-    h = h * _per_channel(factor, h)
     if not h.is_contiguous(memory_format=torch.channels_last):
         return (grams @ h.reshape(B, N, -1, H * W)).view(B, hidden, H, W).add_(total)
     out = total.to(h.dtype).contiguous(memory_format=torch.channels_last)
     rows = _rows(out, N)
     torch.baddbmm(rows, _rows(h, N), grams, out=rows)
     return out
-
-
-def _add_folded_mixed(total: Tensor, h: Tensor, factor: Tensor, grams: Tensor) -> Tensor:
-    """`_add_mixed` by one product a sample, with c_n G_n in the diagonal blocks of a matrix."""
-    B, hidden = h.shape[:2]
-    N, d, _ = grams.shape
-    mixing = h.new_zeros(B, N, d, N, d)
-    mixing.diagonal(dim1=1, dim2=3).copy_(torch.einsum("bn,nij->bijn", factor, grams))
-    rows = _pixels(total)
-    torch.baddbmm(rows, _pixels(h), mixing.view(B, hidden, hidden), out=rows)
-    return total
 
 
 def _add_gram_part(total: Tensor | None, weight: Tensor, sums: Tensor) -> Tensor:

