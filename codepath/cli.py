@@ -46,6 +46,12 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder with the data set's archive, or folder or tar of images."),
 ]
+DeviceBatch = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Images at once on a device; the recipe's batch is accumulated. 0: all."
+    ),
+]
 LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
 Results = Annotated[
     Path | None,
@@ -142,10 +148,7 @@ def run(
     settings: Settings = None,
     data: Data = None,
     loader: LoaderName = "auto",
-    device_batch: Annotated[
-        int,
-        typer.Option(help="Images at once on a device; the recipe's batch is accumulated. 0: all."),
-    ] = 0,
+    device_batch: DeviceBatch = 0,
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     save_minutes: Annotated[
         float, typer.Option(help="Time between checkpoints, besides those after each epoch.")
@@ -383,6 +386,7 @@ def submit(
     ] = None,
     data: Data = None,
     loader: LoaderName = "auto",
+    device_batch: DeviceBatch = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be submitted; submit nothing.")
     ] = False,
@@ -415,7 +419,7 @@ def submit(
     from codepath.launch.submit import Submission
 
     data = data.resolve() if data else None
-    for line in Submission(plan, destination, cluster, data, loader).submit():
+    for line in Submission(plan, destination, cluster, data, loader, device_batch).submit():
         typer.echo(line)
 
 
@@ -488,12 +492,15 @@ def retry(
     runs: Runs = Path("runs"),
     cluster: Annotated[str | None, typer.Option(help="Another cluster than before.")] = None,
     profile: Annotated[str | None, typer.Option(help="Another profile than before.")] = None,
+    device_batch: Annotated[
+        int | None, typer.Option(min=0, help="Other images at once than before.")
+    ] = None,
 ) -> None:
     """Submit failed and cancelled runs again, with the present source; they go on."""
     from codepath.launch.control import retry as retry_
     from codepath.launch.control import statuses_of
 
-    for line in retry_(statuses_of(runs, names or []), profile, cluster):
+    for line in retry_(statuses_of(runs, names or []), profile, cluster, device_batch):
         typer.echo(line)
 
 

@@ -104,16 +104,23 @@ class Retry:
     results: str
     data: str
     backend: str
+    device_batch: int
     profile: str
 
 
-def retry(statuses: Sequence[RunStatus], profile: str | None, cluster: str | None) -> list[str]:
+def retry(
+    statuses: Sequence[RunStatus],
+    profile: str | None,
+    cluster: str | None,
+    device_batch: int | None = None,
+) -> list[str]:
     """Submit failed and cancelled runs again, with the present source; a line for each job.
 
     Args:
         statuses: of which those that failed or were cancelled are taken.
         profile: in place of the one that each had.
         cluster: in place of the one that each was submitted to.
+        device_batch: in place of the one that each had.
 
     Raises UserError where a run was never submitted.
     """
@@ -131,6 +138,7 @@ def retry(statuses: Sequence[RunStatus], profile: str | None, cluster: str | Non
             results=order["results"],
             data=order["data"],
             backend=order["backend"],
+            device_batch=(order.get("device_batch", 0) if device_batch is None else device_batch),
             profile=profile or order["profile"],
         )
         groups.setdefault(alike, []).append(status.run_dir)
@@ -140,7 +148,9 @@ def retry(statuses: Sequence[RunStatus], profile: str | None, cluster: str | Non
         destination = Destination(Path(alike.runs), Path(alike.results))
         plan = make_plan(configs, destination, alike.profile)
         data = Path(alike.data) if alike.data else None
-        lines += Submission(plan, destination, alike.cluster, data, alike.backend).submit()
+        lines += Submission(
+            plan, destination, alike.cluster, data, alike.backend, alike.device_batch
+        ).submit()
     return lines or ["nothing failed or was cancelled"]
 
 

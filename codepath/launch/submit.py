@@ -38,6 +38,8 @@ class Submission:
     data: Path | None = None
     """Where the data sets' files are: there, or in a folder of a data set's own name below."""
     backend: str = "auto"
+    device_batch: int = 0
+    """Images at once on a device; 0: all of a process's share of the batch."""
 
     def submit(self) -> list[str]:
         """Submit the jobs; a line for each says what it is and where its log is.
@@ -93,6 +95,7 @@ class Submission:
             "results": str(self.destination.places(config.scale).results),
             "data": str(self._data_of(config.data.source) or ""),
             "backend": self.backend,
+            "device_batch": self.device_batch,
             "profile": next(g.profile.name for g in self.plan.groups if config in g.configs),
         }
         write_order(run_dir, order)

@@ -79,6 +79,7 @@ class RunTask(Task):
                 _require_snapshot(order["source"])
             config = read_config(self.run_dir)
             from codepath import jobs
+            from codepath.train import FitOptions
 
             jobs.run(
                 config,
@@ -86,6 +87,7 @@ class RunTask(Task):
                 Console(quiet=process_rank() > 0),
                 Path(order["data"]) if order["data"] else None,
                 order["backend"],
+                FitOptions(device_batch=order.get("device_batch", 0)),
             )
         except InterruptedRun as stop:
             self._give_way(stop)

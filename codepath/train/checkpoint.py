@@ -12,8 +12,8 @@ import xxhash
 
 from codepath.runtime import UserError, atomic_path
 
-_MAGIC = b"codepath checkpoint 3\n"
-"""Begins every file; behind it the digest of the rest, and torch's archive."""
+_MAGIC = b"codepath checkpoint 4\n"
+"""Begins every file; behind it the digest of this and of the rest, and torch's archive."""
 _DIGEST = 16
 """Bytes of XXH3-128."""
 
@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     buffer.write(bytes(start))
     torch.save(state, buffer)
     data = buffer.getbuffer()
-    data[:start] = _MAGIC + xxhash.xxh3_128_digest(data[start:])
+    data[:start] = _MAGIC + _digest(_MAGIC, data[start:])
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(data)
@@ -44,19 +44,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedCheckpoint: it does not hold what was saved, to the bit.
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is of another version of codepath.
     """
     try:
         data = memoryview(path.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from None
-    digest, payload = data[len(_MAGIC) :][:_DIGEST], data[len(_MAGIC) + _DIGEST :]
-    if data[: len(_MAGIC)] != _MAGIC:
-        raise DamagedCheckpoint(f"{path} is damaged (it does not begin as a checkpoint does)")
-    if xxhash.xxh3_128_digest(payload) != digest:
+    magic, digest = data[: len(_MAGIC)], data[len(_MAGIC) :][:_DIGEST]
+    payload = data[len(_MAGIC) + _DIGEST :]
+    if _digest(magic, payload) != digest:
         raise DamagedCheckpoint(f"{path} is damaged (wrong checksum)")
+    if magic != _MAGIC:
+        raise UserError(
+            f"{path} is of another version of codepath: go on with that one, or remove "
+            f"{path.parent} to train this run from the beginning"
+        )
     state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return state
+
+
+def _digest(magic: bytes | memoryview, payload: memoryview) -> bytes:
+    digest = xxhash.xxh3_128(magic)
+    digest.update(payload)
+    return digest.digest()
 
 
 class DamagedCheckpoint(UserError):  # noqa: N818 (UserError's kind)

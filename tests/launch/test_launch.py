@@ -95,6 +95,23 @@ def test_a_failing_run_is_reported_and_does_not_stop_the_others(
     ]
 
 
+def test_images_at_once_are_those_of_the_order(
+    configs: list[RunConfig], destination: Destination
+) -> None:
+    """Submitted with a number that does not divide the batch, and again with one that does."""
+    coded = configs[0]
+    run_dir = destination.run_dir(coded)
+    plan = make_plan([coded], destination)
+    with pytest.raises(UserError, match="device_batch is 7, must divide"):
+        Submission(plan, destination, "debug", device_batch=7).submit()
+    again = statuses_of(destination.runs, ["coded-s0"])
+    with pytest.raises(UserError, match="device_batch is 7, must divide"):
+        retry(again, None, None)
+    retry(again, None, None, coded.train.batch_size // 2)
+    assert look(run_dir).state == "done"
+    assert read_order(run_dir)["device_batch"] == coded.train.batch_size // 2
+
+
 def test_local_jobs_are_done_cancelled_and_retried(
     configs: list[RunConfig], destination: Destination
 ) -> None:

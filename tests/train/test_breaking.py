@@ -129,6 +129,17 @@ def test_every_flipped_bit_of_a_state_is_noticed(tmp_path: Path) -> None:
     assert (found["step"], found["config"]) == (7, {"lr": 0.1})
 
 
+def test_a_state_of_another_version_is_kept_and_named(
+    stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+) -> None:
+    paths = Checkpoints(stopped / "ckpt").paths()
+    with mock.patch.object(checkpoint_module, "_MAGIC", b"codepath checkpoint 9\n"):
+        save_checkpoint(paths[-1], {"step": 7})
+    with pytest.raises(UserError, match=r"is of another version of codepath: .*remove .*ckpt"):
+        fit(tiny_config, tiny_images, stopped, CPU, QUIET)
+    assert Checkpoints(stopped / "ckpt").paths() == paths
+
+
 class FullDisk:
     """Writing fails from the n-th checkpoint on, after half of its bytes."""
 
