@@ -48,9 +48,7 @@ Data = Annotated[
 ]
 DeviceBatch = Annotated[
     int,
-    typer.Option(
-        min=0, help="Images at once on a device; the recipe's batch is accumulated. 0: all."
-    ),
+    typer.Option(help="Images at once on a device; the recipe's batch is accumulated. 0: all."),
 ]
 LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
 Results = Annotated[
@@ -493,7 +491,7 @@ def retry(
     cluster: Annotated[str | None, typer.Option(help="Another cluster than before.")] = None,
     profile: Annotated[str | None, typer.Option(help="Another profile than before.")] = None,
     device_batch: Annotated[
-        int | None, typer.Option(min=0, help="Other images at once than before.")
+        int | None, typer.Option(help="Another number of images at once than before.")
     ] = None,
 ) -> None:
     """Submit failed and cancelled runs again, with the present source; they go on."""

@@ -138,7 +138,7 @@ def retry(
             results=order["results"],
             data=order["data"],
             backend=order["backend"],
-            device_batch=(order.get("device_batch", 0) if device_batch is None else device_batch),
+            device_batch=order.get("device_batch", 0) if device_batch is None else device_batch,
             profile=profile or order["profile"],
         )
         groups.setdefault(alike, []).append(status.run_dir)

@@ -87,7 +87,7 @@ class RunTask(Task):
                 Console(quiet=process_rank() > 0),
                 Path(order["data"]) if order["data"] else None,
                 order["backend"],
-                FitOptions(device_batch=order.get("device_batch", 0)),
+                FitOptions(device_batch=order["device_batch"]),
             )
         except InterruptedRun as stop:
             self._give_way(stop)
