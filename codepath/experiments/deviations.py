@@ -18,6 +18,8 @@ class Deviation(NamedTuple):
     """What changes it: an override key of a run, an argument, or nothing where there is none."""
     effect: str = ""
     """What is known of its effect without runs that differ in it."""
+    experiment: str = ""
+    """The experiment whose runs show the effect; empty for any."""
 
 
 DEVIATIONS = (
@@ -197,6 +199,7 @@ DEVIATIONS = (
         "not at hand",
         "those of Table 2 (1, 0.1)",
         "train.mu",
+        experiment="table2-imagenet",
     ),
     Deviation(
         "Share of the parameters that a binary classifier keeps",

@@ -24,7 +24,8 @@ def effect(results: Path, deviation: Deviation) -> str:
     found = []
     rows = rows_of_kind(results, "accuracy")
     rows = rows[(rows["metric"] == "top1") & (rows["split"] == "test") & (rows["model"] == "coded")]
-    pattern = re.compile(rf"(table2-\w+)\+{re.escape(deviation.switch)}=([^+]+)")
+    base_name = re.escape(deviation.experiment) or r"table2-\w+"
+    pattern = re.compile(rf"({base_name})\+{re.escape(deviation.switch)}=([^+]+)")
     turned = rows[rows["experiment"].isin({n for n in rows["experiment"] if pattern.fullmatch(n)})]
     for (experiment, scale), changed in turned.groupby(["experiment", "scale"]):
         match = pattern.fullmatch(str(experiment))

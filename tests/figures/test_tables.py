@@ -178,3 +178,14 @@ def test_a_deviation_that_was_measured_says_so(results: Path, tmp_path: Path) ->
     assert (
         "table2-cifar10 at paper scale with 0.1: +0.50 (SE 0.00) points of top-1, 3 seeds" in text
     )
+
+
+def test_a_deviation_of_one_data_set_is_not_measured_on_another(
+    results: Path, tmp_path: Path
+) -> None:
+    changed = dataclasses.replace(BASE, experiment="table2-cifar10+train.mu=2", run_id="m", seed=0)
+    top1 = Measurement(kind="accuracy", metric="top1", value=0.9, n=10_000)
+    store.append_rows(results, store.rows_of([top1], changed))
+    text = write_deviations(results, tmp_path).read_text()
+    line = next(line for line in text.splitlines() if "ImageNet ratio variants" in line)
+    assert line.endswith("| `--set train.mu=...` | not measured |")
