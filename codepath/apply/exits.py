@@ -153,6 +153,7 @@ def exits_run(
     for heading in ("exit", "multiply-adds", "numbers", *columns, "images leaving"):
         table.add_column(heading, justify="right")
     ends = (*fitted.exits.blocks, SOFTMAX)
+    numbers = fitted.costs.numbers | {b: fitted.exits.at(b).numbers for b in fitted.exits.blocks}
     for block, share in zip(ends, fitted.outcome.shares, strict=True):
         accuracies = (
             [f"{100 * fitted.top1:.2f} %", *([""] * (len(names) - 1))]
@@ -162,7 +163,7 @@ def exits_run(
         table.add_row(
             "end" if block == SOFTMAX else f"block {block}",
             f"{100 * fitted.costs.macs[block] / whole:.1f} %",
-            f"{fitted.costs.numbers[block]:,}",
+            f"{numbers[block]:,}",
             *accuracies,
             f"{100 * share:.1f} %",
         )

@@ -58,7 +58,8 @@ class ExitCosts(NamedTuple):
     macs: dict[int, int]
     """Block number -> multiply-adds; SOFTMAX: the whole network."""
     numbers: dict[int, int]
-    """Block number -> parameters with Gram matrices; SOFTMAX: parameters of the network."""
+    """Block number -> parameters with Gram matrices, without a linear decoder's K (N + 1);
+    SOFTMAX: parameters of the network."""
 
 
 def exit_costs(model: CodedResNeXt, image_shape: tuple[int, int, int]) -> ExitCosts:

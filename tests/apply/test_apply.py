@@ -155,6 +155,27 @@ def test_exits_of_a_run_are_the_models(run_dir: Path) -> None:
     assert fitted.top1 == pytest.approx(top1)
 
 
+def test_exits_with_linear_decoders_count_and_keep_their_weights(run_dir: Path) -> None:
+    printed = {}
+    for decoder in ("eq7", "linear"):
+        done = CliRunner().invoke(
+            cli.app, ["exits", str(run_dir), "--decoder", decoder], env={"COLUMNS": "160"}
+        )
+        assert done.exit_code == 0, done.output
+        lines = [line.split("│") for line in done.output.splitlines() if "block" in line]
+        printed[decoder] = {line[1].strip(): int(line[3].replace(",", "")) for line in lines}
+    weights = {block: count - printed["eq7"][block] for block, count in printed["linear"].items()}
+    assert len(weights) == 4
+    assert set(weights.values()) == {10 * (10 + 1)}  # K (N + 1)
+    _, model = load_trained(run_dir, CPU)
+    loaded = load_early_exit(model, run_dir / "exits.json")
+    fitted = fit_exits(run_dir, ExitOptions(decoder="linear"))
+    assert loaded.thresholds == fitted.exits.thresholds
+    images = torch.randn(3, 1, 8, 8)
+    for block in loaded.blocks:
+        torch.testing.assert_close(loaded.at(block)(images), fitted.exits.at(block)(images))
+
+
 @pytest.mark.slow
 def test_exporting_exits_leaves_the_network_alone(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
