@@ -373,6 +373,10 @@ def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
     )
 
 
+_RUINED, _INTACT = 0.5, 0.9
+"""Shares of the summed network's mean F1: at most so much is ruin, more than so much is none."""
+
+
 def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
     frames = _all_rows(results, "binary", runs, "f1")
     if frames is None:
@@ -380,8 +384,13 @@ def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
     f1 = {run.model.aggregate: rows for run, rows in zip(runs, frames, strict=True)}
     found = compare_classes(f1["sum"], f1["concat"])
     summed, joined = (float(f1[name]["value"].mean()) for name in ("sum", "concat"))
-    ruined = joined < summed / 2
-    verdict = PARTLY if found.verdict == REPRODUCED and not ruined else found.verdict
+    left = joined / summed
+    if left > _INTACT:
+        verdict, why = CONTRADICTED, f"{100 * left:.0f} % of it are left"
+    elif left > _RUINED and found.verdict == REPRODUCED:
+        verdict, why = PARTLY, f"lower, but {100 * left:.0f} % of it are left"
+    else:
+        verdict, why = found.verdict, found.why
     return Outcome(
         verdict,
         f"mean F1 {100 * summed:.1f} % summed, {100 * joined:.1f} % concatenated",
@@ -389,7 +398,7 @@ def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
         _n(f1["sum"]),
         found.seeds,
         run_ids(*f1.values()),
-        found.why or ("" if ruined else "lower, but more than half is left"),
+        why,
     )
 
 
@@ -466,7 +475,8 @@ SHAPES = (
     ),
     Shape(
         "Text: concatenation",
-        "Concatenating instead of summing paths ruins the binary classifiers",
+        "Concatenating instead of summing paths ruins the binary classifiers (at most "
+        f"{100 * _RUINED:.0f} % of their mean F1 are left; partly: at most {100 * _INTACT:.0f} %)",
         "ruined",
         "concat",
         _concatenation_ruins,

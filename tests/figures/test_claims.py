@@ -199,6 +199,22 @@ def test_classes_are_compared_at_common_seeds() -> None:
     assert len(common_seeds(rows({0: 1.0}), rows({1: 1.0}))[0]) == 0
 
 
+def test_concatenation_ruins_where_half_of_f1_is_lost(results: Path) -> None:
+    path = results / "binary.csv"
+    rows = pd.read_csv(path)
+    f1 = rows["metric"] == "f1"
+    summed = rows[f1 & (rows["experiment"] == "table2-cifar10") & (rows["seed"] == 0)]
+    joined = f1 & rows["experiment"].str.contains("aggregate=concat")
+    for left, verdict in ((0.4, "reproduced"), (0.6, "partly"), (0.95, "contradicted")):
+        values = summed.set_index("class")["value"] * left
+        rows.loc[joined, "value"] = rows.loc[joined, "class"].map(values)
+        rows.to_csv(path, index=False)
+        found = find(claims(results), "Concatenating instead of summing")
+        assert found.verdict == verdict
+        assert found.outcome is not None
+        assert (f"{100 * left:.0f} % of it are left" in found.outcome.why) == (left > 0.5)
+
+
 def test_a_logit_that_separates_a_little_is_partly(results: Path) -> None:
     path = results / "histograms.csv"
     rows = pd.read_csv(path)
