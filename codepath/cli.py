@@ -147,7 +147,20 @@ def run(
     data: Data = None,
     loader: LoaderName = "auto",
     device_batch: DeviceBatch = 0,
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Use torch.compile. Default: at paper scale, in one process with a GPU.",
+        ),
+    ] = None,
+    align: Annotated[
+        bool | None,
+        typer.Option(
+            "--align/--no-align",
+            help="Pad channels and merge groups where GPUs are faster so. Default: on a GPU.",
+        ),
+    ] = None,
     save_minutes: Annotated[
         float, typer.Option(help="Time between checkpoints, besides those after each epoch.")
     ] = 5.0,
@@ -179,6 +192,7 @@ def run(
             options = FitOptions(
                 device_batch=device_batch,
                 compile=compiled,
+                align=align,
                 save_minutes=save_minutes,
                 evaluate_every=evaluate_every,
             )

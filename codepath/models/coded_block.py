@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from codepath.codes import CodingScheme
+from codepath.models.aligned import AlignedConv2d
 from codepath.runtime import UserError, unknown_name
 
 AGGREGATES = ("sum", "concat")
@@ -388,6 +389,11 @@ class CodedBottleneck(nn.Module):
         h = self.act1(self.bn1(self.conv1(x)))
         return self.act2(self.bn2(self.conv2(h)))
 
+    def _dense_weight(self) -> Tensor:
+        """(C, N*d, 1, 1) of conv3, padded as h is where the block is aligned."""
+        conv = self.conv3
+        return conv.aligned_weight() if isinstance(conv, AlignedConv2d) else conv.weight
+
     def _expand(
         self,
         h: Tensor,
@@ -410,9 +416,9 @@ class CodedBottleneck(nn.Module):
             if torch.is_grad_enabled() and h.requires_grad and not traced:
                 expand = _Expand.apply
             with torch.autocast(device, enabled=False):
-                return expand(h, self.conv3.weight, self.paths, dtype, path_mask, drop_mask)
+                return expand(h, self._dense_weight(), self.paths, dtype, path_mask, drop_mask)
         raw = (
-            path_energies(h, self.conv3.weight, self.paths)
+            path_energies(h, self._dense_weight(), self.paths)
             if isinstance(self.conv3, nn.Conv2d)
             else self.conv3.energies(h)
         )

@@ -7,9 +7,11 @@ import statistics
 import time
 
 import torch
+from torch import Tensor
 
 from codepath.config import TrainConfig
 from codepath.losses import TrainingObjective
+from codepath.train.graph import WARM_UP, Recorded
 
 _PATIENCE = 10.0
 """Seconds after which a slow machine's steps so far must do."""
@@ -48,21 +50,28 @@ def images_per_second(
         images = torch.randn(batch, *image_shape, device=device)
         images = images.to(memory_format=torch.channels_last)
         labels = torch.randint(classes, (batch,), device=device)
-        seconds: list[float] = []
-        for _ in range(steps + 2):
-            if sum(seconds) > _PATIENCE and len(seconds) > 1:
-                break
-            started = time.perf_counter()
+
+        def work() -> Tensor:
             with torch.autocast(
                 device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"
             ):
                 total = trial(images, labels).total
             total.backward()
-            total.item()  # waits for the device
+            return total.detach()
+
+        cuda = device.type == "cuda"
+        step = Recorded(work, device) if cuda else work
+        warm_up = WARM_UP + 1 if cuda else 2
+        seconds: list[float] = []
+        for _ in range(steps + warm_up):
+            if sum(seconds) > _PATIENCE and len(seconds) > warm_up - 1:
+                break
+            started = time.perf_counter()
+            step().item()  # waits for the device
             seconds.append(time.perf_counter() - started)
-    if device.type == "cuda":  # the trial's memory is not the run's
-        del trial, images, labels, total
+    if cuda:  # the trial's memory is not the run's
+        del trial, images, labels, step
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    measured = seconds[2:] or seconds[1:]  # the first two warm up
+    measured = seconds[warm_up:] or seconds[warm_up - 1 :]
     return batch / statistics.median(measured)

@@ -196,7 +196,8 @@ class _Run:
         evaluate: Evaluate | None,
     ) -> None:
         self.config, self.images, self.run_dir = config, images, run_dir
-        self.console, self.options, self.world = console, options, world
+        self.console, self.world = console, world
+        self.options = options = options.settled(world.device, world.size, config.scale)
         self.interruption, self.evaluate = interruption, evaluate
         recipe, device = config.train, world.device
         if device.type == "cpu":
@@ -211,7 +212,14 @@ class _Run:
             )
         )
         self.normalize = Normalize(images.mean, images.std).to(device)
-        self.trainer = Trainer(config, world, len(self.loader), self.device_batch, options.compile)
+        self.trainer = Trainer(
+            config,
+            world,
+            len(self.loader),
+            self.device_batch,
+            compiled=bool(options.compile),
+            aligned=bool(options.align),
+        )
         self.checkpoints = Checkpoints(run_dir / "ckpt", options.keep)
         self.metrics = MetricsFile(run_dir, world.first)
         self.data = world.by_first(lambda: fingerprint(images))
@@ -289,6 +297,7 @@ class _Run:
             "device_batch": self.device_batch,
             "threads": torch.get_num_threads() if self.world.device.type == "cpu" else 0,
             "compiled": self.options.compile,
+            "aligned": self.options.align,
         }
 
     # Saving

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from codepath.models.aligned import align_bottlenecks, crop_paths, pad_paths
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):
@@ -14,6 +17,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     The running statistics take the mean over groups, as replicas' averaged ones would, and over
     the `parts` in which the batch of a step comes (gradient accumulation), so that they do not
     depend on either. State and evaluation are those of nn.BatchNorm2d.
+
+    In an aligned bottleneck it takes (B, N*d', H, W), whose padded channels stay zero.
     """
 
     group = 0
@@ -22,19 +27,29 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """Parts in which the batch of a step comes."""
     starts_step = True
     """Whether the next part is a step's first."""
+    padded: tuple[int, int] | None = None
+    """(N, d') of an aligned bottleneck's channels."""
     momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); in training B must be a multiple of `group`, or less."""
         size = min(self.group or len(x), len(x))
-        if not self.training or (size == len(x) and self.parts == 1):
+        whole = not self.training or (size == len(x) and self.parts == 1)
+        if self.padded is None and whole:
             return super().forward(x)
+        weight, bias = self._padded(self.weight), self._padded(self.bias)
+        if not self.training:
+            mean, variance = self._padded(self.running_mean), self._padded(self.running_var)
+            return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
         if len(x) % size:
             raise ValueError(f"{len(x)} images cannot be split into groups of {size}")
-        if torch.compiler.is_compiling():
-            out, means, variances = _ghost_norm(x, self.weight, self.bias, size, self.eps)
-        else:
-            out, means, variances = _GhostNorm.apply(x, self.weight, self.bias, size, self.eps)
+        norm = _ghost_norm if torch.compiler.is_compiling() else _GhostNorm.apply
+        out, means, variances = norm(x, weight, bias, size, self.eps)
+        if self.padded is not None:
+            paths = self.padded[0]
+            means, variances = (
+                crop_paths(t, 1, paths, self.num_features // paths) for t in (means, variances)
+            )
         with torch.no_grad():
             kept = 1 - self.momentum if self.starts_step else 1.0
             for running, new in ((self.running_mean, means), (self.running_var, variances)):
@@ -43,6 +58,11 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             if self.starts_step and self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         return out
+
+    def _padded(self, values: Tensor | None) -> Tensor:
+        """(C,) -> (N*d',) with zeros, in an aligned bottleneck."""
+        assert values is not None
+        return values if self.padded is None else pad_paths(values, 0, *self.padded)
 
 
 def _ghost_norm(
@@ -101,8 +121,14 @@ class _GhostNorm(torch.autograd.Function):
         return found, weight_gradient, bias_gradient, None, None
 
 
-def use_ghost_batches(model: nn.Module, group: int, momentum: float) -> list[GhostBatchNorm2d]:
-    """Turn every nn.BatchNorm2d of `model` into a GhostBatchNorm2d; parameters and state stay."""
+def use_ghost_batches(
+    model: nn.Module, group: int, momentum: float, aligned: bool = False
+) -> list[GhostBatchNorm2d]:
+    """Turn every nn.BatchNorm2d of `model` into a GhostBatchNorm2d; parameters and state stay.
+
+    With `aligned` the bottlenecks become aligned ones as well (see `codepath.models.aligned`).
+    """
+    padded = align_bottlenecks(model) if aligned else {}
     found = []
     for parent in list(model.modules()):
         for name, old in list(parent.named_children()):
@@ -113,7 +139,7 @@ def use_ghost_batches(model: nn.Module, group: int, momentum: float) -> list[Gho
             new.weight, new.bias = old.weight, old.bias
             for buffer in ("running_mean", "running_var", "num_batches_tracked"):
                 setattr(new, buffer, getattr(old, buffer))
-            new.group = group
+            new.group, new.padded = group, padded.get(old)
             setattr(parent, name, new)
             found.append(new)
     return found

@@ -21,8 +21,9 @@ from codepath.models import CodedResNeXt, create_model
 from codepath.runtime import UserError
 from codepath.train.distributed import World
 from codepath.train.ghost import use_ghost_batches
+from codepath.train.graph import Recorded, fill
 from codepath.train.metrics import Meter, values_of
-from codepath.train.optim import make_optimizer
+from codepath.train.optim import make_optimizer, set_rate
 from codepath.train.schedule import learning_rate
 
 CHECK_STEPS = 50
@@ -70,6 +71,8 @@ class Trainer:
         device_batch: images that this process takes through the network at once, a divisor of its
             share of the batch; gradients are accumulated over the parts.
         compiled: whether torch.compile is used.
+        recorded: whether one process with a GPU replays its steps as a CUDA graph.
+        aligned: whether channels are padded and groups merged (see `codepath.models.aligned`).
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class Trainer:
         steps_per_epoch: int,
         device_batch: int,
         compiled: bool = False,
+        recorded: bool = True,
+        aligned: bool = False,
     ) -> None:
         self.config, self.recipe, self.world = config, config.train, world
         self.steps_per_epoch = steps_per_epoch
@@ -86,13 +91,13 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = create_model(config.model)
         group = bn_images(self.recipe.bn_batch, device_batch)
-        self._norms = use_ghost_batches(model, group, self.recipe.bn_momentum)
+        self._norms = use_ghost_batches(model, group, self.recipe.bn_momentum, aligned)
         self.model = model.to(world.device).to(memory_format=torch.channels_last)
         recipe = self.recipe
         self.objective = TrainingObjective(
             self.model, recipe.mu, recipe.exponent, recipe.label_smoothing, recipe.gradient_masking
         )
-        self.optimizer = make_optimizer(self.model, recipe)
+        self.optimizer = make_optimizer(self.model, recipe, world.device)
         self._wrapped: Any = self.objective
         if world.size > 1:
             # The running statistics stay each process's own; `averaged_state` takes their mean.
@@ -115,6 +120,9 @@ class Trainer:
         self._batches: deque[tuple[int, Tensor]] = deque(maxlen=CHECK_STEPS)
         self._broken = torch.zeros(0, dtype=torch.int64, device=world.device)
         self._names: list[str] = []
+        self._recorded = recorded and world.size == 1 and world.device.type == "cuda"
+        self._inputs: dict[str, Tensor] = {}
+        self._replay: Recorded | None = None
 
     def train_step(self, batch: Batch, epoch: int, normalize: Normalize) -> None:
         """Forward, backward and update on this process's share of a batch."""
@@ -123,23 +131,39 @@ class Trainer:
         self._batches.append((self.step, batch.indices))
         rate = learning_rate(self.step, self.steps_per_epoch, self.recipe)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+            set_rate(group, rate)
         masks = drop_masks(self.model, self.config.seed, epoch, batch.indices.numpy())
+        inputs = {"images": batch.images, "labels": batch.labels}
+        inputs |= {f"mask{number}": mask for number, mask in masks.items()}
+        if self._recorded:
+            values = self._replayed(inputs, normalize)
+        else:
+            values = self._update(
+                {name: self._moved(value) for name, value in inputs.items()}, normalize
+            )
+        self.epoch_meter.add(self._names, values, size)
+        self.recent_meter.add(self._names, values, size)
+        if not len(self._broken):
+            self._broken = torch.full_like(values, _NEVER, dtype=torch.int64)
+        first = ~torch.isfinite(values) & (self._broken == _NEVER)
+        self._broken = torch.where(first, self.step, self._broken)
+        self.step += 1
+
+    def _update(self, inputs: dict[str, Tensor], normalize: Normalize) -> Tensor:
+        """The step's work on the device; returns the values that `_names` names."""
+        size = len(inputs["labels"])
         starts = range(0, size, self.device_batch)
         values = torch.zeros(0)
+        self.optimizer.zero_grad(set_to_none=True)
         for start in starts:
-            part = slice(start, start + self.device_batch)
+            part = {k: value[start : start + self.device_batch] for k, value in inputs.items()}
             last = start == starts[-1]
             for norm in self._norms:
                 norm.starts_step, norm.parts = start == 0, len(starts)
             with contextlib.nullcontext() if last else self._unsynchronised():
-                labels = self._moved(batch.labels[part])
-                parts = self._forward(
-                    normalize(self._moved(batch.images[part])),
-                    labels,
-                    {number: self._moved(mask[part]) for number, mask in masks.items()},
-                )
+                images, labels = normalize(part.pop("images")), part.pop("labels")
+                masks = {int(name.removeprefix("mask")): mask for name, mask in part.items()}
+                parts = self._forward(images, labels, masks)
                 (parts.total / len(starts) if len(starts) > 1 else parts.total).backward()
             named = values_of(parts, labels)
             self._names = list(named)
@@ -149,13 +173,18 @@ class Trainer:
         if self.average:
             weights = [p.detach() for p in self.model.parameters()]
             torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.recipe.ema_decay)
-        self.epoch_meter.add(self._names, values, size)
-        self.recent_meter.add(self._names, values, size)
-        if not len(self._broken):
-            self._broken = torch.full_like(values, _NEVER, dtype=torch.int64)
-        first = ~torch.isfinite(values) & (self._broken == _NEVER)
-        self._broken = torch.where(first, self.step, self._broken)
-        self.step += 1
+        return values
+
+    def _replayed(self, inputs: dict[str, Tensor], normalize: Normalize) -> Tensor:
+        """`_update` as a CUDA graph."""
+        if self._replay is None:
+            self._inputs = {name: self._moved(value) for name, value in inputs.items()}
+            self._replay = Recorded(
+                lambda: self._update(self._inputs, normalize), self.world.device
+            )
+        for name, value in inputs.items():
+            fill(self._inputs[name], value)
+        return self._replay()
 
     def _moved(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.world.device, non_blocking=True)
@@ -263,7 +292,9 @@ class Trainer:
                 )
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # The groups' settings are the configuration's, and how they are held is the device's.
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         for name, value in state["average"].items():
             self.average[name].copy_(value)
         processes = state["processes"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import torch
 
 from codepath.data import LoaderOptions
 from codepath.runtime import UserError
@@ -16,8 +18,11 @@ class FitOptions:
     device_batch: int = 0
     """Images that a device takes through the network at once; gradients are accumulated until the
     recipe's batch is full. 0: its whole share."""
-    compile: bool = False
-    """Whether torch.compile is used."""
+    compile: bool | None = None
+    """Whether torch.compile is used; None: at paper scale, in one process with a GPU."""
+    align: bool | None = None
+    """Whether channels are padded and groups merged where a GPU is faster so (see
+    `codepath.models.aligned`); None: on a GPU."""
     save_minutes: float = 5.0
     """A checkpoint is written so often within epochs, besides the one after each."""
     keep: int = 2
@@ -37,6 +42,14 @@ class FitOptions:
                 raise UserError(f"{name} is {getattr(self, name)}, at least 1 needed")
         if self.save_minutes < 0:
             raise UserError(f"save_minutes is {self.save_minutes}, must not be negative")
+
+    def settled(self, device: torch.device, processes: int, scale: str) -> FitOptions:
+        """These options with `compile` and `align` decided."""
+        cuda = device.type == "cuda"
+        compiled, aligned = self.compile, self.align
+        if compiled is None:
+            compiled = cuda and processes == 1 and scale == "paper"
+        return replace(self, compile=compiled, align=cuda if aligned is None else aligned)
 
     def share_at_once(self, batch_size: int, processes: int) -> int:
         """Images that each of `processes` takes at once; UserError where they cannot be shared."""

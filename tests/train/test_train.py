@@ -57,9 +57,9 @@ def test_warm_up_is_linear() -> None:
 def test_weight_decay_covers_what_the_recipe_says(tiny_config: RunConfig) -> None:
     model = create_model(tiny_config.model)
     parameters = sum(1 for _ in model.parameters())
-    (everything,) = make_optimizer(model, recipe()).param_groups
+    (everything,) = make_optimizer(model, recipe(), CPU).param_groups
     assert len(everything["params"]) == parameters
-    decayed, free = make_optimizer(model, recipe(decay_norm_and_bias=False)).param_groups
+    decayed, free = make_optimizer(model, recipe(decay_norm_and_bias=False), CPU).param_groups
     assert free["weight_decay"] == 0
     assert {p.ndim for p in free["params"]} == {1}
     assert {p.ndim for p in decayed["params"]} == {2, 4}
