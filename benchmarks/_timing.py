@@ -13,6 +13,8 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from codepath.train.graph import WARM_UP, Recorded
+
 PRECISIONS = ("float32", "bfloat16")
 LITERAL_TURNS = 2
 
@@ -57,6 +59,26 @@ def interleaved(
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
+
+
+def launched_at_once(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """On CUDA the step as a graph, as training makes its steps: else launching is what is timed."""
+    if device.type == "cpu":
+        return step
+    nothing = torch.zeros(1, device=device)
+
+    def work() -> Tensor:
+        step()
+        return nothing
+
+    recorded = Recorded(work, device)
+    for _ in range(WARM_UP + 1):
+        recorded()
+
+    def replay() -> None:
+        recorded()
+
+    return replay
 
 
 def speed_ratio(slow: list[float], fast: list[float]) -> float:
@@ -115,7 +137,8 @@ def compare(
     """
     rows = []
     for what, steps in (("train", train), ("forward", forward)):
-        seconds = interleaved(steps, repeats, device)
+        at_once = {variant: launched_at_once(step, device) for variant, step in steps.items()}
+        seconds = interleaved(at_once, repeats, device)
         for variant, values in seconds.items():
             rows.append(
                 {

@@ -163,8 +163,9 @@ EXPLANATION = (
     "paper-scale rows speak of the paper's numbers. A difference counts when it exceeds twice its "
     "standard error (SE): over seeds where there are three, else binomial on the test images, for "
     "binary classifiers over classes. Differences are in points unless said otherwise; partly: "
-    "within that error, or beyond a number's tolerance but within twice of it. Runs that are "
-    "compared are taken at the seeds that all of them have."
+    "within that error, or beyond a number's tolerance but within twice of it, or, on images that "
+    "were compressed again, beyond it at all. Runs that are compared are taken at the seeds that "
+    "all of them have."
 )
 
 

@@ -322,6 +322,23 @@ def test_proxies_are_called_so_and_never_meet_the_papers_numbers(tmp_path: Path)
     assert find(judged, "Top-1 of the coded network, mu = 6").verdict == "not run"
 
 
+def test_other_images_do_not_contradict_the_papers_numbers(tmp_path: Path) -> None:
+    run = find_experiment("table2-cifar10").runs("paper", 0)[0]
+    rows = [dataclasses.replace(m, value=0.5) for m in measurements(run) if m.metric == "top1"]
+    for source, verdict in (
+        ("CIFAR-10 archive", "contradicted"),
+        ("CIFAR-10 as images, JPEG quality 75", "partly"),
+    ):
+        results = tmp_path / verdict
+        paper = dataclasses.replace(
+            BASE, scale="paper", run_id=run.run_id, experiment=run.experiment, source=source
+        )
+        store.append_rows(results, store.rows_of(rows, paper))
+        claim = find(claims(results), "Top-1 of the coded network, mu = 6")
+        assert claim.verdict == verdict
+        assert ("JPEG quality 75, not the paper's" in claim.why) == (verdict == "partly")
+
+
 @pytest.mark.parametrize(
     ("difference", "verdict"), [(2.1, "reproduced"), (1.9, "partly"), (-1.9, "partly")]
 )
