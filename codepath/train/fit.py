@@ -518,7 +518,8 @@ class _Run:
             f"{self.title}: {self.config.scale} scale, {images.source}, {epochs:.4g} epochs of "
             f"{self.loader.num_samples:,} images, {batch}, {recipe.precision}, "
             f"{device_name(world.device)}, {backend} loader"
-            f"{f' ({reason})' if reason else ''}; about "
+            f"{f' ({reason})' if reason else ''}; "
+            f"{'less than' if self.options.compile else 'about'} "
             f"{readable_duration(left * recipe.batch_size / speed)} at {speed:.0f} img/s"
         )
         wanted = recipe.bn_batch or recipe.batch_size
