@@ -204,9 +204,8 @@ class _Expand(torch.autograd.Function):
         if path_mask is not None:
             raw_gradient = raw_gradient * path_mask
         raw_gradient = raw_gradient * (2 / (H * W))
-        high = h.to(grams.dtype)
-        pulled = high * _per_channel(raw_gradient, high)
-        h_gradient = _add_mixed(h_gradient, pulled, grams).to(h.dtype)
+        mixed = _add_mixed(h_gradient, h.to(grams.dtype), grams, raw_gradient)
+        h_gradient = mixed.to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
             weight_gradient = _add_gram_part(weight_gradient, weight, sums)
@@ -222,15 +221,19 @@ def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return (a * b).sum((1, 2, 3), dtype=dtype)
 
 
-def _add_mixed(total: Tensor, h: Tensor, grams: Tensor) -> Tensor:
-    """total + G_n h_n at every pixel, in place where memory allows."""
+def _add_mixed(total: Tensor, h: Tensor, grams: Tensor, factor: Tensor) -> Tensor:
+    """total + factor_n G_n h_n at every pixel, for factors (B, N); in place where memory allows."""
     B, hidden, H, W = h.shape
     N = grams.shape[0]
+    scale = _per_channel(factor, h)
     if not h.is_contiguous(memory_format=torch.channels_last):
-        return (grams @ h.reshape(B, N, -1, H * W)).view(B, hidden, H, W).add_(total)
+        mixed = grams @ (h * scale).reshape(B, N, -1, H * W)
+        return mixed.view(B, hidden, H, W).add_(total)
     out = total.to(h.dtype).contiguous(memory_format=torch.channels_last)
+    if h.is_cpu and h.dtype == torch.float32:
+        return out.addcmul_(F.conv2d(h, grams.reshape(hidden, -1, 1, 1), groups=N), scale)
     rows = _rows(out, N)
-    torch.baddbmm(rows, _rows(h, N), grams, out=rows)
+    torch.baddbmm(rows, _rows(h * scale, N), grams, out=rows)
     return out
 
 
