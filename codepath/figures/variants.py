@@ -61,7 +61,10 @@ def _wrapped(variant: str) -> str:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """A line for each variant: mean and range over seeds in per cent, the paper's beside."""
+    """A line for each variant: mean and range over seeds in per cent.
+
+    The paper's stand beside its own scale alone: beside them a proxy's differences are not seen.
+    """
     groups = share(rows, ["variant"])
     places = range(len(groups))
     spread = [
@@ -77,7 +80,8 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         (float(str(one.top1)), place)
         for place, variant in enumerate(groups.index)
         for one in paper.itertuples()
-        if first.loc[variant, "published"]
+        if (rows["scale"] == "paper").all()
+        and first.loc[variant, "published"]
         and (first.loc[variant, "mu"], first.loc[variant, "p_drop"]) == (one.mu, one.p_drop)
     ]
     if points:

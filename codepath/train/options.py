@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,7 +21,8 @@ class FitOptions:
     """Images that a device takes through the network at once; gradients are accumulated until the
     recipe's batch is full. 0: its whole share."""
     compile: bool | None = None
-    """Whether torch.compile is used; None: at paper scale, in one process with a GPU."""
+    """Whether torch.compile is used; None: at paper scale, in one process with a GPU, where there
+    is a C compiler."""
     align: bool | None = None
     """Whether channels are padded and groups merged where a GPU is faster so (see
     `codepath.models.aligned`); None: on a GPU."""
@@ -44,11 +47,19 @@ class FitOptions:
             raise UserError(f"save_minutes is {self.save_minutes}, must not be negative")
 
     def settled(self, device: torch.device, processes: int, scale: str) -> FitOptions:
-        """These options with `compile` and `align` decided."""
+        """These options with `compile` and `align` decided.
+
+        Raises UserError where `compile` is asked for and there is no C compiler.
+        """
         cuda = device.type == "cuda"
         compiled, aligned = self.compile, self.align
+        able = any(map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang")))
         if compiled is None:
-            compiled = cuda and processes == 1 and scale == "paper"
+            compiled = cuda and processes == 1 and scale == "paper" and able
+        elif compiled and not able:
+            raise UserError(
+                "torch.compile needs a C compiler: install gcc, or go without by --no-compile"
+            )
         return replace(self, compile=compiled, align=cuda if aligned is None else aligned)
 
     def share_at_once(self, batch_size: int, processes: int) -> int:

@@ -23,7 +23,7 @@ from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
 from codepath.models import CodedResNeXt, create_model
 from codepath.rundir import loader_verdict, metrics_lines
-from codepath.runtime import write_text
+from codepath.runtime import UserError, write_text
 from codepath.train import FitOptions, fit, load_trained
 from codepath.train.checkpoint import load_checkpoint
 from codepath.train.loop import drop_masks
@@ -204,3 +204,30 @@ def test_watching(tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path)
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "divergence.json").unlink()
     assert "no step reported yet" in shown(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "scale", "compiled"),
+    [
+        ("cuda", 1, "paper", True),
+        ("cuda", 2, "paper", False),
+        ("cuda", 1, "demo", False),
+        ("cpu", 1, "paper", False),
+    ],
+)
+def test_what_a_run_compiles_follows_from_device_and_scale(
+    device: str, processes: int, scale: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name == "cc")
+    settled = FitOptions().settled(torch.device(device), processes, scale)
+    assert (settled.compile, settled.align) == (compiled, device == "cuda")
+    refused = FitOptions(compile=False, align=False)
+    assert refused.settled(torch.device(device), processes, scale) == refused
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    cuda = torch.device("cuda")
+    assert FitOptions().settled(cuda, 1, "paper").compile is False
+    with pytest.raises(UserError, match="install gcc, or go without by --no-compile"):
+        FitOptions(compile=True).settled(cuda, 1, "paper")
