@@ -146,6 +146,9 @@ def run(
     settings: Settings = None,
     data: Data = None,
     loader: LoaderName = "auto",
+    only: Annotated[
+        str, typer.Option(help="Only the runs with this in their names: baseline, mu=2, ...")
+    ] = "",
     device_batch: DeviceBatch = 0,
     compiled: Annotated[
         bool | None,
@@ -174,7 +177,12 @@ def run(
     """
     from codepath.rundir import is_done
 
-    for config in _planned(name, scale, seed, seeds, settings):
+    planned = _planned(name, scale, seed, seeds, settings)
+    chosen = [config for config in planned if only in f"{config.experiment} {config.name}"]
+    if not chosen:
+        names = ", ".join(f"{config.experiment} {config.name}" for config in planned)
+        raise UserError(f"no run has '{only}' in its name: {names}")
+    for config in chosen:
         places = _places(runs, results, config.scale)
         run_dir = places.run_dir(config)
         if is_done(run_dir, config):

@@ -130,6 +130,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
 
 
+def test_only_some_runs(finished: Path) -> None:
+    done = call(*SHORT, "--runs", str(finished / "runs"), "--only", "baseline")
+    assert done.returncode == 0, done.stderr
+    assert "baseline-s0: done already" in done.stdout
+    assert "coded-s0" not in done.stdout
+    assert_one_clear_line(
+        call(*SHORT, "--runs", str(finished / "runs"), "--only", "plain"),
+        "no run has 'plain' in its name",
+        f"{NAME} coded-s0, {NAME} baseline-s0",
+    )
+
+
 def test_a_run_is_watched(finished: Path) -> None:
     run = finished / "runs" / "demo" / NAME / "coded-s0"
     shown = call("watch", str(run)).stdout
