@@ -45,7 +45,11 @@ def test_the_text_for_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         'echo "Submitted batch job $((100 + n))"\n'
     )
     (bin_ / "sbatch").chmod(0o755)
-    monkeypatch.setenv("PATH", str(bin_), prepend=":")
+    found = tmp_path / "srun"  # submitit looks whether there is one
+    found.mkdir()
+    (found / "srun").write_text("#!/bin/sh\nexit 1\n")
+    (found / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{found}", prepend=":")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(PROFILES)
