@@ -52,10 +52,10 @@ def interleaved(
             if name == "literal" and repeat > LITERAL_TURNS:
                 continue
             gc.collect()
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             step()
-            _wait(device)
+            wait(device)
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -86,7 +86,8 @@ def speed_ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=False))
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
+from benchmarks._timing import interleaved, speed_ratio, wait
 from codepath.config import STATISTICS, RunConfig
 from codepath.data import Batch, Normalize
 from codepath.experiments import find_experiment
@@ -61,30 +62,27 @@ def measure(
         for _ in range(WARM_UP + 2 if device.type == "cuda" else 1):
             trainers[way].train_step(batch, 0, normalize)
         if device.type == "cuda":
-            torch.cuda.synchronize(device)
+            wait(device)
             peaks[way] = torch.cuda.max_memory_allocated(device) - held
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(turns):
-        for way in ways if turn % 2 else reversed(ways):
-            started = time.perf_counter()
-            for _ in range(steps):
-                trainers[way].train_step(batch, 0, normalize)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[way].append((time.perf_counter() - started) / steps)
-    size = len(batch.labels)
-    return [
-        {
-            "way": way,
-            "value": statistics.median(seconds[way]),
-            "images_per_second": size / statistics.median(seconds[way]),
-            "peak_bytes": peaks.get(way, ""),
-            "speed_up": statistics.median(
-                a / b for a, b in zip(seconds[ways[0]], seconds[way], strict=True)
-            ),
-        }
-        for way in ways
-    ]
+
+    def turn(trainer: Trainer) -> None:
+        for _ in range(steps):
+            trainer.train_step(batch, 0, normalize)
+
+    seconds = interleaved({way: partial(turn, trainers[way]) for way in ways}, turns, device)
+    rows = []
+    for way in ways:
+        step = statistics.median(seconds[way]) / steps
+        rows.append(
+            {
+                "way": way,
+                "value": step,
+                "images_per_second": len(batch.labels) / step,
+                "peak_bytes": peaks.get(way, ""),
+                "speed_up": speed_ratio(seconds[ways[0]], seconds[way]),
+            }
+        )
+    return rows
 
 
 def main() -> None:

@@ -517,6 +517,7 @@ class _Run:
         self._say(
             f"{self.title}: {self.config.scale} scale, {images.source}, {epochs:.4g} epochs of "
             f"{self.loader.num_samples:,} images, {batch}, {recipe.precision}, "
+            f"{'compiled, ' if self.options.compile else ''}"
             f"{device_name(world.device)}, {backend} loader"
             f"{f' ({reason})' if reason else ''}; "
             f"{'less than' if self.options.compile else 'about'} "

@@ -290,6 +290,7 @@ class Trainer:
                     f"the checkpoint was trained with another coding scheme ({name}); "
                     "restore the scheme, or remove the run's ckpt folder"
                 )
+        self._replay = None  # it would go on with what is replaced here
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         # The groups' settings are the configuration's, and how they are held is the device's.
