@@ -104,8 +104,14 @@ class Interruption:
         again = self.received and number == signal.SIGINT
         self.received = self.received or number
         if again or not self._deferring:
+            self.heed()
+
+    def heed(self) -> None:
+        """Raise InterruptedRun for a signal that was noted."""
+        if self.received:
+            name = signal.Signals(self.received).name
             raise InterruptedRun(
-                f"interrupted by {signal.Signals(number).name}; repeat the command to go on", number
+                f"interrupted by {name}; repeat the command to go on", self.received
             )
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 from codepath.config import DataConfig
 from codepath.launch.recovery import failed_by_itself, is_cancelled, note_stop, since_submission
 from codepath.launch.slurm import job_state
+from codepath.rundir import Places, read_config
 from codepath.runstate import (
     beat,
     current_cluster,
@@ -24,7 +25,7 @@ from codepath.runstate import (
     process_rank,
     read_order,
 )
-from codepath.runtime import REPO_ROOT, InterruptedRun, UserError
+from codepath.runtime import REPO_ROOT, InterruptedRun, Interruption, UserError
 
 REQUEUE_SIGNAL = signal.SIGUSR2
 """On it submitit calls the task's `checkpoint` and puts the job back into the queue."""
@@ -68,34 +69,37 @@ class RunTask(Task):
         A failure is noted in the run's directory and raised. A signal that stopped training puts
         the job back into the queue.
         """
-        from rich.console import Console
-
-        from codepath.rundir import Places, read_config
-
-        order = read_order(self.run_dir)
-        beat(self.run_dir, "starting")
         try:
-            if current_cluster():
-                _require_snapshot(order["source"])
-            config = read_config(self.run_dir)
-            from codepath import jobs
-            from codepath.train import FitOptions
-
-            jobs.run(
-                config,
-                Places(Path(order["runs"]), Path(order["results"])),
-                Console(quiet=process_rank() > 0),
-                Path(order["data"]) if order["data"] else None,
-                order["backend"],
-                FitOptions(device_batch=order["device_batch"]),
-            )
+            with Interruption() as interruption:
+                self._run(interruption)
         except InterruptedRun as stop:
             self._give_way(stop)
             raise
         except Exception as error:
             note_failure(self.run_dir, error)
             raise
-        return config.run_id
+        return read_config(self.run_dir).run_id
+
+    def _run(self, interruption: Interruption) -> None:
+        order = read_order(self.run_dir)
+        beat(self.run_dir, "starting")
+        if current_cluster():
+            _require_snapshot(order["source"])
+        with interruption.deferred():  # a module being imported may catch what is raised in it
+            from rich.console import Console
+
+            from codepath import jobs
+            from codepath.train import FitOptions
+        interruption.heed()
+
+        jobs.run(
+            read_config(self.run_dir),
+            Places(Path(order["runs"]), Path(order["results"])),
+            Console(quiet=process_rank() > 0),
+            Path(order["data"]) if order["data"] else None,
+            order["backend"],
+            FitOptions(device_batch=order["device_batch"]),
+        )
 
     def checkpoint(self) -> Any:
         """The same task, unless the last attempts saved nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,11 @@ from codepath.launch.plan import Destination, make_plan
 from codepath.launch.recovery import ATTEMPTS
 from codepath.launch.status import RunStatus, look, process_alive
 from codepath.launch.submit import Submission
-from codepath.launch.task import RunTask
+from codepath.launch.task import REQUEUE_SIGNAL, RunTask
 from codepath.rundir import claim, is_done
-from codepath.runstate import events, note, read_order
+from codepath.runstate import events, note, read_order, write_order
 from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory
+from codepath.train import FitOptions
 from tests.test_cli import assert_one_clear_line, call
 
 PATIENCE_S = 240
@@ -227,8 +230,6 @@ def test_a_snapshot_is_what_was_submitted(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_job_refuses_other_source(
     configs: list[RunConfig], destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from codepath.runstate import write_order
-
     run_dir = make_directory(destination.run_dir(configs[0]))
     claim(configs[0], run_dir)
     write_order(run_dir, {"source": "/elsewhere"})
@@ -236,6 +237,45 @@ def test_a_job_refuses_other_source(
     with pytest.raises(UserError, match="PYTHONPATH was changed"):
         RunTask(configs[0].experiment, run_dir)()
     assert look(run_dir).state == "failed"
+
+
+@pytest.mark.parametrize("raised_in", ["an import", "the first lines"])
+def test_a_job_that_is_told_to_stop_while_it_starts(
+    raised_in: str,
+    configs: list[RunConfig],
+    destination: Destination,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Module(types.ModuleType):
+        """A module in whose import whatever is raised is caught."""
+
+        def __getattr__(self, name: str) -> type[FitOptions]:
+            if name != "FitOptions":
+                raise AttributeError(name)
+            with contextlib.suppress(Exception):
+                signal.raise_signal(signal.SIGTERM)
+            return FitOptions
+
+    def told_to_stop(_: str) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    run_dir = make_directory(destination.run_dir(configs[0]))
+    claim(configs[0], run_dir)
+    write_order(run_dir, {"source": ""})
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "5")
+    if raised_in == "an import":
+        monkeypatch.setitem(sys.modules, "codepath.train", Module("codepath.train"))
+    else:
+        monkeypatch.setattr("codepath.launch.task._require_snapshot", told_to_stop)
+    requeued: list[int] = []
+    before = signal.signal(REQUEUE_SIGNAL, lambda number, _: requeued.append(number))
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            RunTask(configs[0].experiment, run_dir)()
+    finally:
+        signal.signal(REQUEUE_SIGNAL, before)
+    assert (stopped.value.code, requeued) == (0, [REQUEUE_SIGNAL])
+    assert not list(run_dir.glob("ckpt/*"))
 
 
 def test_submitting_where_nothing_may_be_written() -> None:
