@@ -77,21 +77,21 @@ def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
             and h.numel() > _SMALL_MAP
         ):
             # One product a path: joining B and N would copy h, whose channels are innermost.
-            x = h.permute(0, 2, 3, 1).reshape(B, H * W, paths, -1)
-            parts = [x[:, :, n] for n in range(paths)]
+            x = _by_path(h, paths)
+            pairs = zip(x.mT.unbind(), x.unbind(), strict=True)
             if torch.is_grad_enabled() and x.requires_grad:
-                return torch.stack([torch.bmm(part.mT, part) for part in parts], 1)
+                return torch.stack([torch.bmm(a, b) for a, b in pairs], 1)
             out = x.new_empty(paths, B, x.shape[3], x.shape[3])
-            for part, product in zip(parts, out, strict=True):
-                torch.bmm(part.mT, part, out=product)
+            for (a, b), product in zip(pairs, out.unbind(), strict=True):
+                torch.bmm(a, b, out=product)
             return out.transpose(0, 1)
         x = h.reshape(B, paths, -1, H * W)
         return x @ x.mT
 
 
-def _rows(h: Tensor, paths: int) -> Tensor:
-    """(B, N*d, H, W) in channels_last memory -> (N, B*H*W, d), a view."""
-    return h.permute(0, 2, 3, 1).reshape(-1, paths, h.shape[1] // paths).transpose(0, 1)
+def _by_path(h: Tensor, paths: int) -> Tensor:
+    """(B, N*d, H, W) in channels_last memory -> (N, B, H*W, d), a view."""
+    return h.permute(0, 2, 3, 1).reshape(len(h), -1, paths, h.shape[1] // paths).permute(2, 0, 1, 3)
 
 
 def _per_channel(factor: Tensor, h: Tensor) -> Tensor:
@@ -159,15 +159,16 @@ class _Expand(torch.autograd.Function):
         moments = _moments(h, paths, high)
         raw = _contract(moments, grams) / (h.shape[2] * h.shape[3])
         energies, factor = normalise_energies(raw, path_mask, drop_mask)
-        ctx.save_for_backward(h, weight, grams, moments, raw, path_mask, drop_mask)
+        low = h.to(dtype)
+        scale = _per_channel(factor, low)
+        ctx.save_for_backward(h, weight, grams, moments, raw, energies, scale, path_mask, drop_mask)
         ctx.dtype = dtype
         ctx.set_materialize_grads(False)
-        low = h.to(dtype)
-        return F.conv2d(low * _per_channel(factor, low), weight.to(dtype)), energies
+        return F.conv2d(low * scale, weight.to(dtype)), energies
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        h, weight, grams, moments, raw, path_mask, drop_mask = ctx.saved_tensors
+        h, weight, grams, moments, raw, energies, scale, path_mask, drop_mask = ctx.saved_tensors
         H, W = h.shape[-2:]
         N = grams.shape[0]
         if torch.is_grad_enabled():  # create_graph: derivatives of this backward are wanted
@@ -178,47 +179,33 @@ class _Expand(torch.autograd.Function):
             )
             return *found, None, None, None, None
         out_gradient, energies_gradient = gradients
-        if path_mask is not None:
-            raw = raw * path_mask
-        mean = raw.mean(1, keepdim=True)
-        inside = mean >= SMALLEST_MEAN_ENERGY
-        mean = mean.clamp_min(SMALLEST_MEAN_ENERGY)
+        mean = (raw if path_mask is None else raw * path_mask).mean(1, keepdim=True)
         raw_gradient = torch.zeros_like(raw)
         if energies_gradient is not None:
-            owed = (energies_gradient * raw).mean(1, keepdim=True) / mean * inside
-            raw_gradient = (energies_gradient - owed) / mean
+            owed = (energies_gradient * energies).mean(1, keepdim=True)
+            raw_gradient = energies_gradient - owed.where(mean >= SMALLEST_MEAN_ENERGY, 0)
         weight_gradient = None
         if out_gradient is None:
             h_gradient = torch.zeros_like(h)
         else:
-            low = h.to(ctx.dtype)
-            factor = _per_channel(normalise_energies(raw, path_mask, drop_mask)[1], low)
             h_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-                out_gradient, low * factor, weight.to(ctx.dtype), None, (1, 1), (0, 0), (1, 1),
-                False, (0, 0), 1, (True, ctx.needs_input_grad[1], False),
+                out_gradient, h.to(ctx.dtype) * scale, weight.to(ctx.dtype), None,
+                (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (True, ctx.needs_input_grad[1], False),
             )  # fmt: skip
-            h_gradient = h_gradient.to(h.dtype).mul_(factor)
-            inside = inside & (mean.rsqrt() <= torch.finfo(ctx.dtype).max)
-            owed = _dot(h_gradient, h, grams.dtype)[:, None] / (2 * N * mean)
-            raw_gradient = raw_gradient - owed.where(inside, 0)
+            h_gradient = h_gradient.to(h.dtype).mul_(scale)
+            # Below this the mean or the factor is clamped.
+            smallest = max(SMALLEST_MEAN_ENERGY, torch.finfo(ctx.dtype).max ** -2)
+            owed = (h_gradient * h).sum((1, 2, 3), dtype=grams.dtype)[:, None] / (2 * N)
+            raw_gradient = raw_gradient - owed.where(mean >= smallest, 0)
+        raw_gradient = raw_gradient / (mean.clamp_min(SMALLEST_MEAN_ENERGY) * (H * W / 2))
         if path_mask is not None:
             raw_gradient = raw_gradient * path_mask
-        raw_gradient = raw_gradient * (2 / (H * W))
         mixed = _add_mixed(h_gradient, h.to(grams.dtype), grams, raw_gradient)
         h_gradient = mixed.to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
             weight_gradient = _add_gram_part(weight_gradient, weight, sums)
         return h_gradient, weight_gradient, None, None, None, None
-
-
-def _dot(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, ..) twice -> (B,) inner products, computed in `dtype`."""
-    if a.is_cpu and a.numel() and a.dtype == b.dtype == dtype and a.stride() == b.stride():
-        last = a.is_contiguous(memory_format=torch.channels_last)
-        a, b = (t.permute(0, 2, 3, 1) if last else t for t in (a, b))
-        return torch.stack([x.dot(y) for x, y in zip(a.flatten(1), b.flatten(1), strict=True)])
-    return (a * b).sum((1, 2, 3), dtype=dtype)
 
 
 def _add_mixed(total: Tensor, h: Tensor, grams: Tensor, factor: Tensor) -> Tensor:
@@ -232,8 +219,8 @@ def _add_mixed(total: Tensor, h: Tensor, grams: Tensor, factor: Tensor) -> Tenso
     out = total.to(h.dtype).contiguous(memory_format=torch.channels_last)
     if h.is_cpu and h.dtype == torch.float32:
         return out.addcmul_(F.conv2d(h, grams.reshape(hidden, -1, 1, 1), groups=N), scale)
-    rows = _rows(out, N)
-    torch.baddbmm(rows, _rows(h * scale, N), grams, out=rows)
+    rows = _by_path(out, N).flatten(1, 2)
+    torch.baddbmm(rows, _by_path(h * scale, N).flatten(1, 2), grams, out=rows)
     return out
 
 
