@@ -200,7 +200,9 @@ class _Expand(torch.autograd.Function):
         raw_gradient = raw_gradient / (mean.clamp_min(SMALLEST_MEAN_ENERGY) * (H * W / 2))
         if path_mask is not None:
             raw_gradient = raw_gradient * path_mask
-        mixed = _add_mixed(h_gradient, h.to(grams.dtype), grams, raw_gradient)
+        # As exact as conv3's part in bfloat16; float16 has not the range.
+        dtype = h.dtype if h.dtype == torch.bfloat16 else grams.dtype
+        mixed = _add_mixed(h_gradient, h.to(dtype), grams.to(dtype), raw_gradient)
         h_gradient = mixed.to(h.dtype)
         if ctx.needs_input_grad[1]:
             sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
@@ -217,7 +219,7 @@ def _add_mixed(total: Tensor, h: Tensor, grams: Tensor, factor: Tensor) -> Tenso
         mixed = grams @ (h * scale).reshape(B, N, -1, H * W)
         return mixed.view(B, hidden, H, W).add_(total)
     out = total.to(h.dtype).contiguous(memory_format=torch.channels_last)
-    if h.is_cpu and h.dtype == torch.float32:
+    if h.is_cpu and h.dtype != torch.float64:
         return out.addcmul_(F.conv2d(h, grams.reshape(hidden, -1, 1, 1), groups=N), scale)
     rows = _by_path(out, N).flatten(1, 2)
     torch.baddbmm(rows, _by_path(h * scale, N).flatten(1, 2), grams, out=rows)
