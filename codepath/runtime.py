@@ -72,6 +72,11 @@ class InterruptedRun(Exception):  # noqa: N818 (not an error)
         return EXIT_INTERRUPTED if self.signal_number == signal.SIGINT else EXIT_REQUEUE
 
 
+def _told_to_stop(number: int) -> InterruptedRun:
+    name = signal.Signals(number).name
+    return InterruptedRun(f"interrupted by {name}; repeat the command to go on", number)
+
+
 class Interruption:
     """SIGINT, SIGTERM and SIGUSR2 as InterruptedRun, while the context lasts.
 
@@ -104,15 +109,12 @@ class Interruption:
         again = self.received and number == signal.SIGINT
         self.received = self.received or number
         if again or not self._deferring:
-            self.heed()
+            raise _told_to_stop(number)
 
     def heed(self) -> None:
         """Raise InterruptedRun for a signal that was noted."""
         if self.received:
-            name = signal.Signals(self.received).name
-            raise InterruptedRun(
-                f"interrupted by {name}; repeat the command to go on", self.received
-            )
+            raise _told_to_stop(self.received)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

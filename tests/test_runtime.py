@@ -103,6 +103,10 @@ def test_signals_raise_at_once_or_wait() -> None:
             with pytest.raises(runtime.InterruptedRun, match="SIGINT"):
                 os.kill(os.getpid(), signal.SIGINT)
         assert interruption.received == signal.SIGUSR2
+        with pytest.raises(runtime.InterruptedRun, match="SIGUSR2"):
+            interruption.heed()
+    with runtime.Interruption() as interruption:
+        interruption.heed()
     assert before == {number: signal.getsignal(number) for number in before}
     stopped = pickle.loads(pickle.dumps(runtime.InterruptedRun("stop", signal.SIGUSR2)))
     assert (str(stopped), stopped.signal_number) == ("stop", signal.SIGUSR2)

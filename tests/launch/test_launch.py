@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import codepath.train
 from codepath import store
 from codepath.config import RunConfig
 from codepath.experiments import find_experiment
@@ -30,7 +31,6 @@ from codepath.launch.task import REQUEUE_SIGNAL, RunTask
 from codepath.rundir import claim, is_done
 from codepath.runstate import events, note, read_order, write_order
 from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory
-from codepath.train import FitOptions
 from tests.test_cli import assert_one_clear_line, call
 
 PATIENCE_S = 240
@@ -249,12 +249,11 @@ def test_a_job_that_is_told_to_stop_while_it_starts(
     class Module(types.ModuleType):
         """A module in whose import whatever is raised is caught."""
 
-        def __getattr__(self, name: str) -> type[FitOptions]:
-            if name != "FitOptions":
-                raise AttributeError(name)
-            with contextlib.suppress(Exception):
-                signal.raise_signal(signal.SIGTERM)
-            return FitOptions
+        def __getattr__(self, name: str) -> object:
+            if name == "FitOptions":
+                with contextlib.suppress(Exception):
+                    signal.raise_signal(signal.SIGTERM)
+            return getattr(codepath.train, name)
 
     def told_to_stop(_: str) -> None:
         signal.raise_signal(signal.SIGTERM)
