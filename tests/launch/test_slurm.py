@@ -168,9 +168,9 @@ def state(run: Path) -> RunStatus:
 
 
 def start_now(job: str, runs: Path) -> None:
-    """Do not wait two minutes for a requeued job."""
+    """Do not wait two minutes for a requeued job: its batch script needs a moment to end."""
     wait_until(lambda: "PENDING" in call("squeue", "-h", "-o", "%T", "-j", job), runs)
-    call("scontrol", "update", f"jobid={job}", "timelimit=30", "starttime=now")
+    call("scontrol", "update", f"jobid={job}", "timelimit=30", "starttime=now+3")
 
 
 def starts(run: Path) -> list[dict]:
