@@ -71,16 +71,15 @@ class RunTask(Task):
         """
         try:
             with Interruption() as interruption:
-                self._run(interruption)
+                return self._run(interruption)
         except InterruptedRun as stop:
             self._give_way(stop)
             raise
         except Exception as error:
             note_failure(self.run_dir, error)
             raise
-        return read_config(self.run_dir).run_id
 
-    def _run(self, interruption: Interruption) -> None:
+    def _run(self, interruption: Interruption) -> str:
         order = read_order(self.run_dir)
         beat(self.run_dir, "starting")
         if current_cluster():
@@ -92,14 +91,16 @@ class RunTask(Task):
             from codepath.train import FitOptions
         interruption.heed()
 
+        config = read_config(self.run_dir)
         jobs.run(
-            read_config(self.run_dir),
+            config,
             Places(Path(order["runs"]), Path(order["results"])),
             Console(quiet=process_rank() > 0),
             Path(order["data"]) if order["data"] else None,
             order["backend"],
             FitOptions(device_batch=order["device_batch"]),
         )
+        return config.run_id
 
     def checkpoint(self) -> Any:
         """The same task, unless the last attempts saved nothing."""

@@ -135,7 +135,7 @@ def _expand(
 
 
 class _Expand(torch.autograd.Function):
-    """`_expand` with a backward of few passes, which keeps h and the moments S_n alone.
+    """`_expand` with a backward of few passes, which keeps h, S_n and small factors alone.
 
     With g the gradient of conv3's input z = f h, m the mean energy, E_n of Eq. 2 and e_n = E_n / m,
         dL/dE_n = (dL/de_n - mean_j e_j dL/de_j - sum(g z) / 2N) / m,
