@@ -15,6 +15,7 @@ from codepath.runtime import (
     make_directory,
     now,
 )
+from codepath.store import check_benchmark, read_benchmark
 
 FOLDER = REPO_ROOT / "results" / "benchmarks"
 
@@ -37,10 +38,11 @@ def write_rows(
     )
     path = make_directory(folder) / f"{name}.csv"
     if settings and path.exists():
-        old = pd.read_csv(path)
+        old = read_benchmark(path)
         key = [*settings, "device"]
         replaced = old[key].apply(tuple, axis=1).isin(set(frame[key].apply(tuple, axis=1)))
         frame = pd.concat([old[~replaced], frame], ignore_index=True)
+    check_benchmark(frame, path)
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     return path

@@ -39,6 +39,7 @@ NETWORKS = {
     "C10": ("coded_resnext29_10x11d", "resnext29_10x11d", 32, 64),
     "C100": ("coded_resnext29_20x6d", "resnext29_20x6d", 32, 64),
     "ImageNet": ("coded_resnext50_32x4d", "resnext50_32x4d", 160, 64),
+    "cpu scale": ("coded_resnext20_10x6d", "resnext20_10x6d", 32, 64),
 }
 
 

@@ -60,7 +60,15 @@ from codepath.runtime import (
     unknown_name,
     write_text,
 )
-from codepath.store import KINDS, ON_REQUEST, Measurement, Provenance, collect, rows_of
+from codepath.store import (
+    KINDS,
+    ON_REQUEST,
+    Measurement,
+    Provenance,
+    collect,
+    replace_rows,
+    rows_of,
+)
 from codepath.train import FitOptions, World, choose_device, connected, fit, load_trained
 from codepath.train.card import write_card
 from codepath.train.distributed import Placement
@@ -212,17 +220,12 @@ def evaluate_run(
     if predictions is None:
         _, model = load_trained(run_dir, device)
         predictions = _predict(model, images, World(Placement(), device))
-    measured = write_rows(
-        run_dir,
-        (
-            measurement
-            for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
-            if measurement.kind in wanted
-        ),
-        provenance(config, images, device),
+    measured = (
+        measurement
+        for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
+        if measurement.kind in wanted
     )
-    for kind in wanted - measured:
-        (run_dir / "rows" / f"{kind}.csv").unlink(missing_ok=True)
+    write_rows(run_dir, measured, provenance(config, images, device), wanted)
     (top1,) = measure_accuracy(predictions, "test")
     if (run_dir / "model").is_dir():
         write_card(run_dir, config, images, (top1.value, top1.n))
@@ -239,6 +242,7 @@ def provenance(config: RunConfig, images: Images, device: torch.device) -> Prove
         source=images.source,
         model=config.model_role,
         seed=config.seed,
+        precision=config.train.precision,
         device=device_name(device),
         commit=commit,
         dirty=dirty,
@@ -247,14 +251,13 @@ def provenance(config: RunConfig, images: Images, device: torch.device) -> Prove
 
 
 def write_rows(
-    run_dir: Path, measurements: Iterable[Measurement], provenance: Provenance
-) -> set[str]:
-    """Measure, and put the rows into RUN/rows, a file a kind; returns the kinds."""
-    rows = rows_of(measurements, provenance)
-    folder = make_directory(run_dir / "rows")
-    for kind, frame in rows.items():
-        write_text(folder / f"{kind}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    return set(rows)
+    run_dir: Path,
+    measurements: Iterable[Measurement],
+    provenance: Provenance,
+    kinds: Collection[str],
+) -> None:
+    """Measure, and put the rows into RUN/rows in place of those of the same kinds."""
+    replace_rows(run_dir / "rows", rows_of(measurements, provenance), kinds)
 
 
 def _measurements(

@@ -12,16 +12,18 @@ def main(results: Path) -> int:
     """Print every promise with the measured number; 1 where one is broken."""
     accuracy = read_rows(results, "accuracy").groupby("model")["value"].mean()
     decoders = read_rows(results, "decoders")
+    decoders = decoders[decoders["decoder"] == "eq7"]
     last = decoders[decoders["block"] == decoders["block"].max()]["value"].mean()
     removal = read_rows(results, "removal")
-    most = removal[removal["metric"] == "top1_active"]["x"].max()
-    left = removal[removal["x"] == most].groupby("metric")["value"].mean()
+    most = removal[removal["removed_from"] == "active"]["removed"].max()
+    left = removal[removal["removed"] == most].groupby("removed_from")["value"].mean()
     promises = {
         f"top-1 of coded {accuracy['coded']:.3f} >= 0.95": accuracy["coded"] >= 0.95,
         f"top-1 of plain {accuracy['baseline']:.3f} >= 0.95": accuracy["baseline"] >= 0.95,
         f"last early decoder {last:.3f} >= 0.90": last >= 0.90,
-        f"{most:.0f} active paths removed {left['top1_active']:.3f} < inactive "
-        f"{left['top1_inactive']:.3f}": left["top1_active"] < left["top1_inactive"],
+        f"{most} active paths removed {left['active']:.3f} < inactive {left['inactive']:.3f}": (
+            left["active"] < left["inactive"]
+        ),
     }
     for promise, kept in promises.items():
         print("kept  " if kept else "BROKEN", promise)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from codepath import store
 from codepath.config import RunConfig
 from codepath.experiments import all_experiments
 from codepath.runtime import REPO_ROOT
-from codepath.store import Measurement, Provenance
+from codepath.store import ALL, DRAWN, Measurement, Provenance
 
 BASE = Provenance(
     experiment="table2-cifar10",
@@ -21,6 +21,7 @@ BASE = Provenance(
     source="made up",
     model="coded",
     seed=0,
+    precision="float32",
     device="none",
     commit="abc",
     dirty=False,
@@ -53,17 +54,20 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
         depth = (block - first + 1) / (last - first + 1)
         value = 0.02 + learned * (top1 - 0.05) * depth
         linear = value + 0.03 * (1 - depth) + 0.01
-        for metric, top in (("top1", value), ("top1/linear", linear)):
-            yield Measurement(kind="decoders", metric=metric, value=top, n=10_000, block=block)
-    for x in range(6):
+        for decoder, top in (("eq7", value), ("linear", linear)):
+            yield Measurement(
+                kind="decoders", metric="top1", value=top, n=10_000, block=block, decoder=decoder
+            )
+    for removed in range(6):
         for group, slope in (("active", -0.01), ("inactive", 0.002)):
             yield Measurement(
                 kind="removal",
-                metric=f"top1_{group}",
-                value=top1 + slope * x,
+                metric="top1",
+                value=top1 + slope * removed,
                 n=10_000,
                 block=run.evaluation.removal_block,
-                x=x,
+                removed_from=group,
+                removed=removed,
             )
     works = run.model.p_drop > 0 and run.model.aggregate == "sum"
     for k in range(_CLASSES[source]):
@@ -74,14 +78,18 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
             "f1": precision - 0.05,
             "prevalence": 0.1,
         }
-        for suffix, factor in (("", 1.0), ("/f1/train/ood:CIFAR-100, made up", 0.8)):
+        own = ALL if _CLASSES[source] <= 10 else DRAWN
+        for negatives, factor in ((own, 1.0), ("CIFAR-100, made up", 0.8)):
             for metric, value in values.items():
                 yield Measurement(
                     kind="binary",
-                    metric=metric + suffix,
+                    metric=metric,
                     value=value * factor,
                     n=10_000,
                     class_name=f"c{k}",
+                    objective="f1",
+                    fitted="train",
+                    negatives=negatives,
                 )
         yield Measurement(
             kind="binary",
@@ -90,17 +98,21 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
             n=50_000,
             split="train",
             class_name=f"c{k}",
+            objective="f1",
+            fitted="train",
+            negatives=own,
         )
         for x in range(4 if k < 10 else 0):
             heap = (1, 1, 2, 16 + k)  # the last bin is above the threshold
             for group, count in (("positive", heap[x]), ("negative", heap[3 - x])):
                 yield Measurement(
                     kind="histograms",
-                    metric=group,
+                    metric="images",
                     value=float(count),
                     n=10_000,
                     class_name=f"c{k}",
-                    x=float(x),
+                    group=group,
+                    left=float(x),
                 )
 
 
@@ -111,7 +123,7 @@ def put_to_use(classes: int, shift: float) -> Iterator[Measurement]:
             found = {"f1": 0.9 - 0.02 * (share < 0.4) + 0.001 * k, "share": min(share, 0.46)}
             for metric, value in found.items():
                 yield Measurement(
-                    kind="compression", metric=metric, value=value, n=10_000, x=share,
+                    kind="compression", metric=metric, value=value, n=10_000, asked=share,
                     class_name=f"c{k}",
                 )  # fmt: skip
         for block in (4, 5):
@@ -126,14 +138,14 @@ def put_to_use(classes: int, shift: float) -> Iterator[Measurement]:
         yield Measurement(kind="paths", metric="bit_error", value=0.01, n=10_000, block=block)
     for block, macs in zip((*range(4, 10), 0), (30, 40, 50, 60, 70, 90, 100), strict=True):
         yield Measurement(
-            kind="exits", metric="macs_until", value=macs, n=1, split="model", block=block
+            kind="exits", metric="macs_until", value=macs, n=1, split=None, block=block
         )
     for decoder in ("eq7", "combined"):
         for budget in (0.5, 0.8, 1.0):
             for metric, value in (("top1", 0.8 + 0.14 * budget + shift), ("macs", 100 * budget)):
                 yield Measurement(
-                    kind="exits", metric=f"{metric}_budget/{decoder}/margin/crossfit",
-                    value=value, n=10_000, x=budget,
+                    kind="exits", metric=metric, value=value, n=10_000, decoder=decoder,
+                    criterion="margin", fitted="crossfit", target="budget", limit=budget,
                 )  # fmt: skip
 
 
@@ -163,8 +175,22 @@ def write_results(
                     if run.run_id not in done and dataset in run.data.source:
                         done.add(run.run_id)
                         rows = store.rows_of(measurements(run, 0.001 * seed), provenance_of(run))
-                        for kind, frame in rows.items():
-                            header = not (folder / f"{kind}.csv").exists()
+                        for name, frame in ({store.RUNS: rows.runs} | rows.tables).items():
+                            header = not (folder / f"{name}.csv").exists()
                             frame.to_csv(
-                                folder / f"{kind}.csv", mode="a", header=header, index=False
+                                folder / f"{name}.csv", mode="a", header=header, index=False
                             )
+
+
+def keep_runs(results: Path, wanted: Callable[[str], bool]) -> None:
+    """Leave the runs whose line in runs.csv is wanted, and their rows."""
+    path = results / f"{store.RUNS}.csv"
+    head, *lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if wanted(line)]
+    keys = {line.split(",")[0] for line in kept}
+    path.write_text("".join([head, *kept]))
+    for kind in store.KINDS:
+        table = results / f"{kind}.csv"
+        if table.exists():
+            head, *rows = table.read_text().splitlines(keepends=True)
+            table.write_text("".join([head, *(r for r in rows if r.split(",")[0] in keys)]))

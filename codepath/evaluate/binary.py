@@ -30,7 +30,7 @@ from codepath.evaluate.predict import evaluation_batches
 from codepath.evaluate.thresholds import Objective, choose_threshold, count
 from codepath.models import CodedResNeXt
 from codepath.runtime import UserError, atomic_path
-from codepath.store import Measurement
+from codepath.store import ALL, DRAWN, Measurement
 
 HISTOGRAM_BINS = 40
 HISTOGRAM_CLASSES = 10
@@ -291,8 +291,8 @@ def measure_binary(
 ) -> Iterator[Measurement]:
     """Per class: threshold (highest F1 on training images), precision, recall, F1 and average
     precision on test images, their prevalence, and for the first classes a histogram of the logit
-    over all scored test images (counts per bin; x is the bin's left edge). Against all negatives,
-    or means over the draws, see the module; classes without images are left out.
+    over all scored test images (counts per bin). Against all negatives, or means over the draws,
+    see the module; classes without images are left out.
     """
     drawn = negatives_are_drawn(len(class_names))
     for k, name in enumerate(class_names):
@@ -301,34 +301,34 @@ def measure_binary(
             continue
         pairs = protocol_pairs(fitted, judged, drawn)
         found = judge_pairs(pairs, Objective("f1"))
-        for metric, values in found.metrics.items():
+        (fitting, judging), *_ = pairs
+        judged_values = [("test", len(judging.score), *item) for item in found.metrics.items()]
+        chosen = ("train", len(fitting.score), "threshold", found.thresholds)
+        for split, n, metric, values in (*judged_values, chosen):
             yield Measurement(
                 kind="binary",
                 metric=metric,
                 value=float(np.mean(values)),
-                n=len(pairs[0][1].score),
+                n=n,
+                split=split,
                 class_name=name,
+                objective="f1",
+                fitted="train",
+                negatives=DRAWN if drawn else ALL,
             )
-        yield Measurement(
-            kind="binary",
-            metric="threshold",
-            value=float(np.mean(found.thresholds)),
-            n=len(pairs[0][0].score),
-            split="train",
-            class_name=name,
-        )
         if k >= HISTOGRAM_CLASSES:
             continue
         score, positive = judged.all
         edges = np.histogram_bin_edges(score, HISTOGRAM_BINS)
-        for metric, group in (("positive", score[positive]), ("negative", score[~positive])):
-            counts, _ = np.histogram(group, edges)
+        for group, scores in (("positive", score[positive]), ("negative", score[~positive])):
+            counts, _ = np.histogram(scores, edges)
             for left, images in zip(edges, counts, strict=False):
                 yield Measurement(
                     kind="histograms",
-                    metric=metric,
+                    metric="images",
                     value=float(images),
                     n=len(score),
                     class_name=name,
-                    x=float(left),
+                    group=group,
+                    left=float(left),
                 )

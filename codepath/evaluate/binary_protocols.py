@@ -5,8 +5,8 @@ Origins of a threshold:
     crossfit  chosen on one half of the test images, judged on the other, both ways round.
 Objectives: `f1`, the largest F1; `precision>=x`, the largest recall with such a precision;
 `recall>=x`, the largest precision with such a recall.
-Negatives: all of the split, 9 drawn for each positive ("9to1", several draws), or images of another
-data set ("ood", with the test split's positives). Where the protocol draws negatives (see
+Negatives: all of the split, 9 drawn for each positive (several draws), or images of another data
+set (with the test split's positives). Where the protocol draws negatives (see
 `codepath.evaluate.binary`), a threshold from training images was chosen at 9 to 1 and is judged
 there alone, foreign negatives are drawn too, and cross-fitting, which takes all negatives, needs
 all test images scored.
@@ -42,7 +42,7 @@ from codepath.evaluate.thresholds import (
     rates,
 )
 from codepath.runtime import UserError
-from codepath.store import Measurement
+from codepath.store import ALL, DRAWN, Measurement
 
 RESAMPLES = 500
 _LEVEL = 0.95
@@ -113,74 +113,99 @@ def judge(
     return Judgement(count(decided, positive), tuple(thresholds))
 
 
+class Way(NamedTuple):
+    """How a classifier was judged."""
+
+    objective: str
+    fitted: str
+    """train or crossfit, see the module."""
+    negatives: str
+    """ALL, DRAWN, or the name of another data set."""
+
+
+Values = dict[tuple[str, Way], float]
+"""(metric, way) -> value."""
+
+
 def measure_protocols(
     train: AnyScores,
     test: AnyScores,
     class_names: Sequence[str],
     objectives: Sequence[Objective] = OBJECTIVES,
 ) -> Iterator[Measurement]:
-    """All classifiers by objective, origin of the threshold and negatives.
+    """All classifiers by objective, images that the threshold was fitted on, and negatives.
 
-    Metrics are such as `f1/precision>=0.9/crossfit`; `f1/f1/train/9to1` with drawn negatives
-    (mean of the draws; `sd` beside); `.._low` and `.._high` bound 95 % of the bootstrap of the
-    paper's protocol (`f1/f1/train`, or the first draw of `f1/f1/train/9to1`, and
-    `average_precision`). A row without class is the mean over classes.
+    With drawn negatives metrics are means over the draws, and `.._sd` stands beside; `.._low` and
+    `.._high` bound 95 % of the bootstrap of the paper's way (f1, train, all negatives or, where
+    they are drawn, the first draw). A row without class is the mean over classes. The classes' own
+    rows of the paper's way are `measure_binary`'s.
     """
     drawn = negatives_are_drawn(len(class_names))
-    sums: dict[str, list[float]] = {}
+    papers = Way("f1", "train", DRAWN if drawn else ALL)
+    sums: dict[tuple[str, Way], list[float]] = {}
     n = len(test.labels)
     for k, name in enumerate(class_names):
         fitted, judged = train.of_class(k), test.of_class(k)
         if not (fitted.positive.any() and judged.positive.any()):
             continue
-        values: dict[str, float] = {}
+        values: Values = {}
         if isinstance(test, BinaryScores):
             if not all(judged.positive[half].any() for half in halves(n)):
                 continue
             for objective in objectives:
-                for metric, value in judge(*judged.all, objective, None).counts.metrics().items():
-                    values[f"{metric}/{objective}/crossfit"] = value
+                values |= _judged(judged, objective, None)
         if not drawn:
             for objective in objectives:
-                decided = judge(*judged.all, objective, fitted.all)
-                for metric, value in decided.counts.metrics().items():
-                    values[f"{metric}/{objective}/train"] = value
+                values |= _judged(judged, objective, fitted)
         if len(judged.draws[0]) == (1 + NEGATIVES_PER_POSITIVE) * judged.positive.sum():
             for objective in objectives if drawn else (Objective("f1"),):
                 values |= _nine_to_one(fitted, judged, objective, drawn)
-        values |= _intervals(*protocol_pairs(fitted, judged, drawn)[0], k, drawn)
-        for metric, value in values.items():
-            sums.setdefault(metric, []).append(value)
-            yield Measurement(
-                kind="binary", metric=metric, value=value, n=len(judged.score), class_name=name
-            )
-    for metric, found in sums.items():
-        if not metric.endswith(("_low", "_high")):
-            yield Measurement(kind="binary", metric=metric, value=float(np.mean(found)), n=n)
+        for (metric, way), value in values.items():
+            sums.setdefault((metric, way), []).append(value)
+            if way != papers or metric.endswith("_sd"):
+                yield _row(metric, way, value, len(judged.score), name)
+        bounds = _intervals(*protocol_pairs(fitted, judged, drawn)[0], k)
+        for metric, value in bounds.items():
+            yield _row(metric, papers, value, len(judged.score), name)
+    for (metric, way), found in sums.items():
+        yield _row(metric, way, float(np.mean(found)), n)
+
+
+def _row(metric: str, way: Way, value: float, n: int, name: str | None = None) -> Measurement:
+    return Measurement(
+        kind="binary", metric=metric, value=value, n=n, class_name=name, **way._asdict()
+    )
+
+
+def _judged(judged: ClassScores, objective: Objective, fitted: ClassScores | None) -> Values:
+    """Against all negatives, with a threshold from training images or, for None, cross-fitted."""
+    found = judge(*judged.all, objective, None if fitted is None else fitted.all)
+    way = Way(str(objective), "crossfit" if fitted is None else "train", ALL)
+    return {(metric, way): value for metric, value in found.counts.metrics().items()}
 
 
 def _nine_to_one(
     fitted: ClassScores, judged: ClassScores, objective: Objective, drawn: bool
-) -> dict[str, float]:
+) -> Values:
     """Metrics with drawn negatives: means and standard deviations over the draws."""
     pairs = [(fitted.draw(i) if drawn else fitted.all, judged.draw(i)) for i in range(DRAWS)]
     found = judge_pairs(pairs, objective).metrics
     del found["prevalence"]
     if objective.name != "f1":
         del found["average_precision"]
-    values = {}
+    way = Way(str(objective), "train", DRAWN)
+    values: Values = {}
     for metric, each in found.items():
-        values[f"{metric}/{objective}/train/9to1"] = float(np.mean(each))
-        values[f"{metric}/{objective}/train/9to1/sd"] = float(np.std(each, ddof=1))
+        values[metric, way] = float(np.mean(each))
+        values[f"{metric}_sd", way] = float(np.std(each, ddof=1))
     return values
 
 
-def _intervals(fitted: Scored, judged: Scored, k: int, drawn: bool) -> dict[str, float]:
-    """Bootstrap intervals of the paper's protocol for class k."""
+def _intervals(fitted: Scored, judged: Scored, k: int) -> dict[str, float]:
+    """Bootstrap intervals of class k."""
     rng = np.random.default_rng(k)
     counts = judge(*judged, Objective("f1"), fitted).counts
-    suffix = "/f1/train/9to1" if drawn else "/f1/train"
-    found = {f"{name}{suffix}": ends for name, ends in bootstrap_intervals(counts, rng).items()}
+    found = bootstrap_intervals(counts, rng)
     found["average_precision"] = bootstrap_average_precision(*judged, rng)
     return {
         f"{name}_{side}": end
@@ -201,10 +226,11 @@ def measure_out_of_distribution(
     Args:
         train, test: scores on the network's own data.
         foreign: (m, K) scores of the other data set's images.
-        foreign_name: what they are; it stands in the metric, as `f1/f1/train/ood:NAME`.
+        foreign_name: what they are; it stands in the column `negatives`.
         class_names: of the network.
     """
     drawn = negatives_are_drawn(len(class_names))
+    way = Way("f1", "train", foreign_name)
     sums: dict[str, list[float]] = {}
     for k, name in enumerate(class_names):
         fitted, judged = train.of_class(k), test.of_class(k)
@@ -222,10 +248,7 @@ def measure_out_of_distribution(
         alarms = [(foreign[:, k] >= threshold).mean() for threshold in found.thresholds]
         values["false_alarm"] = float(np.mean(alarms))
         for metric, value in values.items():
-            full = f"{metric}/f1/train/ood:{foreign_name}"
-            sums.setdefault(full, []).append(value)
-            yield Measurement(
-                kind="binary", metric=full, value=value, n=len(pairs[0][1].score), class_name=name
-            )
+            sums.setdefault(metric, []).append(value)
+            yield _row(metric, way, value, len(pairs[0][1].score), name)
     for metric, each in sums.items():
-        yield Measurement(kind="binary", metric=metric, value=float(np.mean(each)), n=len(foreign))
+        yield _row(metric, way, float(np.mean(each)), len(foreign))

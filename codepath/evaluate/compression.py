@@ -45,7 +45,7 @@ def measure_compression(
     device: torch.device,
     shares: Sequence[float] = SHARES,
 ) -> Iterator[Measurement]:
-    """`f1` of a class against x, the kept share; x = 1 stands for the uncompressed classifier.
+    """`f1` of a class against the share that was asked for; 1 is the uncompressed classifier.
 
     `share` beside it is the share that was reached. Thresholds: best F1 on training images.
 
@@ -73,6 +73,6 @@ def measure_compression(
         f1 = count(test[0] >= threshold, test[1] == class_index).metrics()["f1"]
         for metric, value in (("f1", f1), ("share", numbers / network_parameters)):
             yield Measurement(
-                kind="compression", metric=metric, value=value, n=len(test[0]), x=share,
+                kind="compression", metric=metric, value=value, n=len(test[0]), asked=share,
                 class_name=class_name,
             )  # fmt: skip

@@ -69,15 +69,11 @@ def _flops_by_stage(model: nn.Module, shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def measure_cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Iterator[Measurement]:
-    """`parameters`, `macs`, and both per stage as `parameters/layer2` and so on."""
+    """`parameters` and `macs` of the network and of each stage."""
     for metric, stages in (
         ("parameters", parameters_by_stage(model)),
         ("macs", macs_by_stage(model, image_shape)),
     ):
-        yield Measurement(
-            kind="cost", metric=metric, value=sum(stages.values()), n=1, split="model"
-        )
+        yield Measurement(kind="cost", metric=metric, value=sum(stages.values()), n=1)
         for stage, value in stages.items():
-            yield Measurement(
-                kind="cost", metric=f"{metric}/{stage}", value=value, n=1, split="model"
-            )
+            yield Measurement(kind="cost", metric=metric, value=value, n=1, stage=stage)

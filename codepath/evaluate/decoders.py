@@ -80,23 +80,19 @@ def measure_decoders(
     split: str,
     readouts: Mapping[int, Readout] | None = None,
 ) -> Iterator[Measurement]:
-    """Top-1 of every coded block's decoders, in [0, 1].
-
-    `top1` is of Eq. 7, `top1/linear` of linear decoders.
-    """
-    decided = {
-        "top1": {b: nearest_codeword(predictions.energies[b], s) for b, s in schemes.items()}
-    }
+    """Top-1 of every coded block's decoders, in [0, 1]: `eq7` and, with `readouts`, `linear`."""
+    decided = {"eq7": {b: nearest_codeword(predictions.energies[b], s) for b, s in schemes.items()}}
     if readouts is not None:
         scores = readout_scores(predictions.energies, readouts)
-        decided["top1/linear"] = {block: of.argmax(1) for block, of in scores.items()}
-    for metric, by_block in decided.items():
+        decided["linear"] = {block: of.argmax(1) for block, of in scores.items()}
+    for decoder, by_block in decided.items():
         for block, classes in by_block.items():
             yield Measurement(
                 kind="decoders",
-                metric=metric,
+                metric="top1",
                 value=float((classes == predictions.labels).mean()),
                 n=len(classes),
                 split=split,
                 block=block,
+                decoder=decoder,
             )

@@ -2,7 +2,7 @@
 
 Thresholds and weights are fitted on one half of the evaluation images and judged on the other,
 and the other way round (two folds, one fixed random split): no image is judged by a threshold that
-saw it. The rows say so by their name, "crossfit".
+saw it. The rows say so in their column `fitted`: crossfit.
 
 An image leaves at exit l where its risk, P(exit wrong and network right | confidence), is at most
 q times the multiply-adds saved there. The risk is a logistic regression on the fitting half: one
@@ -378,15 +378,15 @@ def measure_exits(
 ) -> Iterator[Measurement]:
     """Exits of a run from its predictions; `readouts` are its linear decoders.
 
-    Per block: `macs_until`, `numbers_until` and `top1/combined`, cross-fitted. Per decoder and
-    criterion: `top1_budget/..` and `macs_budget/..` (multiply-adds an image) against x, the budget
-    as a share of the network's; `top1_loss/..`, `macs_loss/..` and per block `share_loss/..`
-    against x, the loss that was allowed on the fitting half. Block 0 is the network's end.
+    Per block: `macs_until`, `numbers_until`, and `top1` of the combined decoder. Per decoder and
+    criterion: `top1` and `macs` (multiply-adds an image) against a limit: of target `budget`, as a
+    share of the network's multiply-adds, or of target `loss`, allowed on the fitting half, then
+    also each block's `share` of the images. Block 0 is the network's end.
     """
     for metric, values in (("macs_until", costs.macs), ("numbers_until", costs.numbers)):
         for block, value in values.items():
             yield Measurement(
-                kind="exits", metric=metric, value=value, n=1, split="model", block=block
+                kind="exits", metric=metric, value=value, n=1, split=None, block=block
             )
     n = len(predictions.labels)
     if n < _FEWEST_IMAGES:
@@ -397,28 +397,29 @@ def measure_exits(
     for (decoder, criterion), folds in cross_fitted(
         scores, final, predictions.labels, costs
     ).items():
-        name = f"{decoder}/{criterion}/crossfit"
         if decoder == "combined" and criterion == CRITERIA[0]:
             for block, top1 in zip(schemes, folds.decoders(), strict=True):
                 yield Measurement(
-                    kind="exits", metric="top1/combined/crossfit", value=float(top1), n=n,
-                    split=split, block=block,
+                    kind="exits", metric="top1", value=float(top1), n=n, split=split,
+                    block=block, decoder=decoder, fitted="crossfit",
                 )  # fmt: skip
         curves = (
             ("budget", BUDGETS, folds.budgets(BUDGETS)),
             ("loss", ALLOWED_LOSSES, folds.accuracy(ALLOWED_LOSSES)),
         )
-        for kind, points, outcomes in curves:
-            for x, outcome in zip(points, outcomes, strict=True):
+        for target, points, outcomes in curves:
+            for limit, outcome in zip(points, outcomes, strict=True):
                 for metric, number in (("top1", outcome.top1), ("macs", outcome.cost * whole)):
                     yield Measurement(
-                        kind="exits", metric=f"{metric}_{kind}/{name}", value=number, n=n,
-                        split=split, x=x,
+                        kind="exits", metric=metric, value=number, n=n, split=split,
+                        decoder=decoder, criterion=criterion, fitted="crossfit", target=target,
+                        limit=limit,
                     )  # fmt: skip
-                if kind == "budget":
+                if target == "budget":
                     continue
                 for block, share in zip((*schemes, SOFTMAX), outcome.shares, strict=True):
                     yield Measurement(
-                        kind="exits", metric=f"share_loss/{name}", value=float(share), n=n,
-                        split=split, block=block, x=x,
+                        kind="exits", metric="share", value=float(share), n=n, split=split,
+                        block=block, decoder=decoder, criterion=criterion, fitted="crossfit",
+                        target=target, limit=limit,
                     )  # fmt: skip

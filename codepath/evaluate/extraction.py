@@ -48,4 +48,4 @@ def measure_extraction(
     """`classifier_costs` of class 0: codewords have equal weights, so all classes cost the same."""
     classifier = extract_binary_classifier(model, 0)
     for metric, value in classifier_costs(model, classifier, image_shape).items():
-        yield Measurement(kind="extraction", metric=metric, value=value, n=1, split="model")
+        yield Measurement(kind="extraction", metric=metric, value=value, n=1)

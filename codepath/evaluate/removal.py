@@ -39,7 +39,7 @@ def measure_removal(
     draws: int,
     split: str,
 ) -> Iterator[Measurement]:
-    """`top1_active` and `top1_inactive` against x, the number of removed paths.
+    """`top1` against the number of removed paths, of the active and of the inactive ones.
 
     Active and inactive are meant for the image's own class. Which paths go is random per
     image; accuracies are means over `draws` choices (one where there is no choice).
@@ -64,10 +64,11 @@ def measure_removal(
     for (kind, k), hits_mean in correct.items():
         yield Measurement(
             kind="removal",
-            metric=f"top1_{kind}",
+            metric="top1",
             value=hits_mean / loader.num_samples,
             n=loader.num_samples,
             split=split,
             block=block,
-            x=k,
+            removed_from=kind,
+            removed=k,
         )

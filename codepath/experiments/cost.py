@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from codepath.config import RunConfig
-from codepath.experiments.coverage import benchmark_files
+from codepath.experiments.coverage import benchmark_files, benchmark_rows
 from codepath.experiments.registry import Experiment
+from codepath.rundir import readable_duration
+from codepath.store import read_benchmark
 
 TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}
-_NETWORKS = {"cifar10": "C10", "cifar100": "C100", "imagenet": "ImageNet"}
+_NETWORKS = {
+    "coded_resnext29_10x11d": "C10",
+    "resnext29_10x11d": "C10",
+    "coded_resnext29_20x6d": "C100",
+    "resnext29_20x6d": "C100",
+    "coded_resnext50_32x4d": "ImageNet",
+    "resnext50_32x4d": "ImageNet",
+    "coded_resnext20_10x6d": "cpu scale",
+    "resnext20_10x6d": "cpu scale",
+}
+"""Model -> its name in the rows of benchmarks."""
 ASSUMED_GPU_OPERATIONS = 2e13
 """Operations a second that a data-centre GPU is assumed to sustain in bfloat16 on these networks
 (grouped convolutions are far from its peak). An assumption, nothing measured."""
@@ -35,60 +47,97 @@ def facts(experiment: Experiment) -> Iterator[str]:
 
 
 def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
-    """Hours of one seed at paper scale by measured training speeds of these networks.
+    """How long one seed trains at each scale, by measured speeds of these networks.
 
     Where no GPU's speed is among the rows, GPU hours are arithmetic on counted multiply-adds, and
     say so.
     """
-    runs = experiment.runs("paper", 0) if "paper" in experiment.scales else []
-    if not runs:
+    speeds = _speeds(results)
+    for scale in experiment.real_scales:
+        runs = experiment.runs(scale, 0) if scale != "demo" else []
+        if not runs:
+            continue
+        on_gpu = False
+        for device, rows in speeds.groupby("device", sort=False):
+            found = [_seconds(run, rows) for run in runs]
+            measured = [one for one in found if one is not None]
+            if len(measured) < len(runs):
+                continue
+            gpu = not rows["file"].str.endswith("-cpu.csv").all()
+            on_gpu |= gpu
+            time = readable_duration(sum(seconds for seconds, _, _ in measured))
+            yield (
+                f"cost at {scale} scale: {time} {'of a GPU ' if gpu else ''}a seed for "
+                f"{_runs(runs)}, in {_listed(one[1] for one in measured)}, by the training speed "
+                f"measured on {device} ({_listed(one[2] for one in measured)}; loading and "
+                "evaluation not counted)"
+            )
+        if scale == "paper" and not on_gpu:
+            yield from _assumed(runs, results)
+
+
+def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
+    counts = benchmark_rows(results, "architectures")
+    if counts.empty:
         return
-    on_gpu = False
+    macs = counts.groupby("dataset")["macs"].sum()
+    operations = sum(
+        _OPERATIONS_PER_MAC * float(macs[run.data.source]) * _images(run)
+        for run in runs
+        if run.data.source in macs
+    )
+    yield (
+        f"cost at paper scale: about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} GPU hours a "
+        f"seed for {_runs(runs)}, by arithmetic on counted multiply-adds at an assumed "
+        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no row holds a GPU's speed yet "
+        "(codepath bench step, on a GPU, makes them)"
+    )
+
+
+def _speeds(results: Path) -> pd.DataFrame:
+    """Measured training speeds: network, model (coded or baseline), precision, seconds an image,
+    device, created and file."""
+    found = []
     for path in benchmark_files(results, "network"):
-        rows = pd.read_csv(path)
-        for device in rows["device"].unique():
-            seconds = [_seconds(run, rows[rows["device"] == device]) for run in runs]
-            if all(seconds):
-                gpu = not path.stem.endswith("-cpu")
-                on_gpu |= gpu
-                hours = f"{sum(seconds) / 3600:,.1f} {'GPU ' if gpu else ''}hours"
-                yield (
-                    f"cost at paper scale: {hours} a seed for {_runs(runs)}, by the training speed "
-                    f"measured on {device} ({path.name}; loading and evaluation not counted)"
-                )
-    counts = benchmark_files(results, "architectures")
-    if counts and not on_gpu:
-        macs = pd.read_csv(counts[0]).groupby("dataset")["macs"].sum()
-        operations = sum(
-            _OPERATIONS_PER_MAC * float(macs[run.data.source]) * _images(run)
-            for run in runs
-            if run.data.source in macs
-        )
-        estimate = operations / ASSUMED_GPU_OPERATIONS / 3600
-        yield (
-            f"cost at paper scale: about {estimate:,.1f} GPU hours a seed for {_runs(runs)}, by "
-            "arithmetic on counted multiply-adds at an assumed "
-            f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no GPU was measured"
-        )
+        rows = read_benchmark(path)
+        rows = rows[(rows["what"] == "train") & rows["variant"].isin(["coded", "plain"])]
+        role = rows["variant"].replace({"plain": "baseline"})
+        found.append(rows.assign(model=role, file=path.name))
+    for path in benchmark_files(results, "step"):
+        found.append(read_benchmark(path).assign(file=path.name))
+    columns = ["network", "model", "precision", "seconds", "device", "created", "file"]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    rows = pd.concat(found)
+    return rows.assign(seconds=rows["value"] / rows["batch"])[columns]
 
 
-def _runs(runs: list[RunConfig]) -> str:
+def _runs(runs: Sequence[RunConfig]) -> str:
     return f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _images(run: RunConfig) -> int:
     return run.train.epochs * TRAINING_IMAGES[run.data.source]
 
 
-def _seconds(run: RunConfig, rows: pd.DataFrame) -> float:
-    """Of training, by the latest speed in `rows`; 0 where this network was not measured."""
+def _seconds(run: RunConfig, rows: pd.DataFrame) -> tuple[float, str, str] | None:
+    """Of training on one device, with its precision and the rows' file.
+
+    By the latest speeds in the precisions that the recipe allows, the fastest way; None where this
+    network was not measured.
+    """
+    allowed = {"float32", run.train.precision}
     rows = rows[
-        (rows["network"] == _NETWORKS.get(run.data.source))
-        & (rows["precision"] == run.train.precision)
-        & (rows["what"] == "train")
-        & (rows["variant"] == ("coded" if run.model_role == "coded" else "plain"))
+        (rows["network"] == _NETWORKS.get(run.model.name))
+        & rows["precision"].isin(allowed)
+        & (rows["model"] == run.model_role)
     ]
     if rows.empty:
-        return 0.0
-    last = rows.sort_values("created", kind="stable").iloc[-1]
-    return float(_images(run) * last["value"] / last["batch"])
+        return None
+    newest = rows.groupby(["file", "precision"])["created"].transform("max")
+    best = rows[rows["created"] == newest].sort_values("seconds").iloc[0]
+    return float(_images(run) * best["seconds"]), str(best["precision"]), str(best["file"])

@@ -18,45 +18,69 @@ from codepath.experiments.registry import (
     all_experiments,
     measuring_again,
 )
-from codepath.store import read_rows
+from codepath.store import RUNS, read_benchmark, read_rows
 
 _NAMED_RUNS = 2
 OTHER_CONFIGURATION = "made with another configuration"
 SettingOf = Callable[[RunConfig], Any]
 
 
+_State = tuple[tuple[int, int], ...]
+"""What tells one state of some files from another."""
+
+
 @functools.lru_cache(maxsize=64)
-def _cached(directory: Path, kind: str, stamp: tuple[int, int]) -> pd.DataFrame:  # noqa: ARG001
+def _rows(directory: Path, kind: str, state: _State) -> pd.DataFrame:  # noqa: ARG001
     return read_rows(directory, kind)
 
 
+@functools.lru_cache(maxsize=64)
+def _rows_by_run(directory: Path, kind: str, state: _State) -> dict[tuple[str, ...], pd.DataFrame]:
+    """Experiment, model and scale -> the rows of all seeds, each seed's of the latest run alone."""
+    rows = _rows(directory, kind, state)
+    return {
+        (str(experiment), str(model), str(scale)): _latest_run(mine)
+        for (experiment, model, scale), mine in rows.groupby(
+            ["experiment", "model", "scale"], sort=False
+        )
+    }
+
+
+def _latest_run(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each seed the rows of the run that was measured last."""
+    if rows.groupby("seed")["run_id"].nunique().max() <= 1:
+        return rows
+    latest = rows.groupby("seed")["run_id"].last()  # rows are in the order of their creation
+    return rows[rows["run_id"] == rows["seed"].map(latest)]
+
+
+def _state(results: Path, kind: str) -> _State:
+    found = []
+    for path in (results / f"{RUNS}.csv", results / f"{kind}.csv"):
+        state = path.stat() if path.exists() else None
+        found.append((state.st_mtime_ns, state.st_size) if state else (0, 0))
+    return tuple(found)
+
+
 def rows_of_kind(results: Path, kind: str) -> pd.DataFrame:
-    """`read_rows`, read once as long as the file stays as it is. Not to be written to."""
-    path = results / f"{kind}.csv"
-    state = path.stat() if path.exists() else None
-    return _cached(results, kind, (state.st_mtime_ns, state.st_size) if state else (0, 0))
+    """`read_rows`, read once as long as the files stay as they are. Not to be written to."""
+    return _rows(results, kind, _state(results, kind))
+
+
+def rows_of_run(results: Path, kind: str, run: RunConfig) -> pd.DataFrame:
+    """The rows of all seeds of a planned run, each seed's of the latest run alone.
+
+    They are found by name: those of another configuration count too (see `other_configuration`).
+    Not to be written to.
+    """
+    by_run = _rows_by_run(results, kind, _state(results, kind))
+    key = (run.experiment, run.model_role, run.scale)
+    return by_run[key] if key in by_run else rows_of_kind(results, kind).iloc[:0]
 
 
 @functools.cache
 def _planned(experiment: Experiment, scale: str) -> tuple[RunConfig, ...]:
     return tuple(experiment.runs(scale, seed=0))
-
-
-def rows_of_run(rows: pd.DataFrame, run: RunConfig) -> pd.DataFrame:
-    """The rows of all seeds of a planned run, each seed's of the latest run alone.
-
-    They are found by name: those of another configuration count too (see `other_configuration`).
-    """
-    mine = rows[
-        (rows["experiment"] == run.experiment)
-        & (rows["model"] == run.model_role)
-        & (rows["scale"] == run.scale)
-    ]
-    if len(mine) and mine.groupby("seed")["run_id"].nunique().max() > 1:
-        by_age = mine.sort_values("created", kind="stable")
-        latest = by_age.groupby("seed")["run_id"].last()
-        mine = mine[mine["run_id"] == mine["seed"].map(latest)]
-    return mine
 
 
 @functools.cache
@@ -111,7 +135,6 @@ def rows_of_picture(
         settings: columns to add, each from the configuration of the row's run.
         roles: values of the model column.
     """
-    rows = rows_of_kind(results, kind)
     found, seen = [], set()
     for experiment in all_experiments():
         if picture not in experiment.pictures:
@@ -122,10 +145,10 @@ def rows_of_picture(
                 if run.model_role in roles and key not in seen:
                     seen.add(key)
                     columns = {name: of(run) for name, of in (settings or {}).items()}
-                    found.append(rows_of_run(rows, run).assign(**columns))
+                    found.append(rows_of_run(results, kind, run).assign(**columns))
     found = [frame for frame in found if len(frame)]
     if not found:
-        return rows.iloc[:0].assign(**dict.fromkeys(settings or {}))
+        return rows_of_kind(results, kind).iloc[:0].assign(**dict.fromkeys(settings or {}))
     return pd.concat(found, ignore_index=True)
 
 
@@ -153,6 +176,12 @@ def benchmark_files(results: Path, name: str) -> list[Path]:
     return [p for p in sorted(folder.glob(f"{name}*.csv")) if p.stem.split("-")[0] == name]
 
 
+def benchmark_rows(results: Path, name: str) -> pd.DataFrame:
+    """Rows of a benchmark on all devices; empty, and without columns, where there are none."""
+    files = benchmark_files(results, name)
+    return pd.concat([read_benchmark(path) for path in files]) if files else pd.DataFrame()
+
+
 def kinds_of(experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
     """The kinds of rows that an experiment needs of one of its runs."""
     coded = run.model_role == "coded"
@@ -163,7 +192,7 @@ def complete_seeds(experiment: Experiment, run: RunConfig, results: Path) -> set
     """The seeds of which a run has every kind of rows, made with its present configuration."""
     seeds = []
     for kind in kinds_of(experiment, run):
-        rows = rows_of_run(rows_of_kind(results, kind), run)
+        rows = rows_of_run(results, kind, run)
         there = rows.drop_duplicates(["seed", "run_id"])
         seeds.append(
             {
@@ -190,12 +219,9 @@ def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
     other: list[str] = []
     for run in _planned(experiment, scale):
         name = f"{run.experiment} {run.model_role}"
-        rows = {
-            kind: rows_of_run(rows_of_kind(results, kind), run)
-            for kind in kinds_of(experiment, run)
-        }
+        rows = {kind: rows_of_run(results, kind, run) for kind in kinds_of(experiment, run)}
         lacking = [kind for kind, found in rows.items() if found.empty]
-        if lacking and rows_of_run(rows_of_kind(results, "accuracy"), run).empty:
+        if lacking and rows_of_run(results, "accuracy", run).empty:
             absent.append(name)
         elif lacking:
             partial.setdefault(f"no {' and no '.join(lacking)} rows", []).append(run)

@@ -63,7 +63,7 @@ DEVIATIONS = (
         "negatives",
         "",
         "not measured; the standard deviation over the draws is among the rows of kind binary "
-        "(`.../9to1/sd`)",
+        "(metrics `.._sd`)",
     ),
     Deviation(
         "Padding of CIFAR's crops",

@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
+from codepath.figures.binary_rows import foreign_negatives, own_negatives
 from codepath.figures.hover import name_points
 from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, paper_label
 
@@ -24,24 +25,19 @@ IN, OUT = "in", "out"
 
 
 def load(results: Path, picture: str, drawn: bool = False) -> pd.DataFrame:
-    """Precision and recall of all classes, with a column `negatives`.
+    """Precision and recall of all classes, with a column `distribution` of the negatives.
 
-    `in`: against negatives of the data set itself, all of them or, with `drawn`, nine for each
-    positive where that was measured (metrics METRIC/f1/train/9to1). `out`: against another data
-    set, where that was measured (METRIC/f1/train/ood:NAME). Thresholds come from training images.
+    `in`: the data set itself, all its negatives or, with `drawn`, nine for each positive where
+    that was measured. `out`: another data set, where that was measured. Thresholds come from
+    training images.
     """
     rows = rows_of_picture(results, "binary", picture)
-    rows = rows[(rows["split"] == "test") & rows["class"].notna()]
-    kept = []
-    for metric in ("precision", "recall"):
-        inside = rows[rows["metric"] == metric]
-        if drawn and (rows["metric"] == f"{metric}/f1/train/9to1").any():
-            inside = rows[rows["metric"] == f"{metric}/f1/train/9to1"]
-        outside = rows[rows["metric"].str.startswith(f"{metric}/f1/train/ood:")]
-        kept += [
-            part.assign(metric=metric, negatives=negatives)
-            for part, negatives in ((inside, IN), (outside, OUT))
-        ]
+    inside, outside = own_negatives(rows, drawn), foreign_negatives(rows)
+    kept = [
+        part[part["metric"] == metric].assign(distribution=distribution)
+        for metric in ("precision", "recall")
+        for part, distribution in ((inside, IN), (outside, OUT))
+    ]
     return pd.concat([part for part in kept if len(part)] or kept[:1], ignore_index=True)
 
 
@@ -49,7 +45,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """A point per class: means over seeds, in per cent; `finish` names them."""
     paper = reference("fig2b_binary_cifar10") if dataset == "cifar10" else None
     for negatives, look in zip((IN, OUT), SERIES, strict=False):
-        mine = rows[rows["negatives"] == negatives]
+        mine = rows[rows["distribution"] == negatives]
         if len(mine):
             label = "classes" if negatives == IN else _other_data(mine)
             draw_points(ax, mine, label, look)
@@ -71,8 +67,8 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
 
 def _other_data(rows: pd.DataFrame) -> str:
     """What the negatives out of distribution are called; a substitute is called one."""
-    substitute = rows["metric"].str.contains("substitute").any()
-    return "photographs (a substitute)" if substitute else "negatives of other data"
+    substitute = rows["negatives"].str.contains("substitute").any()
+    return "photographs (substitute)" if substitute else "negatives of other data"
 
 
 def draw_points(
@@ -116,7 +112,7 @@ def finish(ax: Axes, rows: pd.DataFrame) -> None:
     Of the places around a point that one is taken where the name covers least of the points,
     error bars and names that are there, and near ones before far ones.
     """
-    mine = rows[rows["negatives"] == IN]
+    mine = rows[rows["distribution"] == IN]
     if mine["class"].nunique() > MOST_NAMES:
         return
     means = 100 * mine.groupby(["class", "metric"])["value"].mean().astype(float).unstack()

@@ -35,6 +35,7 @@ from codepath.figures import (
     variants,
 )
 from codepath.runtime import UserError, make_directory
+from codepath.store import read_benchmark
 
 PANELS = (
     *(fig2a, fig2b, fig2c, fig3, fig4, fig5, fig6, fig7, fig8, exponent, concat, variants),
@@ -154,13 +155,13 @@ def _studies(results: Path) -> Iterator[Drawing]:
     for study in STUDIES:
         for path in benchmark_files(results, study.BENCHMARK):
             name = study.NAME + path.stem.removeprefix(study.BENCHMARK)
-            drawn.append((name, study.ITEM, study.draw(pd.read_csv(path))))
+            drawn.append((name, study.ITEM, study.draw(read_benchmark(path))))
     networks, blocks = (
         {path.stem.removeprefix(f"{name}-"): path for path in benchmark_files(results, name)}
         for name in cost.BENCHMARK
     )
     for device in sorted(set(networks) & set(blocks)):
-        both = (pd.read_csv(of[device]) for of in (networks, blocks))
+        both = (read_benchmark(of[device]) for of in (networks, blocks))
         drawn.append((f"{cost.NAME}-{device}", cost.ITEM, cost.draw(*both)))
     for name, item, figure in drawn:
         caption = (figure.get_suptitle()).replace("\n", "; ")

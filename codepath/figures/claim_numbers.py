@@ -11,8 +11,9 @@ import pandas as pd
 
 from codepath.config import RunConfig
 from codepath.experiments import find_experiment
-from codepath.experiments.coverage import benchmark_files, rows_of_kind, rows_of_run
+from codepath.experiments.coverage import benchmark_rows, rows_of_run
 from codepath.experiments.paper import reference
+from codepath.figures.binary_rows import foreign_negatives, own_negatives
 from codepath.figures.judge import (
     CONTRADICTED,
     PARTLY,
@@ -47,18 +48,26 @@ def _within(points: float) -> str:
     return f"{points:g} {'point' if points == 1 else 'points'}"
 
 
-_OTHER_DATA = "/f1/train/ood:CIFAR-100"
-"""Stands in the metric of numbers against negatives of CIFAR-100, the paper's, before details."""
+_OTHER_DATA = "CIFAR-100"
+"""How the paper's negatives of another data set are called, before details."""
 
 
-def _rows(results: Path, kind: str, run: RunConfig, metric: str) -> pd.DataFrame:
-    """Rows of a run on test images; one that ends with `_OTHER_DATA` has details."""
-    rows = rows_of_run(rows_of_kind(results, kind), run)
-    if metric.endswith(_OTHER_DATA):
-        chosen = rows["metric"].str.startswith(metric)
-    else:
-        chosen = rows["metric"] == metric
-    return rows[chosen & (rows["split"] == "test")]
+def _rows(results: Path, kind: str, run: RunConfig, metric: str, **where: str) -> pd.DataFrame:
+    """Rows of a run on test images whose columns `where` have such values."""
+    rows = rows_of_run(results, kind, run)
+    rows = rows[(rows["metric"] == metric) & (rows["split"] == "test")]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
+def _binary_rows(results: Path, run: RunConfig, metric: str, foreign: bool) -> pd.DataFrame:
+    """Rows of all classes, the paper's way."""
+    rows = rows_of_run(results, "binary", run)
+    rows = foreign_negatives(rows) if foreign else own_negatives(rows)
+    if foreign:
+        rows = rows[rows["negatives"].str.startswith(_OTHER_DATA)]
+    return rows[rows["metric"] == metric]
 
 
 _RECOMPRESSED = "as images, JPEG"
@@ -81,11 +90,23 @@ def _paper_runs(experiment: str) -> list[RunConfig]:
     return find_experiment(experiment).runs("paper", 0)
 
 
-def _points(
-    results: Path, run: RunConfig, kind: str, metric: str, published: float, tolerance: float
+def _top1(results: Path, run: RunConfig, published: float, tolerance: float) -> Outcome | None:
+    return _points(_rows(results, "accuracy", run, "top1"), published, tolerance)
+
+
+def _mean_of_classes(
+    results: Path,
+    run: RunConfig,
+    metric: str,
+    published: float,
+    tolerance: float,
+    foreign: bool = False,
 ) -> Outcome | None:
+    return _points(_binary_rows(results, run, metric, foreign), published, tolerance)
+
+
+def _points(rows: pd.DataFrame, published: float, tolerance: float) -> Outcome | None:
     """A mean over seeds (and classes) in per cent against a published one."""
-    rows = _rows(results, kind, run, metric)
     if rows.empty:
         return None
     value = rows.groupby("seed")["value"].mean()
@@ -128,12 +149,12 @@ def _series_of_run(
     results: Path,
     run: RunConfig,
     kind: str,
-    metric: str,
     by: str,
     published: pd.Series,
     tolerance: float,
+    where: dict[str, str],
 ) -> Outcome | None:
-    return _series(_rows(results, kind, run, metric), by, published, tolerance)
+    return _series(_rows(results, kind, run, "top1", **where), by, published, tolerance)
 
 
 def _listed(published: pd.Series) -> str:
@@ -164,14 +185,7 @@ def _table2() -> Iterator[Number]:
             f"Top-1 of the {setting}",
             f"{published:.2f} %",
             str(line.dataset),
-            partial(
-                _points,
-                run=run,
-                kind="accuracy",
-                metric="top1",
-                published=published,
-                tolerance=tolerance,
-            ),
+            partial(_top1, run=run, published=published, tolerance=tolerance),
             _within(tolerance),
         )
 
@@ -192,10 +206,10 @@ def _fig2a() -> Iterator[Number]:
                 _series_of_run,
                 run=run,
                 kind="removal",
-                metric=f"top1_{group}",
-                by="x",
+                by="removed",
                 published=published,
                 tolerance=_tolerance(experiment),
+                where={"removed_from": str(group)},
             ),
             _within(_tolerance(experiment)),
         )
@@ -204,10 +218,7 @@ def _fig2a() -> Iterator[Number]:
 def _fig2b() -> Iterator[Number]:
     (run,) = _paper_runs("fig2b-cifar10")
     tolerance = _tolerance("fig2b-cifar10")
-    for negatives, suffix, against in (
-        ("in", "", ""),
-        ("out", _OTHER_DATA, ", against negatives of CIFAR-100"),
-    ):
+    for negatives, against in (("in", ""), ("out", f", against negatives of {_OTHER_DATA}")):
         paper = reference("fig2b_binary_cifar10")
         paper = paper[paper["negatives"] == negatives]
         points = "" if len(paper) == 10 else f" ({len(paper)} points)"
@@ -219,12 +230,12 @@ def _fig2b() -> Iterator[Number]:
                 f"{published:.1f} %{points}",
                 "cifar10",
                 partial(
-                    _points,
+                    _mean_of_classes,
                     run=run,
-                    kind="binary",
-                    metric=metric + suffix,
+                    metric=metric,
                     published=published,
                     tolerance=tolerance,
+                    foreign=negatives == "out",
                 ),
                 _within(tolerance),
             )
@@ -248,25 +259,26 @@ def _fig4() -> Iterator[Number]:
                 _series_of_run,
                 run=run,
                 kind="decoders",
-                metric="top1",
                 by="block",
                 published=published,
                 tolerance=_tolerance(experiment),
+                where={"decoder": "eq7"},
             ),
             _within(_tolerance(experiment)),
         )
 
 
 def _by_mu(results: Path, decoder: str, published: pd.Series, tolerance: float) -> Outcome | None:
-    kind = "accuracy" if decoder == "softmax" else "decoders"
+    softmax = decoder == "softmax"
+    kind, where = ("accuracy", {}) if softmax else ("decoders", {"decoder": "eq7"})
     frames = common_seeds(
         *(
-            _rows(results, kind, run, "top1").assign(mu=run.train.mu)
+            _rows(results, kind, run, "top1", **where).assign(mu=run.train.mu)
             for run in _paper_runs("fig5-cifar100")
         )
     )
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1])
-    if decoder != "softmax":
+    if not softmax:
         rows = rows[rows["block"] == int(decoder.removeprefix("block"))]
     return _series(rows, "mu", published, tolerance)
 
@@ -290,25 +302,21 @@ def _fig6() -> Iterator[Number]:
     paper = reference("fig6_pdrop")
     for run in _paper_runs("fig6-cifar10"):
         line = paper[(paper["p_drop"] - run.model.p_drop).abs() < 1e-9]
-        for kind, metric, published, tolerance in (
-            ("accuracy", "top1", float(line["top1"].iloc[0]), _tolerance("fig6-cifar10")),
-            ("binary", "precision", float(line["precision"].mean()), _tolerance("fig2b-cifar10")),
-            ("binary", "recall", float(line["recall"].mean()), _tolerance("fig2b-cifar10")),
-        ):
-            what = "Top-1" if metric == "top1" else f"Mean {metric} of the binary classifiers"
+        published, tolerance = float(line["top1"].iloc[0]), _tolerance("fig6-cifar10")
+        judges = {"Top-1": (published, tolerance, partial(_top1, run=run))}
+        for metric in ("precision", "recall"):
+            judges[f"Mean {metric} of the binary classifiers"] = (
+                float(line[metric].mean()),
+                _tolerance("fig2b-cifar10"),
+                partial(_mean_of_classes, run=run, metric=metric),
+            )
+        for what, (published, tolerance, judge) in judges.items():
             yield Number(
                 "fig6-cifar10",
                 f"{what} with p_drop = {run.model.p_drop:g}",
                 f"{published:.2f} %",
                 "cifar10",
-                partial(
-                    _points,
-                    run=run,
-                    kind=kind,
-                    metric=metric,
-                    published=published,
-                    tolerance=tolerance,
-                ),
+                partial(judge, published=published, tolerance=tolerance),
                 _within(tolerance),
             )
 
@@ -323,24 +331,14 @@ def _exponents() -> Iterator[Number]:
             f"Top-1 with exponent {run.train.exponent:g}",
             f"{published:.1f} %",
             "cifar10",
-            partial(
-                _points,
-                run=run,
-                kind="accuracy",
-                metric="top1",
-                published=published,
-                tolerance=tolerance,
-            ),
+            partial(_top1, run=run, published=published, tolerance=tolerance),
             _within(tolerance),
         )
 
 
 def _architectures(results: Path, network: str) -> pd.DataFrame | None:
-    files = benchmark_files(results, "architectures")
-    if not files:
-        return None
-    rows = pd.read_csv(files[0])
-    return rows[rows["network"] == network]
+    rows = benchmark_rows(results, "architectures")
+    return rows[rows["network"] == network] if len(rows) else None
 
 
 def _counted(verdict: str, ours: str, difference: str, why: str = "") -> Outcome:
@@ -398,16 +396,14 @@ def _operations(results: Path, published: float, coded: bool) -> Outcome | None:
 
 def _ratio(results: Path, what: str, published: float, more_is_better: bool) -> Outcome | None:
     """The coded network's speed or memory over the plain one's; the worst device counts."""
-    found = []
-    for path in benchmark_files(results, "network"):
-        rows = pd.read_csv(path)
-        rows = rows[
-            (rows["network"] == "ImageNet") & (rows["variant"] == "plain") & (rows["what"] == what)
-        ]
-        found += [
-            (float(str(row.coded_ratio)), f"{row.precision} on {row.device}")
-            for row in rows.itertuples()
-        ]
+    rows = benchmark_rows(results, "network")
+    if rows.empty:
+        return None
+    found = [
+        (float(str(row.coded_ratio)), f"{row.precision} on {row.device}")
+        for row in rows.itertuples()
+        if (row.network, row.variant, row.what) == ("ImageNet", "plain", what)
+    ]
     if not found:
         return None
     worst = (min if more_is_better else max)(found)[0]

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from codepath.config import RunConfig
-from codepath.experiments.coverage import rows_of_kind, rows_of_run
+from codepath.experiments.coverage import rows_of_run
+from codepath.figures.binary_rows import foreign_negatives, own_negatives, thresholds
 from codepath.figures.judge import (
     CONTRADICTED,
     PARTLY,
@@ -44,12 +45,19 @@ class Shape(NamedTuple):
     absent, or runs that are compared have no seed in common."""
 
 
-def _rows(results: Path, kind: str, run: RunConfig, metric: str, **where: float) -> pd.DataFrame:
-    rows = rows_of_run(rows_of_kind(results, kind), run)
+def _rows(
+    results: Path, kind: str, run: RunConfig, metric: str, **where: float | str
+) -> pd.DataFrame:
+    rows = rows_of_run(results, kind, run)
     rows = rows[(rows["metric"] == metric) & (rows["split"] == "test")]
     for column, value in where.items():
         rows = rows[rows[column] == value]
     return rows
+
+
+def _f1(results: Path, run: RunConfig) -> pd.DataFrame:
+    """Of every class, the paper's way."""
+    return own_negatives(_rows(results, "binary", run, "f1"))
 
 
 def _role(runs: Runs, role: str) -> RunConfig:
@@ -61,11 +69,16 @@ def _n(rows: pd.DataFrame) -> int:
 
 
 def _all_rows(
-    results: Path, kind: str, runs: Runs, metric: str, **where: float
+    results: Path, kind: str, runs: Runs, metric: str, **where: float | str
 ) -> list[pd.DataFrame] | None:
     """Rows of every run, of the seeds that all of them have; None where there are none."""
-    frames = common_seeds(*(_rows(results, kind, run, metric, **where) for run in runs))
-    return None if any(rows.empty for rows in frames) else frames
+    return _comparable(*(_rows(results, kind, run, metric, **where) for run in runs))
+
+
+def _comparable(*frames: pd.DataFrame) -> list[pd.DataFrame] | None:
+    """The rows of the seeds that all frames have; None where there are none."""
+    common = common_seeds(*frames)
+    return None if any(rows.empty for rows in common) else common
 
 
 def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
@@ -103,7 +116,7 @@ def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _decoders_of(results: Path, run: RunConfig, several: bool) -> Outcome | None:
-    rows = _rows(results, "decoders", run, "top1")
+    rows = _rows(results, "decoders", run, "top1", decoder="eq7")
     by_block = common_seeds(*(rows[rows["block"] == b] for b in sorted(rows["block"].unique())))
     if len(by_block) < 2 or by_block[0].empty:
         return None
@@ -122,7 +135,7 @@ def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
     """The worst block decides."""
     run = _role(runs, "coded")
     eq7, linear = common_seeds(
-        *(_rows(results, "decoders", run, metric) for metric in ("top1", "top1/linear"))
+        *(_rows(results, "decoders", run, "top1", decoder=name) for name in ("eq7", "linear"))
     )
     if linear.empty:
         return None
@@ -144,12 +157,13 @@ def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
 def _active_matter(results: Path, runs: Runs) -> Outcome | None:
     run = _role(runs, "coded")
     active, inactive = (
-        _rows(results, "removal", run, f"top1_{group}") for group in ("active", "inactive")
+        _rows(results, "removal", run, "top1", removed_from=group)
+        for group in ("active", "inactive")
     )
     if active.empty or inactive.empty:
         return None
-    most = min(active["x"].max(), inactive["x"].max())
-    active, inactive = common_seeds(active[active["x"] == most], inactive[inactive["x"] == most])
+    most = min(active["removed"].max(), inactive["removed"].max())
+    active, inactive = common_seeds(*(rows[rows["removed"] == most] for rows in (active, inactive)))
     if active.empty or inactive.empty:
         return None
     found = compare(inactive, active)
@@ -163,11 +177,11 @@ def _active_matter(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
-    rows = _rows(results, "removal", _role(runs, "coded"), "top1_inactive")
+    rows = _rows(results, "removal", _role(runs, "coded"), "top1", removed_from="inactive")
     if rows.empty:
         return None
-    most = rows["x"].max()
-    without, whole = common_seeds(rows[rows["x"] == most], rows[rows["x"] == 0])
+    most = rows["removed"].max()
+    without, whole = common_seeds(rows[rows["removed"] == most], rows[rows["removed"] == 0])
     if without.empty:
         return None
     found = compare(without, whole)
@@ -178,8 +192,9 @@ def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
     return Outcome(verdict, ours, found.points(), _n(rows), found.seeds, run_ids(rows))
 
 
-def _binary_outcome(f1: pd.DataFrame, prevalence: pd.DataFrame) -> Outcome | None:
-    by_class = f1[f1["class"].notna()].groupby("class")["value"].mean().astype(float)
+def _binary_outcome(rows: pd.DataFrame) -> Outcome | None:
+    f1, prevalence = (rows[rows["metric"] == metric] for metric in ("f1", "prevalence"))
+    by_class = f1.groupby("class")["value"].mean().astype(float)
     if by_class.empty or prevalence.empty:
         return None
     chance = always_yes(float(prevalence["value"].astype(float).mean()))
@@ -202,20 +217,13 @@ def _binary_outcome(f1: pd.DataFrame, prevalence: pd.DataFrame) -> Outcome | Non
 
 
 def _binary_work(results: Path, runs: Runs) -> Outcome | None:
-    run = _role(runs, "coded")
-    return _binary_outcome(
-        _rows(results, "binary", run, "f1"), _rows(results, "binary", run, "prevalence")
-    )
+    return _binary_outcome(own_negatives(rows_of_run(results, "binary", _role(runs, "coded"))))
 
 
 def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
-    rows = rows_of_run(rows_of_kind(results, "binary"), _role(runs, "coded"))
-    f1, prevalence = (
-        rows[rows["metric"].str.startswith(f"{name}/f1/train/ood:")]
-        for name in ("f1", "prevalence")
-    )
-    found = _binary_outcome(f1, prevalence)
-    names = ", ".join(sorted({name.partition("ood:")[2] for name in f1["metric"]}))
+    rows = foreign_negatives(rows_of_run(results, "binary", _role(runs, "coded")))
+    found = _binary_outcome(rows)
+    names = ", ".join(sorted(rows["negatives"].unique()))
     return found and found._replace(ours=f"{found.ours}; negatives: {names}")
 
 
@@ -225,18 +233,15 @@ _SEPARATED = 0.75
 
 def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
     run = _role(runs, "coded")
-    rows = rows_of_run(rows_of_kind(results, "histograms"), run)
-    rows = rows[(rows["split"] == "test") & rows["metric"].isin(["positive", "negative"])]
-    binary = rows_of_run(rows_of_kind(results, "binary"), run)
-    chosen = binary[(binary["metric"] == "threshold") & binary["class"].notna()]
-    thresholds = chosen.set_index(["class", "seed"])["value"].astype(float)
-    rows = rows[[key in thresholds.index for key in zip(rows["class"], rows["seed"], strict=True)]]
+    rows = _rows(results, "histograms", run, "images")
+    chosen = thresholds(rows_of_run(results, "binary", run))
+    by_class = chosen.set_index(["class", "seed"])["value"].to_dict()
+    rows = rows[[key in by_class for key in zip(rows["class"], rows["seed"], strict=True)]]
     if rows.empty:
         return None
     shares = []
-    for (name, seed, group), part in rows.groupby(["class", "seed", "metric"]):
-        threshold = float(thresholds.to_dict()[name, seed])
-        above = float(part[part["x"] >= threshold]["value"].sum() / part["value"].sum())
+    for (name, seed, group), part in rows.groupby(["class", "seed", "group"]):
+        above = part[part["left"] >= by_class[name, seed]]["value"].sum() / part["value"].sum()
         shares.append(above if group == "positive" else 1 - above)
     least = min(shares)
     verdict = REPRODUCED if least >= _SEPARATED else PARTLY if least > 0.5 else CONTRADICTED
@@ -253,7 +258,7 @@ def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _by_mu(
-    results: Path, runs: Runs, kind: str, **where: float
+    results: Path, runs: Runs, kind: str, **where: float | str
 ) -> dict[float, pd.DataFrame] | None:
     """mu -> top-1 rows, in rising order; None where a run has none."""
     runs = sorted(runs, key=lambda run: run.train.mu)
@@ -273,7 +278,7 @@ def _means(by_mu: dict[float, pd.DataFrame], digits: int) -> str:
 
 def _decoders_rise_with_mu(results: Path, runs: Runs) -> Outcome | None:
     block = runs[0].evaluation.removal_block
-    by_mu = _by_mu(results, runs, "decoders", block=block)
+    by_mu = _by_mu(results, runs, "decoders", block=block, decoder="eq7")
     if by_mu is None:
         return None
     frames = list(by_mu.values())
@@ -308,11 +313,8 @@ def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
     )
 
 
-def _by_p_drop(
-    results: Path, runs: Runs, kind: str, metric: str
-) -> dict[float, pd.DataFrame] | None:
-    """p_drop -> rows; None where a run has none."""
-    frames = _all_rows(results, kind, runs, metric)
+def _by_p_drop(runs: Runs, frames: list[pd.DataFrame] | None) -> dict[float, pd.DataFrame] | None:
+    """p_drop -> rows of its run; None where a run has none."""
     return (
         None
         if frames is None
@@ -321,7 +323,7 @@ def _by_p_drop(
 
 
 def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
-    f1 = _by_p_drop(results, runs, "binary", "f1")
+    f1 = _by_p_drop(runs, _comparable(*(_f1(results, run) for run in runs)))
     if f1 is None:
         return None
     found = compare_classes(f1[0.1], f1[0.0])
@@ -338,7 +340,7 @@ def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _dropping_costs(results: Path, runs: Runs) -> Outcome | None:
-    top1 = _by_p_drop(results, runs, "accuracy", "top1")
+    top1 = _by_p_drop(runs, _all_rows(results, "accuracy", runs, "top1"))
     if top1 is None:
         return None
     found = compare(top1[0.1], top1[0.2])
@@ -378,7 +380,7 @@ _RUINED, _INTACT = 0.5, 0.9
 
 
 def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
-    frames = _all_rows(results, "binary", runs, "f1")
+    frames = _comparable(*(_f1(results, run) for run in runs))
     if frames is None:
         return None
     f1 = {run.model.aggregate: rows for run, rows in zip(runs, frames, strict=True)}

@@ -11,7 +11,8 @@ import pandas as pd
 
 from codepath.config import SCALES
 from codepath.experiments import find_experiment
-from codepath.experiments.coverage import benchmark_files, configuration_note, rows_of_kind
+from codepath.experiments.coverage import benchmark_rows, configuration_note, rows_of_kind
+from codepath.figures.binary_rows import own_negatives
 from codepath.figures.tables import Table, markdown, percent, top1_rows
 from codepath.runtime import UserError, make_directory, write_text
 
@@ -35,7 +36,7 @@ _COMMANDS = {
 def _place(rows: pd.DataFrame) -> str:
     """Scale, n and seeds behind a cell; a count of the network itself has no n."""
     seeds = rows["seed"].nunique()
-    if (rows["split"] == "model").all():
+    if "split" not in rows:
         return f" ({rows['scale'].iloc[0]}, counted)"
     note = configuration_note(rows["run_id"])
     return (
@@ -54,21 +55,31 @@ def _of(results: Path, kind: str, like: pd.DataFrame, metric: str) -> pd.DataFra
     return rows[rows["run_id"].isin(set(like["run_id"])) & (rows["metric"] == metric)]
 
 
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of costs, those of the whole network."""
+    return rows[rows["stage"].isna()]
+
+
 def _exits(results: Path, like: pd.DataFrame) -> str:
     """Top-1 and share of the multiply-adds of the cheapest early exits within the allowed loss."""
     rows = rows_of_kind(results, "exits")
-    rows = rows[rows["run_id"].isin(set(like["run_id"])) & (rows["x"] == _ALLOWED_LOSS)]
-    macs = rows[rows["metric"].str.startswith("macs_loss/")]
-    whole = _of(results, "cost", like, "macs")
+    rows = rows[
+        rows["run_id"].isin(set(like["run_id"]))
+        & (rows["target"] == "loss")
+        & (rows["limit"] == _ALLOWED_LOSS)
+    ]
+    rule = ["decoder", "criterion", "fitted"]
+    macs = rows[rows["metric"] == "macs"]
+    whole = _whole(_of(results, "cost", like, "macs"))
     if macs.empty or whole.empty:
         return "not measured"
-    rule = macs.groupby("metric")["value"].mean().astype(float).idxmin()
-    cheapest = macs[macs["metric"] == rule]
-    top1 = rows[rows["metric"] == str(rule).replace("macs_loss/", "top1_loss/")]
+    best: Any = macs.groupby(rule)["value"].mean().astype(float).idxmin()
+    rows = rows.set_index(rule).loc[[best]]
+    cheapest, top1 = (rows[rows["metric"] == metric] for metric in ("macs", "top1"))
     share = float(cheapest["value"].mean()) / float(whole["value"].mean())
-    name = str(rule).removeprefix("macs_loss/")
     return _cell(
-        cheapest, f"{percent(top1['value'])} % at {share:.0%} of the multiply-adds, {name}"
+        cheapest,
+        f"{percent(top1['value'])} % at {share:.0%} of the multiply-adds, {'/'.join(best)}",
     )
 
 
@@ -79,10 +90,12 @@ def trained(results: Path) -> Table | None:
         return None
     body = []
     for (dataset, scale, role), rows in accuracy.groupby(["dataset", "scale", "model"]):
-        parameters, macs = (_of(results, "cost", rows, name) for name in ("parameters", "macs"))
-        f1 = _of(results, "binary", rows, "f1")
-        f1 = f1[f1["class"].notna()]
+        parameters, macs = (
+            _whole(_of(results, "cost", rows, name)) for name in ("parameters", "macs")
+        )
+        f1 = own_negatives(_of(results, "binary", rows, "f1"))
         decoders = _of(results, "decoders", rows, "top1")
+        decoders = decoders[decoders["decoder"] == "eq7"]
         last = decoders[decoders["block"] == decoders["block"].max()]
         coded = role == "coded"
         body.append(
@@ -125,24 +138,25 @@ _METHODS = {
 def speeds(results: Path) -> Table:
     """Training and inference speed and memory of the paper's networks, per device."""
     body = []
-    for path in benchmark_files(results, "network"):
-        rows = pd.read_csv(path).sort_values("created", kind="stable")
-        keys = ["network", "precision", "batch", "device"]
-        for (network, precision, batch, device), group in rows.groupby(keys, sort=False):
-            values = group.groupby(["variant", "what"])["value"].last()
-            for variant, method in _METHODS.items():
-                if (variant, "train") not in values:
-                    continue
-                place = f" (paper, {device}, {precision}, n = {batch} a step)"
-                body.append(
-                    [
-                        f"{network}",
-                        method,
-                        f"{batch / values[variant, 'train']:.1f} images/s{place}",
-                        f"{batch / values[variant, 'forward']:.1f} images/s{place}",
-                        f"{values[variant, 'peak memory'] / 1e9:.2f} GB{place}",
-                    ]
-                )
+    keys = ["network", "precision", "batch", "device"]
+    rows = benchmark_rows(results, "network")
+    rows = rows.sort_values("created", kind="stable") if len(rows) else rows
+    for (network, precision, batch, device), group in _groups(rows, keys):
+        values = group.groupby(["variant", "what"])["value"].last()
+        for variant, method in _METHODS.items():
+            if (variant, "train") not in values:
+                continue
+            scale = "cpu" if network == "cpu scale" else "paper"
+            place = f" ({scale}, {device}, {precision}, n = {batch} a step)"
+            body.append(
+                [
+                    f"{network}",
+                    method,
+                    f"{batch / values[variant, 'train']:.1f} images/s{place}",
+                    f"{batch / values[variant, 'forward']:.1f} images/s{place}",
+                    f"{values[variant, 'peak memory'] / 1e9:.2f} GB{place}",
+                ]
+            )
     header = ["network", "method", "training", "inference", "peak memory in training"]
     note = (
         "Medians of interleaved turns on random images, loading not included; the ratios of the "
@@ -162,7 +176,7 @@ def schemes(results: Path) -> Table:
             f"{row.pairs:,} (at least {row.fewest_pairs:,}; counted)",
             f"{row.seconds:.2f} (seed {row.seed}, n = 1 design, {row.device})",
         ]
-        for row in _rows(results, "codes").itertuples()
+        for row in benchmark_rows(results, "codes").itertuples()
     ]
     header = ["K, N, Nact", "method", "distance", "classes per path", "pairs at it", "seconds"]
     return _table("codes", "Coding schemes", header, body)
@@ -170,7 +184,7 @@ def schemes(results: Path) -> Table:
 
 def classifiers(results: Path) -> Table:
     """Binary classifiers by codewords against others of the same or larger size."""
-    rows = _rows(results, "binary")
+    rows = benchmark_rows(results, "binary")
     body = []
     for (run, method), group in _groups(rows, ["run", "method"]):
         n, classes, draws = group["n"].iloc[0], group["class"].nunique(), group["draw"].nunique()
@@ -198,7 +212,7 @@ def stopping(results: Path) -> Table:
     """Early exits that stop against linear probes on the plain network."""
     names = {"eq7": "coded, Eq. 7", "combined": "coded, all energies so far",
              "probes": "linear probes on plain ResNeXt"}  # fmt: skip
-    rows = _rows(results, "early_exit")
+    rows = benchmark_rows(results, "early_exit")
     body = []
     for row in rows.to_dict("records"):
         scale = _scale_of(row["run"])
@@ -224,7 +238,7 @@ def stopping(results: Path) -> Table:
 
 def trainings(results: Path) -> Table:
     """Training from end to end with each loader, and what a run does besides."""
-    rows = _rows(results, "train")
+    rows = benchmark_rows(results, "train")
     scales = {
         run.model.name: scale
         for scale in ("cpu", "paper")
@@ -257,7 +271,7 @@ def trainings(results: Path) -> Table:
 
 def cut_out(results: Path) -> Table:
     """One class's network that is cut out, fused and compressed, against its parent."""
-    rows = _rows(results, "extraction")
+    rows = benchmark_rows(results, "extraction")
     names = {"network": "coded ResNeXt", "sliced": "one class, cut out",
              "fused": "one class, cut out, norms folded"}  # fmt: skip
     body = []
@@ -303,7 +317,7 @@ def _timings(rows: pd.DataFrame, where: str) -> Iterator[str]:
 def loaders(results: Path) -> Table:
     """Loaders of images against a DataLoader with Pillow."""
     body = []
-    for row in _rows(results, "loader").to_dict("records"):
+    for row in benchmark_rows(results, "loader").to_dict("records"):
         place = (
             f" (no network, n = {row['images']:,} images, {row['turns']} turns, {row['device']})"
         )
@@ -320,12 +334,6 @@ def loaders(results: Path) -> Table:
     header = ["images, RandAugment", "loader", "speed", "times the DataLoader", "first batch after",
               "memory of a process"]  # fmt: skip
     return _table("loader", "Loading images", header, body)
-
-
-def _rows(results: Path, name: str) -> pd.DataFrame:
-    """Rows of a benchmark on all devices."""
-    files = benchmark_files(results, name)
-    return pd.concat([pd.read_csv(path) for path in files]) if files else pd.DataFrame()
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:

@@ -31,14 +31,14 @@ def load(results: Path) -> pd.DataFrame:
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     """F1 in per cent against the kept share: means over classes, bars over seeds."""
     points = rows.pivot_table(
-        index=["seed", "class", "x"], columns="metric", values="value", aggfunc="last"
+        index=["seed", "class", "asked"], columns="metric", values="value", aggfunc="last"
     ).astype(float)
     by_seed = points.reset_index()
     classes = by_seed["class"].nunique()
-    points = by_seed.groupby(["class", "x"])[["f1", "share"]].mean().reset_index()
-    complete = points.groupby("x")["class"].nunique() == classes
-    mean = points.groupby("x")[["f1", "share"]].mean()[complete].sort_values("share")
-    seeds = by_seed.groupby(["seed", "x"])["f1"].mean().groupby("x").agg(["min", "max"])
+    points = by_seed.groupby(["class", "asked"])[["f1", "share"]].mean().reset_index()
+    complete = points.groupby("asked")["class"].nunique() == classes
+    mean = points.groupby("asked")[["f1", "share"]].mean()[complete].sort_values("share")
+    seeds = by_seed.groupby(["seed", "asked"])["f1"].mean().groupby("asked").agg(["min", "max"])
     seeds = seeds.loc[mean.index]
     # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
     bars = [(mean["f1"] - seeds["min"]).clip(lower=0), (seeds["max"] - mean["f1"]).clip(lower=0)]

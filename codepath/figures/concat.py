@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
+from codepath.figures.binary_rows import own_negatives
 from codepath.figures.hover import name_points
 from codepath.figures.judge import always_yes
 from codepath.figures.style import SERIES, several, share
@@ -21,7 +22,7 @@ _NAMES = {"sum": "sum", "concat": "concatenation"}
 def load(results: Path) -> pd.DataFrame:
     """F1 and prevalence of all classes, column aggregate."""
     rows = rows_of_picture(results, "binary", NAME, {"aggregate": lambda run: run.model.aggregate})
-    rows = rows[(rows["split"] == "test") & rows["x"].isna()]
+    rows = own_negatives(rows)
     return several(rows[rows["metric"].isin(["f1", "prevalence"])], "aggregate")
 
 

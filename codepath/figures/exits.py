@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import benchmark_files, rows_of_picture
+from codepath.experiments.coverage import benchmark_rows, rows_of_picture
 from codepath.figures.style import BLUE, GREEN, ORANGE, legend_below
 
 NAME = "exits"
@@ -23,47 +23,44 @@ _LOOKS = {
                "label": "adaptive, linear probes on the plain network"},
 }  # fmt: skip
 PROBES, BENCHMARK = "probes", "early_exit"
+END = "end"
+"""Stands for the network's softmax among the decoders."""
 
 
 def load(results: Path) -> pd.DataFrame:
     """Curves over budgets, costs of the exits, and the accuracy of the decoders and the end."""
     exits = rows_of_picture(results, "exits", NAME)
-    wanted = exits["metric"].str.startswith(("top1_budget/", "macs_budget/")) | exits[
-        "metric"
-    ].isin(["macs_until", "top1/combined/crossfit"])
+    curves = (exits["target"] == "budget") & (exits["criterion"] == CRITERION)
+    exits = exits[curves.fillna(False) | (exits["metric"] == "macs_until")]
     decoders = rows_of_picture(results, "decoders", NAME)
     accuracy = rows_of_picture(results, "accuracy", NAME)
     parts = [
-        exits[wanted],
-        decoders[decoders["metric"] == "top1"].assign(metric="top1/eq7"),
-        accuracy[accuracy["metric"] == "top1"].assign(metric="top1/end"),
+        exits,
+        decoders[decoders["decoder"] == "eq7"],
+        accuracy[accuracy["metric"] == "top1"].assign(decoder=END),
         _probe_rows(results, set(exits["run_id"])),
     ]
-    rows = pd.concat(parts, ignore_index=True)
-    measured = exits[wanted][["dataset", "scale"]].apply(tuple, axis=1)
+    rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    measured = exits[["dataset", "scale"]].apply(tuple, axis=1)
     return rows[rows[["dataset", "scale"]].apply(tuple, axis=1).isin(set(measured))]
 
 
 def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:
     """The probes' curve beside some runs, as rows like those of the coded decoders."""
-    files = benchmark_files(results, BENCHMARK)
-    if not files:
-        return pd.DataFrame()
-    found = pd.concat([pd.read_csv(path) for path in files], ignore_index=True)
+    found = benchmark_rows(results, BENCHMARK)
+    if found.empty:
+        return found
     found = found[(found["method"] == PROBES) & found["run"].isin(runs)]
     found = found.sort_values("created").drop_duplicates(["run", "budget"], keep="last")
-    found = found.rename(columns={"run": "run_id", "budget": "x"}).assign(split="test")
-    return pd.concat(
-        [
-            found.assign(metric=f"{what}_budget/{PROBES}/{CRITERION}/crossfit", value=found[what])
-            for what in ("macs", "top1")
-        ]
-    )
+    found = found.rename(columns={"run": "run_id", "budget": "limit"})
+    found = found.assign(split="test", target="budget", decoder=PROBES, criterion=CRITERION)
+    return pd.concat([found.assign(metric=what, value=found[what]) for what in ("macs", "top1")])
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     """Top-1 in per cent against mean multiply-adds an image in per cent."""
-    costs = _spread(rows, "macs_until", "block")["mean"]
+    until = _spread(rows[rows["metric"] == "macs_until"], "block")
+    costs = until["mean"]
     whole = float(costs[0]) / 100  # shares come out in per cent
     several = rows["seed"].nunique() > 1
 
@@ -81,14 +78,14 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
         )
 
     for decoder, look in _LOOKS.items():
-        name = f"{decoder}/{CRITERION}/crossfit"
-        cost, top1 = (_spread(rows, f"{what}_budget/{name}", "x") for what in ("macs", "top1"))
+        curve = rows[(rows["decoder"] == decoder) & (rows["target"] == "budget")]
+        cost, top1 = (_spread(curve[curve["metric"] == what], "limit") for what in ("macs", "top1"))
         if cost.empty:
             continue
         points(cost, top1.reindex(cost.index), markersize=3, **look)
-    fixed = _spread(rows, "top1/eq7", "block")
+    fixed = _spread(rows[(rows["decoder"] == "eq7") & rows["target"].isna()], "block")
     fixed = fixed[fixed.index.isin(costs.index)]
-    depth = _spread(rows, "macs_until", "block").loc[fixed.index]
+    depth = until.loc[fixed.index]
     points(
         depth, fixed, color="0.3", marker="D", markersize=4, linestyle="none",
         label="every image at one block, Eq. 7",
@@ -98,7 +95,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
             f"{block}", (depth["mean"][block] / whole, 100 * fixed["mean"][block]),
             xytext=(4, -8), textcoords="offset points", fontsize=6.5,
         )  # fmt: skip
-    end = 100 * float(rows[rows["metric"] == "top1/end"]["value"].mean())
+    end = 100 * float(rows[rows["decoder"] == END]["value"].mean())
     ax.axhline(end, color="0.3", linestyle=":", linewidth=1)
     ax.annotate(
         f"whole network {end:.1f}", (depth["mean"].min() / whole, end), xytext=(0, 3),
@@ -109,9 +106,9 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     legend_below(ax, columns=1)
 
 
-def _spread(rows: pd.DataFrame, metric: str, by: str) -> pd.DataFrame:
+def _spread(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """Mean, least and greatest value over seeds, as floats."""
-    groups = rows[rows["metric"] == metric].groupby(by)["value"]
+    groups = rows.groupby(by)["value"]
     return groups.agg(["mean", "min", "max"]).astype(float)
 
 

@@ -20,8 +20,7 @@ ITEM = "Fig 2a"
 
 def load(results: Path) -> pd.DataFrame:
     """The rows this figure shows."""
-    rows = rows_of_picture(results, "removal", NAME)
-    return rows[rows["metric"].str.startswith("top1_")]
+    return rows_of_picture(results, "removal", NAME)
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
@@ -35,9 +34,10 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         if blocks != [run.evaluation.removal_block]:
             theirs += f", block {run.evaluation.removal_block}"
     for group, look in zip(("active", "inactive"), SERIES, strict=False):
-        mine = rows[rows["metric"] == f"top1_{group}"]
-        places = pd.Series(sorted(mine["x"].unique()), index=sorted(mine["x"].unique()))
-        mean_line(ax, places, mine, "x", f"{group} paths", **look)
+        mine = rows[rows["removed_from"] == group]
+        counts = sorted(mine["removed"].unique())
+        places = pd.Series(counts, index=counts)
+        mean_line(ax, places, mine, "removed", f"{group} paths", **look)
         published = paper[paper["removed_from"] == group]
         if len(published):
             ax.plot(

@@ -28,6 +28,7 @@ def load(results: Path) -> pd.DataFrame:
         ignore_index=True,
     )
     rows = rows[(rows["metric"] == "top1") & (rows["split"] == "test")]
+    rows = rows[rows["decoder"].isna() | (rows["decoder"] == "eq7")]
     rows = rows.assign(block=rows["block"].fillna(SOFTMAX))
     with_decoders = set(rows[rows["block"] != SOFTMAX]["run_id"])
     return rows[rows["run_id"].isin(with_decoders)]

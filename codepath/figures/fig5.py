@@ -28,6 +28,7 @@ def load(results: Path) -> pd.DataFrame:
     """Top-1 by `decoder`: softmax, the last coded block, and the last block of the first stage."""
     softmax = rows_of_picture(results, "accuracy", NAME, _SETTINGS)
     decoders = rows_of_picture(results, "decoders", NAME, _SETTINGS)
+    decoders = decoders[decoders["decoder"] == "eq7"].drop(columns="decoder")
     last = decoders.groupby(["dataset", "scale"])["block"].transform("max")
     parts = [
         softmax.assign(decoder="softmax"),

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures.binary_points import draw_points
+from codepath.figures.binary_rows import own_negatives
 from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, paper_label, several
 
 NAME = "fig6"
@@ -20,7 +21,7 @@ ITEM = "Fig 6"
 def load(results: Path) -> pd.DataFrame:
     """Precision and recall of all classes, column p_drop."""
     rows = rows_of_picture(results, "binary", NAME, {"p_drop": lambda run: run.model.p_drop})
-    rows = rows[(rows["split"] == "test") & rows["x"].isna()]
+    rows = own_negatives(rows)
     return several(rows[rows["metric"].isin(["precision", "recall"])], "p_drop")
 
 

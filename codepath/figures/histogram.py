@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
+from codepath.figures.binary_rows import thresholds
 from codepath.figures.style import BLUE, ORANGE
 
 _GROUPS: dict[str, dict[str, Any]] = {
@@ -20,7 +21,7 @@ _GROUPS: dict[str, dict[str, Any]] = {
 def load(results: Path, picture: str, classes: int) -> pd.DataFrame:
     """First classes and first seed of each setting (bins differ between runs), with thresholds."""
     rows = rows_of_picture(results, "histograms", picture)
-    rows = rows[rows["metric"].isin(_GROUPS) & (rows["split"] == "test")]
+    rows = rows[rows["split"] == "test"]
     if rows.empty:
         return rows
     setting = ["dataset", "scale"]
@@ -29,12 +30,9 @@ def load(results: Path, picture: str, classes: int) -> pd.DataFrame:
         key: set(group["class"].drop_duplicates().iloc[:classes])
         for key, group in rows.groupby(setting)
     }
-    binary = rows_of_picture(results, "binary", picture)
-    thresholds = binary[
-        (binary["metric"] == "threshold") & binary["x"].isna() & (binary["split"] == "train")
-    ]
-    thresholds = thresholds[thresholds["run_id"].isin(set(rows["run_id"]))]
-    both = pd.concat([rows, thresholds], ignore_index=True)
+    chosen = thresholds(rows_of_picture(results, "binary", picture))
+    chosen = chosen[chosen["run_id"].isin(set(rows["run_id"]))]
+    both = pd.concat([rows, chosen], ignore_index=True)
     return both[
         [
             name in names.get((dataset, scale), ())
@@ -55,8 +53,8 @@ def draw_class(ax: Axes, rows: pd.DataFrame, small: bool = False) -> None:
     """
     name = rows["class"].iloc[0]
     for group, look in _GROUPS.items():
-        mine = rows[rows["metric"] == group].sort_values("x")
-        left = mine["x"].astype(float)
+        mine = rows[rows["group"] == group].sort_values("left")
+        left = mine["left"].astype(float)
         counts = mine["value"].astype(float)
         label = f"class {name}" if group == "positive" else "all other classes"
         ax.bar(

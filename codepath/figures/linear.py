@@ -13,14 +13,14 @@ from codepath.figures.style import SERIES, legend_below, mean_line
 NAME = "linear"
 TITLE = "Early decoders, fitted to training images"
 ITEM = "ours"
-METRICS = {"top1": "Eq. 7", "top1/linear": "linear decoder"}
+DECODERS = {"eq7": "Eq. 7", "linear": "linear decoder"}
 
 
 def load(results: Path) -> pd.DataFrame:
     """Top-1 of both decoders by block, of runs that have both."""
     rows = rows_of_picture(results, "decoders", NAME)
-    rows = rows[rows["metric"].isin(METRICS) & (rows["split"] == "test")]
-    both = set(rows[rows["metric"] == "top1/linear"]["run_id"])
+    rows = rows[rows["decoder"].isin(DECODERS) & (rows["split"] == "test")]
+    both = set(rows[rows["decoder"] == "linear"]["run_id"])
     return rows[rows["run_id"].isin(both)]
 
 
@@ -29,12 +29,12 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     blocks = sorted(rows["block"].unique())
     places = pd.Series(range(len(blocks)), index=blocks)
     means = {}
-    for (metric, label), look in zip(METRICS.items(), SERIES, strict=False):
-        mine = rows[rows["metric"] == metric]
+    for (decoder, label), look in zip(DECODERS.items(), SERIES, strict=False):
+        mine = rows[rows["decoder"] == decoder]
         mean_line(ax, places, mine, "block", label, **look)
-        means[metric] = 100 * mine.groupby("block")["value"].mean().reindex(blocks).astype(float)
-    gains = means["top1/linear"] - means["top1"]
-    for place, gain, value in zip(places, gains, means["top1/linear"], strict=True):
+        means[decoder] = 100 * mine.groupby("block")["value"].mean().reindex(blocks).astype(float)
+    gains = means["linear"] - means["eq7"]
+    for place, gain, value in zip(places, gains, means["linear"], strict=True):
         ax.annotate(
             f"{gain:+.1f}",
             (place, value),

@@ -25,6 +25,7 @@ from codepath.figures.style import ONE_COLUMN
 from codepath.figures.tables import make_tables
 from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
 from codepath.runtime import UserError, make_directory, write_text
+from codepath.store import KINDS
 
 _LATE_COLUMNS = ["device", "commit", "dirty", "created"]
 
@@ -43,10 +44,8 @@ class Figure(NamedTuple):
 
 def run_records(results: Path) -> list[dict[str, Any]]:
     """Every run with rows, of whatever kind: what it is, where it comes from, its rows by kind."""
-    frames = [
-        rows_of_kind(results, path.stem).assign(kind=path.stem)
-        for path in sorted(results.glob("*.csv"))
-    ]
+    frames = [rows_of_kind(results, kind).assign(kind=kind) for kind in sorted(KINDS)]
+    frames = [rows for rows in frames if len(rows)]
     if not frames:
         raise UserError(f"no rows in {results}: run an experiment first")
     rows = pd.concat(frames, ignore_index=True).sort_values("created", kind="stable")

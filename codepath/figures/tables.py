@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from codepath.codes import load_scheme
-from codepath.experiments.coverage import benchmark_files, beside, gaps, rows_of_picture
+from codepath.experiments.coverage import benchmark_rows, beside, gaps, rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures import concat, exponent, variants
 from codepath.runtime import UserError, make_directory, write_text
@@ -217,24 +217,24 @@ def table4(results: Path) -> Table | None:
 def _speeds(results: Path, network: str) -> dict[str, list[tuple[str, str, str]]]:
     """Role -> (training images a second, GB of peak memory, device and setting), per setting."""
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for path in benchmark_files(results, "network"):
-        rows = pd.read_csv(path)
-        rows = rows[rows["network"] == network].sort_values("created", kind="stable")
-        for (precision, batch, device), group in rows.groupby(
-            ["precision", "batch", "device"], sort=False
-        ):
-            for variant, role in (("plain", "baseline"), ("coded", "coded")):
-                values = group[group["variant"] == variant].groupby("what")["value"].last()
-                if "train" in values:
-                    found.setdefault(role, []).append(
-                        (
-                            f"{batch / values['train']:.1f}",
-                            f"{values['peak memory'] / 1e9:.2f}"
-                            if "peak memory" in values
-                            else "-",
-                            f"{device}, {precision}, batch {batch}",
-                        )
+    rows = benchmark_rows(results, "network")
+    if rows.empty:
+        return found
+    rows = rows[rows["network"] == network].sort_values("created", kind="stable")
+    for (precision, batch, device), group in rows.groupby(
+        ["precision", "batch", "device"], sort=False
+    ):
+        for variant, role in (("plain", "baseline"), ("coded", "coded")):
+            values = group[group["variant"] == variant].groupby("what")["value"].last()
+            if "train" in values:
+                memory = f"{values['peak memory'] / 1e9:.2f}" if "peak memory" in values else "-"
+                found.setdefault(role, []).append(
+                    (
+                        f"{batch / values['train']:.1f}",
+                        memory,
+                        f"{device}, {precision}, batch {batch}",
                     )
+                )
     return found
 
 
@@ -367,8 +367,8 @@ TABLES: dict[str, Callable[[Path], Table | None]] = {
 
 
 def _benchmark(results: Path, name: str) -> pd.DataFrame | None:
-    files = benchmark_files(results, name)
-    return pd.read_csv(files[0], dtype={"active": str}) if files else None
+    rows = benchmark_rows(results, name)
+    return rows if len(rows) else None
 
 
 def make_tables(results: Path) -> list[Table]:

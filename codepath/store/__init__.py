@@ -1,16 +1,31 @@
 """Tidy rows in, tidy frames out (pandas; no torch)."""
 
-from codepath.store.schema import COLUMNS, KINDS, ON_REQUEST, Measurement, Provenance
-from codepath.store.tables import append_rows, collect, read_rows, rows_of
+from codepath.store.benchmarks import check_benchmark, read_benchmark
+from codepath.store.schema import ALL, DRAWN, KINDS, ON_REQUEST, Measurement, Provenance
+from codepath.store.tables import (
+    RUNS,
+    Rows,
+    append_rows,
+    collect,
+    read_rows,
+    replace_rows,
+    rows_of,
+)
 
 __all__ = [
-    "COLUMNS",
+    "ALL",
+    "DRAWN",
     "KINDS",
     "ON_REQUEST",
+    "RUNS",
     "Measurement",
     "Provenance",
+    "Rows",
     "append_rows",
+    "check_benchmark",
     "collect",
+    "read_benchmark",
     "read_rows",
+    "replace_rows",
     "rows_of",
 ]

@@ -1,91 +1,142 @@
-"""What a row of results/ says.
+"""What the tables of results/ hold.
 
-One file per kind of measurement, all with the same columns in long format: what was run
-(experiment .. seed), which part of the network or data the number is about (block, path,
-class, metric, x), the number, and where it comes from (n .. created).
+runs.csv has one line for each time that a run was measured, with all that its numbers have in
+common. KIND.csv has one line a number: the key of that line (`run`), the dimensions of its kind
+(which part of the network or data, which decoder, ...), metric, value and n. benchmarks/NAME.csv
+holds what `codepath bench NAME` measured; it has nothing to do with a run's evaluation.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import math
 from dataclasses import dataclass
 
-KINDS = (
-    "accuracy",
-    "decoders",
-    "removal",
-    "binary",
-    "histograms",
-    "cost",
-    "exits",
-    "paths",
-    "extraction",
-    "compression",
-)
+ALL, DRAWN = "all", "9to1"
+"""Negatives of a binary classifier: all of the split, or nine drawn for each positive. Any other
+value is the name of another data set, whose images are the negatives."""
 
-ON_REQUEST = ("compression",)
-"""Kinds that a command of their own measures: evaluating a run again leaves their rows."""
-
-COLUMNS = {
-    "experiment": "string",
+RUN_COLUMNS = {
+    "run": "string",  # the key
     "run_id": "string",
+    "experiment": "string",
     "scale": "string",
     "dataset": "string",
     "source": "string",
-    "split": "string",
     "model": "string",  # coded or baseline
     "seed": "Int64",
-    "block": "Int64",  # from 1
-    "path": "Int64",  # from 0
-    "class": "string",
-    "metric": "string",
-    "x": "Float64",  # coordinate where there is one: paths removed, a bin's left edge
-    "value": "Float64",
-    "n": "Int64",  # images behind the value
-    "device": "string",
+    "precision": "string",  # in which it was trained
+    "device": "string",  # on which it was measured
     "commit": "string",
     "dirty": "boolean",
     "created": "string",  # UTC
 }
 
-KEY = (
-    "experiment",
-    "scale",
-    "dataset",
-    "source",
-    "split",
-    "model",
-    "seed",
-    "block",
-    "path",
-    "class",
-    "metric",
-    "x",
-)
-"""Columns that say what was measured: of rows equal in these the latest created counts."""
+IDENTITY = ("experiment", "scale", "dataset", "source", "model", "seed")
+"""Columns of runs.csv that say which run it is: of equal ones the latest `created` counts."""
+
+_DTYPES = {
+    "split": "string",  # whose images were judged: test or train; empty where none were
+    "block": "Int64",  # from 1; 0: the network's end
+    "path": "Int64",  # from 0
+    "class": "string",  # empty: the mean over classes
+    "decoder": "string",  # eq7, linear or combined
+    "criterion": "string",  # of an early exit: margin, softmax or agreement
+    "fitted": "string",  # images that thresholds were fitted on: train, or crossfit (test halves)
+    "target": "string",  # what limits early exits: budget (multiply-adds) or loss (of top-1)
+    "limit": "float64",  # of the target, as a share
+    "objective": "string",  # of a threshold: f1, precision>=0.9, ...
+    "negatives": "string",  # see ALL and DRAWN
+    "removed_from": "string",  # active or inactive paths
+    "removed": "Int64",  # how many
+    "group": "string",  # of a histogram's images: positive or negative
+    "left": "float64",  # a bin's left edge
+    "stage": "string",  # stem, layer1, ..., head; empty: the whole network
+    "asked": "float64",  # share of the network's parameters that a classifier may keep
+}
+
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "accuracy": ("split",),
+    "decoders": ("split", "block", "decoder"),
+    "removal": ("split", "block", "removed_from", "removed"),
+    "binary": ("split", "class", "objective", "fitted", "negatives"),
+    "histograms": ("split", "class", "group", "left"),
+    "cost": ("stage",),
+    "exits": ("split", "block", "decoder", "criterion", "fitted", "target", "limit"),
+    "paths": ("split", "block", "path", "class"),
+    "extraction": (),
+    "compression": ("split", "class", "asked"),
+}
+"""Kind of measurement -> the dimensions of its numbers."""
+
+KINDS = tuple(DIMENSIONS)
+
+ON_REQUEST = ("compression",)
+"""Kinds that a command of their own measures: evaluating a run again leaves their rows."""
+
+_NUMBER = {"metric": "string", "value": "float64", "n": "Int64"}  # n: images behind the value
+
+
+def columns_of(kind: str) -> dict[str, str]:
+    """The columns of KIND.csv in order, with their types."""
+    return {"run": "string"} | {name: _DTYPES[name] for name in DIMENSIONS[kind]} | _NUMBER
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One number that an evaluation yields."""
+    """One number that an evaluation yields: kind, metric, value, n, and its kind's dimensions.
+
+    Raises ValueError for an unknown kind, a dimension that the kind has not, and NaN.
+    """
 
     kind: str
     metric: str
     value: float
     n: int
-    split: str = "test"
+    split: str | None = "test"
+    """Of kinds that have this dimension; None where images play no part."""
     block: int | None = None
     path: int | None = None
     class_name: str | None = None
-    x: float | None = None
+    decoder: str | None = None
+    criterion: str | None = None
+    fitted: str | None = None
+    target: str | None = None
+    limit: float | None = None
+    objective: str | None = None
+    negatives: str | None = None
+    removed_from: str | None = None
+    removed: int | None = None
+    group: str | None = None
+    left: float | None = None
+    stage: str | None = None
+    asked: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in DIMENSIONS:
             raise ValueError(f"unknown kind of measurement '{self.kind}'")
+        given = [name for name, value in self._dimensions().items() if value is not None]
+        wrong = sorted(set(given) - set(DIMENSIONS[self.kind]) - {"split"})
+        if wrong:
+            raise ValueError(f"a measurement of kind '{self.kind}' has no dimension '{wrong[0]}'")
+        if math.isnan(self.value):
+            raise ValueError(f"{self.kind} {self.metric} is not a number")
+
+    def _dimensions(self) -> dict[str, object]:
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[4:]}
+        return {"class" if name == "class_name" else name: of for name, of in values.items()}
+
+    def row(self) -> dict[str, object]:
+        """The columns of its kind, without the run's key."""
+        every = self._dimensions()
+        own = {name: every[name] for name in DIMENSIONS[self.kind]}
+        return own | {"metric": self.metric, "value": self.value, "n": self.n}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where the numbers of one run come from."""
+    """Where the numbers of one run come from: a line of runs.csv without its key."""
 
     experiment: str
     run_id: str
@@ -94,7 +145,80 @@ class Provenance:
     source: str
     model: str
     seed: int
+    precision: str
     device: str
     commit: str
     dirty: bool
     created: str
+
+    @property
+    def key(self) -> str:
+        """Seven letters and digits that stand for the line in the other tables.
+
+        A checksum of run and time. It begins with a letter, so that no reader takes it for a
+        number.
+        """
+        letters = "abcdefghijklmnopqrstuvwxyz234567"
+        digest = hashlib.sha256(f"{self.run_id} {self.created}".encode()).digest()
+        return letters[digest[0] % 26] + "".join(letters[byte % 32] for byte in digest[1:7])
+
+
+_ORIGIN = ("device", "commit", "dirty", "created")
+_BENCHMARKS = {
+    "architectures": (
+        "network dataset model baseline stage active",
+        "pixels blocks channels width paths ratio parameters baseline_parameters kept scaled macs "
+        "baseline_macs literal_operations",
+    ),
+    "binary": ("run source scale method class metric", "draw parameters n value"),
+    "block": ("stage precision what variant", "batch value coded_ratio"),
+    "codes": (
+        "algorithm",
+        "classes paths active seed distance largest_distance least_column most_column pairs "
+        "fewest_pairs seconds",
+    ),
+    "convolutions": (
+        "network torch",
+        "width channels groups pixels batch grouped_ms dense_ms grouped_by_dense",
+    ),
+    "decoding": ("family", "classes paths active distance seed noise error n"),
+    "early_exit": (
+        "run dataset scale method layout source",
+        "seed budget n timed top1 top1_whole macs macs_share p50 p95 network_p50",
+    ),
+    "extraction": ("network layout module metric", "pixels batch value turns"),
+    "loader": (
+        "recipe loader policy source",
+        "images_per_second slowest fastest ratio first_batch_seconds memory_mib images turns "
+        "processes batch workers",
+    ),
+    "loader_cores": ("source recipe loader", "batch workers cores turns images_per_second"),
+    "loader_memory": ("source recipe loader", "batch workers epoch memory_mib"),
+    "loader_start": (
+        "source recipe loader kernels",
+        "batch workers first_batch_seconds processes",
+    ),
+    "network": ("network precision what variant", "pixels batch value coded_ratio"),
+    "step": (
+        "network model precision torch way",
+        "batch value images_per_second peak_bytes speed_up",
+    ),
+    "train": (
+        "network precision policy what variant source",
+        "batch value least most ratio share count workers steps",
+    ),
+}
+"""Benchmark -> its columns of text, and its columns of numbers; all have `_ORIGIN` besides."""
+
+BENCHMARKS = tuple(_BENCHMARKS)
+
+
+def benchmark_columns(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of text and of numbers of benchmarks/NAME.csv, those of its origin included.
+
+    Raises ValueError for an unknown benchmark.
+    """
+    if name not in _BENCHMARKS:
+        raise ValueError(f"no benchmark is called '{name}': add its columns to {__name__}")
+    text, numbers = (tuple(names.split()) for names in _BENCHMARKS[name])
+    return text + _ORIGIN, numbers

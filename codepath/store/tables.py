@@ -1,85 +1,201 @@
-"""Reading and appending the tables of results/."""
+"""Reading and appending the tables of results/ and of RUN/rows, which have the same form."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+import io
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from filelock import FileLock
 
-from codepath.runtime import UserError, atomic_path, make_directory
-from codepath.store.schema import COLUMNS, KEY, KINDS, Measurement, Provenance
+from codepath.runtime import UserError, make_directory, write_text
+from codepath.store.schema import (
+    DIMENSIONS,
+    IDENTITY,
+    KINDS,
+    RUN_COLUMNS,
+    Measurement,
+    Provenance,
+    columns_of,
+)
+
+RUNS = "runs"
 
 
-def rows_of(measurements: Iterable[Measurement], provenance: Provenance) -> dict[str, pd.DataFrame]:
-    """Kind of measurement -> its rows."""
+class Rows(NamedTuple):
+    """Some lines of runs.csv, and the numbers that belong to them."""
+
+    runs: pd.DataFrame
+    """With the columns of runs.csv."""
+    tables: dict[str, pd.DataFrame]
+    """Kind -> numbers, with the columns of KIND.csv."""
+
+
+def rows_of(measurements: Iterable[Measurement], provenance: Provenance) -> Rows:
+    """Measurements of one run as rows."""
+    key = provenance.key
     by_kind: dict[str, list[dict[str, object]]] = {}
     for measurement in measurements:
-        row = dataclasses.asdict(measurement) | dataclasses.asdict(provenance)
-        row["class"] = row.pop("class_name")
-        by_kind.setdefault(row.pop("kind"), []).append(row)
-    return {kind: _typed(pd.DataFrame(rows)) for kind, rows in by_kind.items()}
-
-
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.reindex(columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """All rows of one file, in order; an empty frame where the file is absent."""
-    if not path.exists():
-        return _typed(pd.DataFrame(columns=list(COLUMNS)))
-    try:
-        frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""])
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
-    missing = [column for column in COLUMNS if column not in frame]
-    if missing:
-        raise UserError(f"{path} has no column '{missing[0]}': it is not a table of results")
-    return frame
-
-
-def append_rows(directory: Path, rows: dict[str, pd.DataFrame]) -> int:
-    """Append rows to `directory`/KIND.csv and say how many were new.
-
-    Rows that stand there already (same run, same time of creation) are left out, so that
-    repeating a call changes nothing. Each file is replaced as a whole under a lock: readers
-    and killed writers never see half a row.
-    """
-    make_directory(directory)
-    added = 0
-    for kind, frame in rows.items():
-        path = directory / f"{kind}.csv"
-        with FileLock(directory / f".{kind}.lock", timeout=60):
-            present = _read(path)
-            known = set(zip(present["run_id"], present["created"], strict=True))
-            new = frame[
-                [pair not in known for pair in zip(frame["run_id"], frame["created"], strict=True)]
-            ]
-            if len(new):
-                old = path.read_text() if path.exists() else ""
-                with atomic_path(path) as temporary:
-                    temporary.write_text(
-                        old + new.to_csv(index=False, header=not old, lineterminator="\n")
-                    )
-                added += len(new)
-    return added
+        by_kind.setdefault(measurement.kind, []).append({"run": key} | measurement.row())
+    line = {name: getattr(provenance, name) for name in RUN_COLUMNS if name != "run"}
+    return Rows(
+        _typed(pd.DataFrame([{"run": key} | line]), RUN_COLUMNS),
+        {kind: _typed(pd.DataFrame(rows), columns_of(kind)) for kind, rows in by_kind.items()},
+    )
 
 
 def read_rows(directory: Path, kind: str) -> pd.DataFrame:
-    """The rows of one kind; of rows that measure the same thing only the latest."""
-    frame = _read(directory / f"{kind}.csv").sort_values("created", kind="stable")
-    return frame.drop_duplicates(list(KEY), keep="last").reset_index(drop=True)
+    """The numbers of one kind, each with its run's columns; of equal ones only the latest.
+
+    Equal are numbers of the same run (`IDENTITY`), dimensions and metric; they may come from an
+    earlier measuring, or from an earlier configuration of the experiment.
+
+    Args:
+        directory: results/ or RUN/rows; where it has no such table the frame is empty.
+        kind: of measurement.
+
+    Raises UserError for a table that is cut, of another form, or names a run that runs.csv lacks.
+    """
+    table = _read(directory, kind)
+    runs = _read(directory, RUNS).set_index("run", drop=False)
+    places = runs.index.get_indexer(pd.Index(table["run"]))
+    lost = table["run"][places < 0]
+    if len(lost):
+        raise UserError(
+            f"{directory / kind}.csv, line {lost.index[0] + 2}: run '{lost.iloc[0]}' is not in "
+            f"{directory / RUNS}.csv; restore that file, or collect the run again"
+        )
+    numbers = table.drop(columns="run")
+    merged = pd.concat([runs.take(places).reset_index(drop=True), numbers], axis=1)
+    return _latest(merged, runs, kind)
+
+
+def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows without those that a later one replaces, oldest run first."""
+    measured = runs[runs.index.isin(rows["run"].unique())]
+    rows = rows.sort_values("created", kind="stable")
+    if measured.duplicated(list(IDENTITY)).any():
+        rows = rows.drop_duplicates([*IDENTITY, *DIMENSIONS[kind], "metric"], keep="last")
+    return rows.reset_index(drop=True)
+
+
+def append_rows(directory: Path, rows: Rows) -> int:
+    """Append rows to the tables of `directory` and say how many were new.
+
+    What stands there already is left out, so that repeating a call changes nothing. All is checked
+    before anything is written; then runs.csv is written before the numbers, each file as a whole,
+    under one lock: readers and killed writers never see half a table, nor numbers without a run.
+
+    Raises UserError where a run is there with other contents, and for damaged tables.
+    """
+    make_directory(directory)
+    with FileLock(directory / ".rows.lock", timeout=60):
+        present = _read(directory, RUNS)
+        _agree(directory, RUNS, present, rows.runs)
+        new = {}
+        for kind, frame in rows.tables.items():
+            table = _read(directory, kind)
+            _agree(directory, kind, table, frame)
+            new[kind] = frame[~frame["run"].isin(table["run"])]
+        lines = rows.runs[~rows.runs["run"].isin(present["run"])]
+        for name, frame in ({RUNS: lines} | new).items():
+            if len(frame):
+                path = directory / f"{name}.csv"
+                old = path.read_text() if path.exists() else ""
+                write_text(path, old + _text(frame, header=not old))
+    return sum(map(len, new.values()))
+
+
+def _agree(directory: Path, name: str, present: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """UserError where a run of `rows` stands in a table with other contents."""
+    for key in rows["run"].unique():
+        there, here = (frame[frame["run"] == key] for frame in (present, rows))
+        if len(there) and not there.reset_index(drop=True).equals(here.reset_index(drop=True)):
+            raise UserError(
+                f"{directory / name}.csv has run '{key}' with other contents: one of the two was "
+                "altered; remove the wrong one and repeat"
+            )
+
+
+def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
+    """Put rows into RUN/rows in place of those of the same kinds.
+
+    Args:
+        directory: RUN/rows.
+        rows: of one run.
+        kinds: that were measured; of those without rows the table is removed.
+    """
+    make_directory(directory)
+    runs = pd.concat([_read(directory, RUNS), rows.runs]).drop_duplicates("run", keep="last")
+    write_text(directory / f"{RUNS}.csv", _text(runs))  # before the numbers that need it
+    for kind in kinds:
+        if kind in rows.tables:
+            write_text(directory / f"{kind}.csv", _text(rows.tables[kind]))
+        else:
+            (directory / f"{kind}.csv").unlink(missing_ok=True)
+    used = set().union(*(_read(directory, kind)["run"] for kind in KINDS))
+    write_text(directory / f"{RUNS}.csv", _text(runs[runs["run"].isin(used)]))
 
 
 def collect(directory: Path, runs: Iterable[Path]) -> int:
     """Append the rows that finished runs keep in RUN/rows; say how many were new."""
     added = 0
     for run in runs:
-        present = {kind: run / "rows" / f"{kind}.csv" for kind in KINDS}
-        added += append_rows(
-            directory, {kind: _read(path) for kind, path in present.items() if path.exists()}
-        )
+        tables = {kind: _read(run / "rows", kind) for kind in KINDS}
+        tables = {kind: frame for kind, frame in tables.items() if len(frame)}
+        added += append_rows(directory, Rows(_read(run / "rows", RUNS), tables))
     return added
+
+
+def _typed(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    return frame.reindex(columns=list(columns)).astype(columns)
+
+
+def _text(frame: pd.DataFrame, header: bool = True) -> str:
+    """As CSV, whole numbers without a point: 0 for 0.0."""
+    if "value" in frame:
+        shortest = [repr(value).removesuffix(".0") for value in frame["value"].tolist()]
+        frame = frame.assign(value=shortest)
+    return frame.to_csv(index=False, header=header, lineterminator="\n")
+
+
+def _read(directory: Path, name: str) -> pd.DataFrame:
+    """One file's rows as they stand there; an empty frame where it is absent."""
+    path = directory / f"{name}.csv"
+    columns = RUN_COLUMNS if name == RUNS else columns_of(name)
+    if not path.exists():
+        return _typed(pd.DataFrame(columns=list(columns)), columns)
+    text = path.read_text()
+    if not text.endswith("\n"):
+        raise UserError(f"{path}: the last line is cut; restore the file, or remove that line")
+    try:
+        # Numbers with a point by Python's own reading, which is exact; pandas' was not always.
+        dtypes = {column: "object" if of == "float64" else of for column, of in columns.items()}
+        frame = pd.read_csv(io.StringIO(text), dtype=dtypes, keep_default_na=False, na_values=[""])
+        for column in frame.columns[frame.dtypes == "object"]:
+            frame[column] = frame[column].astype("float64")
+    except ValueError as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    if list(frame) != list(columns):
+        odd = sorted(set(map(str, frame)) ^ set(columns)) or list(columns)
+        raise UserError(
+            f"{path} is not a table of this form: see column '{odd[0]}'; rows of an earlier "
+            "version are made anew by codepath evaluate RUN"
+        )
+    needed = ["created"] if name == RUNS else ["metric", "value", "n"]
+    cut = frame.index[frame[["run", *needed]].isna().any(axis=1)]
+    if len(cut):
+        raise UserError(f"{path}, line {cut[0] + 2} is cut; restore the file, or remove that line")
+    key = ["run"] if name == RUNS else ["run", *DIMENSIONS[name], "metric"]
+    if frame.duplicated(key).any():
+        frame = frame.drop_duplicates()
+        twice = frame.index[frame.duplicated(key)]
+        if len(twice):
+            raise UserError(
+                f"{path}, line {twice[0] + 2}: run '{frame['run'][twice[0]]}' is there twice with "
+                "different contents; remove one of the two"
+            )
+        frame = frame.reset_index(drop=True)
+    return frame

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from codepath import cli, jobs
+from codepath import cli, jobs, store
 from codepath.apply import classifiers
 from codepath.apply import exits as apply_exits
 from codepath.apply.classifiers import ExtractOptions, extract_run
@@ -25,6 +25,7 @@ from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, Trai
 from codepath.data import Normalize, load_image_set
 from codepath.evaluate import Predictions
 from codepath.experiments.registry import baseline_of
+from codepath.figures.binary_rows import own_negatives
 from codepath.models import EarlyExit, load_binary_classifier, load_early_exit
 from codepath.models.classifier_file import export_program
 from codepath.models.early_exit import save_exit_settings
@@ -72,8 +73,9 @@ def test_evaluation_writes_the_rows_of_the_uses(run_dir: Path, plain_dir: Path) 
     kinds = {path.stem for path in (run_dir / "rows").glob("*.csv")}
     assert {"exits", "paths", "extraction", "binary"} <= kinds
     rows = pd.read_csv(run_dir / "rows" / "binary.csv")
-    assert any("ood:photograph patches (a substitute)" in metric for metric in rows["metric"])
-    assert {path.stem for path in (plain_dir / "rows").glob("*.csv")} == {"accuracy", "cost"}
+    assert "photograph patches (a substitute)" in set(rows["negatives"])
+    kinds = {path.stem for path in (plain_dir / "rows").glob("*.csv")}
+    assert kinds == {"runs", "accuracy", "cost"}
 
 
 @pytest.mark.slow
@@ -87,7 +89,7 @@ def test_extract_writes_classifiers_that_predict(run_dir: Path, tmp_path: Path) 
     test = load_image_set("digits").test
     decided = np.array([classifier.predict(image).decision for image in test.images[:200]])
     positive = test.labels[:200] == 7
-    rows = pd.read_csv(run_dir / "rows" / "binary.csv", dtype={"class": str})
+    rows = own_negatives(store.read_rows(run_dir / "rows", "binary"))
     mine = rows[(rows["class"] == "7") & (rows["metric"] == "f1")]["value"].iloc[0]
     assert card.metrics["f1"] == pytest.approx(mine, abs=1e-6)
     hits = (decided & positive).sum()
@@ -101,7 +103,7 @@ def test_extract_compressed_with_its_curve(run_dir: Path, tmp_path: Path) -> Non
     assert (tmp_path / "2" / "model.safetensors").exists()
     curve = pd.read_csv(run_dir / "rows" / "compression.csv")
     assert set(curve["metric"]) == {"f1", "share"}
-    asked = curve[curve["metric"] == "share"].set_index("x")["value"]
+    asked = curve[curve["metric"] == "share"].set_index("asked")["value"]
     assert (asked[asked.index < 1] <= asked.index[asked.index < 1]).all()
     jobs.evaluate_run(run_dir)
     assert (run_dir / "rows" / "compression.csv").exists()
@@ -117,7 +119,7 @@ def test_a_curve_goes_on_behind_the_last_finished_class(
             raise KeyboardInterrupt
         measured.append(k)
         yield Measurement(
-            kind="compression", metric="f1", value=0.1 * k, n=5, x=1.0, class_name=name
+            kind="compression", metric="f1", value=0.1 * k, n=5, asked=1.0, class_name=name
         )
 
     monkeypatch.setattr(classifiers, "measure_compression", measure)

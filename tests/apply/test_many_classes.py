@@ -73,7 +73,7 @@ def test_evaluation_scores_drawn_negatives(run_dir: Path) -> None:
     assert isinstance(train, DrawnScores)
     assert len(train.draws) < CLASSES * CLASSES * TRAIN
     rows = pd.read_csv(run_dir / "rows" / "binary.csv")
-    prevalence = rows[(rows["metric"] == "prevalence")]["value"]
+    prevalence = rows[(rows["metric"] == "prevalence") & (rows["negatives"] == "9to1")]["value"]
     assert len(prevalence) == CLASSES
     assert np.allclose(prevalence, 0.1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from benchmarks import _rows, block, network
+from codepath.runtime import UserError
+from codepath.store.schema import benchmark_columns
 
 VARIANTS = {"plain", "coded", "literal"}
 
@@ -41,11 +44,16 @@ def test_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_rerun_replaces_rows_of_its_own_settings(tmp_path: Path) -> None:
-    first = [{"network": "a", "value": 1}, {"network": "b", "value": 2}]
-    _rows.write_rows("x", first, tmp_path, "cpu", ("network",))
-    path = _rows.write_rows("x", [{"network": "b", "value": 3}], tmp_path, "cpu", ("network",))
-    assert pd.read_csv(path)["value"].tolist() == [1, 3]
-    path = _rows.write_rows("x", [{"network": "b", "value": 4}], tmp_path, "gpu", ("network",))
-    assert pd.read_csv(path)["value"].tolist() == [1, 3, 4]
-    path = _rows.write_rows("x", [{"network": "c", "value": 5}], tmp_path)
-    assert pd.read_csv(path)["value"].tolist() == [5]
+    def write(network: str, value: int, *settings: str, device: str = "cpu") -> list[int]:
+        row = dict.fromkeys(itertools.chain(*benchmark_columns("network")), 0)
+        row |= {"network": network, "value": value}
+        path = _rows.write_rows("network", [row], tmp_path, device, settings)
+        return pd.read_csv(path)["value"].tolist()
+
+    assert write("a", 1) == [1]
+    assert write("b", 2, "network") == [1, 2]
+    assert write("b", 3, "network") == [1, 3]
+    assert write("b", 4, "network", device="gpu") == [1, 3, 4]
+    assert write("c", 5) == [5]
+    with pytest.raises(UserError, match="lacks a column: 'batch'"):
+        _rows.write_rows("network", [{"network": "a", "value": 1}], tmp_path)

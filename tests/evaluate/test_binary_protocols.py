@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 
 from codepath.data import ImageSet, foreign_images
 from codepath.data.foreign import photograph_patches
-from codepath.evaluate import measure_out_of_distribution, measure_protocols
+from codepath.evaluate import measure_binary, measure_out_of_distribution, measure_protocols
 from codepath.evaluate.binary import BinaryScores
 from codepath.evaluate.binary_protocols import (
     bootstrap_average_precision,
@@ -17,6 +17,7 @@ from codepath.evaluate.binary_protocols import (
 )
 from codepath.evaluate.thresholds import Counts, Objective, choose_threshold, count, halves
 from codepath.runtime import UserError
+from codepath.store import ALL, DRAWN
 
 
 def scored(n: int, seed: int, classes: int = 10) -> BinaryScores:
@@ -86,16 +87,22 @@ def test_bootstrap_intervals_cover() -> None:
 
 
 def test_protocol_rows() -> None:
-    rows = list(measure_protocols(scored(4000, 3), scored(2000, 4), [f"c{k}" for k in range(10)]))
-    by_name = {(m.metric, m.class_name): m.value for m in rows}
-    assert len(by_name) == len(rows)
-    for k in range(10):
-        f1 = by_name["f1/f1/train", f"c{k}"]
-        assert by_name["f1/f1/train_low", f"c{k}"] < f1 < by_name["f1/f1/train_high", f"c{k}"]
-        assert by_name["f1/f1/train/9to1", f"c{k}"] == f1  # nine a positive are all there are
-        assert by_name["f1/f1/train/9to1/sd", f"c{k}"] == 0
-    mean = np.mean([by_name["f1/f1/crossfit", f"c{k}"] for k in range(10)])
-    assert by_name["f1/f1/crossfit", None] == pytest.approx(mean)
+    scores, names = (scored(4000, 3), scored(2000, 4)), [f"c{k}" for k in range(10)]
+    rows = [*measure_protocols(*scores, names), *measure_binary(*scores, names)]
+    rows = [m for m in rows if m.kind == "binary"]
+    by_way = {(m.metric, m.fitted, m.negatives, m.class_name): m.value for m in rows
+              if m.objective == "f1"}  # fmt: skip
+    assert len({(m.objective, m.metric, m.fitted, m.negatives, m.class_name) for m in rows}) == len(
+        rows
+    )
+    for name in names:
+        low, f1, high = (by_way[f"f1{side}", "train", ALL, name] for side in ("_low", "", "_high"))
+        assert low < f1 < high
+        assert by_way["f1", "train", DRAWN, name] == f1  # nine a positive are all there are
+        assert by_way["f1_sd", "train", DRAWN, name] == 0
+    for fitted in ("train", "crossfit"):
+        mean = np.mean([by_way["f1", fitted, ALL, name] for name in names])
+        assert by_way["f1", fitted, ALL, None] == pytest.approx(mean)
 
 
 def test_foreign_negatives() -> None:
@@ -105,9 +112,9 @@ def test_foreign_negatives() -> None:
     rows = measure_out_of_distribution(
         scored(1000, 6), test, foreign, "noise", [str(k) for k in range(10)]
     )
-    by_name = {(m.metric, m.class_name): m.value for m in rows}
-    assert by_name["false_alarm/f1/train/ood:noise", "4"] == pytest.approx(0.1)
-    assert by_name["prevalence/f1/train/ood:noise", None] == pytest.approx(0.25)
+    by_way = {(m.metric, m.negatives, m.class_name): m.value for m in rows}
+    assert by_way["false_alarm", "noise", "4"] == pytest.approx(0.1)
+    assert by_way["prevalence", "noise", None] == pytest.approx(0.25)
 
 
 def test_photographs_stand_in_for_another_data_set(tiny_images: ImageSet, tmp_path) -> None:

@@ -38,10 +38,10 @@ def test_paths_of_unequal_strength_are_weighed() -> None:
     linear = readout_scores(test.energies, readouts)[4].argmax(1)
     nearest = nearest_codeword(test.energies[4], SCHEME)
     assert (linear == test.labels).mean() > (nearest == test.labels).mean() + 0.05
-    rows = {m.metric: m for m in measure_decoders(test, {4: SCHEME}, "test", readouts)}
-    assert rows["top1/linear"].value == (linear == test.labels).mean()
-    assert rows["top1"].value == (nearest == test.labels).mean()
-    assert rows["top1/linear"].n == 4000
+    rows = {m.decoder: m for m in measure_decoders(test, {4: SCHEME}, "test", readouts)}
+    assert rows["linear"].value == (linear == test.labels).mean()
+    assert rows["eq7"].value == (nearest == test.labels).mean()
+    assert rows["linear"].n == 4000
 
 
 def test_fitting_is_repeatable() -> None:

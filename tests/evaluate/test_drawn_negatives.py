@@ -27,6 +27,7 @@ from codepath.evaluate.binary import DRAWS, draw_negatives
 from codepath.evaluate.thresholds import Objective, choose_threshold
 from codepath.models import CodedResNeXt
 from codepath.runtime import UserError
+from codepath.store import ALL, DRAWN, Measurement
 
 CPU = torch.device("cpu")
 CLASSES = 20
@@ -138,6 +139,10 @@ def test_small_data_sets_are_scored_whole(model: CodedResNeXt, images: ImageSet)
         assert isinstance(score_split(model, images.test, most, normalize, CPU), kind)
 
 
+def way_of(m: Measurement) -> tuple[str | None, ...]:
+    return (m.metric, m.objective, m.fitted, m.negatives, m.class_name)
+
+
 def test_thresholds_come_from_drawn_training_negatives() -> None:
     train, test = scored(4000, 3, 20), scored(2000, 4, 20)
     rows = list(measure_binary(as_drawn(train), test, NAMES))
@@ -166,32 +171,36 @@ def test_drawn_and_whole_scores_give_the_same_rows() -> None:
     train, test = scored(4000, 3, 20), scored(2000, 4, 20)
     for measure in (measure_protocols, measure_binary):
         found = {
-            (m.kind, m.metric, m.class_name): m.value
+            way_of(m): m.value
             for m in measure(as_drawn(train), as_drawn(test), NAMES)
             if m.kind == "binary"
         }
         expected = {
-            (m.kind, m.metric, m.class_name): m.value
+            way_of(m): m.value
             for m in measure(train, test, NAMES)
-            if m.kind == "binary" and "crossfit" not in m.metric
+            if m.kind == "binary" and m.fitted != "crossfit"
         }
         assert found == expected
 
 
 def test_protocol_rows_of_many_classes() -> None:
-    rows = list(measure_protocols(as_drawn(scored(4000, 3, 20)), scored(2000, 4, 20), NAMES))
-    by_name = {(m.metric, m.class_name): m.value for m in rows}
-    assert len(by_name) == len(rows)
-    assert not any(m.metric.endswith("/train") for m in rows)  # 19 negatives a positive: not judged
+    scores = as_drawn(scored(4000, 3, 20)), scored(2000, 4, 20)
+    rows = [*measure_protocols(*scores, NAMES), *measure_binary(*scores, NAMES)]
+    rows = [m for m in rows if m.kind == "binary"]
+    by_way = {way_of(m): m.value for m in rows}
+    assert len(by_way) == len(rows)
+    ways = {(m.fitted, m.negatives) for m in rows}
+    assert ways == {("train", DRAWN), ("crossfit", ALL)}  # with 19 negatives a positive
+    drawn, natural = ("f1", "train", DRAWN), ("f1", "crossfit", ALL)
     for name in NAMES:
-        f1 = by_name["f1/f1/train/9to1", name]
-        assert by_name["f1/f1/train/9to1_low", name] < f1 < by_name["f1/f1/train/9to1_high", name]
-        assert by_name["precision/f1/train/9to1/sd", name] > 0
-        assert by_name["recall/recall>=0.9/train/9to1", name] > 0.7
-    drawn, natural = (by_name[f"precision/f1/{way}", None] for way in ("train/9to1", "crossfit"))
-    assert drawn > natural  # of 19 negatives a positive
-    mean = np.mean([by_name["f1/f1/crossfit", name] for name in NAMES])
-    assert by_name["f1/f1/crossfit", None] == pytest.approx(mean)
+        low, f1, high = (by_way[f"f1{side}", *drawn, name] for side in ("_low", "", "_high"))
+        assert low < f1 < high
+        assert by_way["precision_sd", *drawn, name] > 0
+        assert by_way["recall", "recall>=0.9", "train", DRAWN, name] > 0.7
+    assert by_way["precision", *drawn, None] > by_way["precision", *natural, None]
+    for way in (drawn, natural):
+        mean = np.mean([by_way["f1", *way, name] for name in NAMES])
+        assert by_way["f1", *way, None] == pytest.approx(mean)
 
 
 def test_foreign_negatives_are_drawn_too() -> None:
@@ -200,10 +209,11 @@ def test_foreign_negatives_are_drawn_too() -> None:
     rows = measure_out_of_distribution(
         as_drawn(scored(4000, 6, 20)), scored(2000, 5, 20), foreign, "noise", NAMES
     )
-    by_name = {(m.metric, m.class_name): m.value for m in rows}
-    assert by_name["false_alarm/f1/train/ood:noise", "c4"] == pytest.approx(0.1)
-    assert by_name["prevalence/f1/train/ood:noise", "c4"] == pytest.approx(0.1)
-    assert by_name["precision/f1/train/ood:noise", None] == pytest.approx(0.42, abs=0.1)
+    by_way = {way_of(m): m.value for m in rows}
+    way = ("f1", "train", "noise")
+    assert by_way["false_alarm", *way, "c4"] == pytest.approx(0.1)
+    assert by_way["prevalence", *way, "c4"] == pytest.approx(0.1)
+    assert by_way["precision", *way, None] == pytest.approx(0.42, abs=0.1)
 
 
 @pytest.mark.parametrize("side", [32, 160])

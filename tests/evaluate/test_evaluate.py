@@ -111,20 +111,20 @@ def test_removal_ends_agree_with_masking(
 ) -> None:
     loader = evaluation_loader(tiny_images.test)
     measured = {
-        (m.metric, m.x): m.value
+        (m.removed_from, m.removed): m.value
         for m in measure_removal(model, loader, normalize, CPU, 4, draws=3, split="test")
     }
     assert len(measured) == 12
     whole = predict(model, loader, normalize, CPU)
     top1 = (whole.logits.argmax(1) == whole.labels).mean()
-    assert measured["top1_active", 0] == measured["top1_inactive", 0] == pytest.approx(top1)
+    assert measured["active", 0] == measured["inactive", 0] == pytest.approx(top1)
     batch = next(iter(loader))
     words = model.coded_blocks[4].codewords[batch.labels]
     with torch.no_grad():
-        for metric, mask in (("top1_inactive", words), ("top1_active", 1 - words)):
+        for kept, mask in (("inactive", words), ("active", 1 - words)):
             logits = model.forward_coded(normalize(batch.images), path_masks={4: mask}).logits
             accuracy = (logits.argmax(1) == batch.labels).float().mean()
-            assert measured[metric, 5] == pytest.approx(float(accuracy))
+            assert measured[kept, 5] == pytest.approx(float(accuracy))
 
 
 def test_binary_scores_are_the_masked_networks_logits(
@@ -167,23 +167,23 @@ def test_binary_measurements() -> None:
     assert values["b", "recall"] == 0.75
     assert values["a", "prevalence"] == pytest.approx(1 / 3)
     histogram = [m for m in rows if m.kind == "histograms" and m.class_name == "a"]
-    assert sum(m.value for m in histogram if m.metric == "positive") == 2
-    assert sum(m.value for m in histogram if m.metric == "negative") == 4
+    assert sum(m.value for m in histogram if m.group == "positive") == 2
+    assert sum(m.value for m in histogram if m.group == "negative") == 4
 
 
 def test_cost_of_the_c10_network() -> None:
     model = timm.create_model("coded_resnext29_10x11d")
-    values = {m.metric: m.value for m in measure_cost(model, (3, 32, 32))}
-    assert values["parameters"] == 4_638_926
+    values = {(m.metric, m.stage): m.value for m in measure_cost(model, (3, 32, 32))}
+    assert values["parameters", None] == 4_638_926
     stages = ("stem", "layer1", "layer2", "layer3", "head")
     for metric in ("parameters", "macs"):
-        assert sum(values[f"{metric}/{stage}"] for stage in stages) == values[metric]
-    assert values["macs/stem"] == 32 * 32 * 64 * 3 * 9
-    assert values["macs/head"] == 10 * 1024
+        assert sum(values[metric, stage] for stage in stages) == values[metric, None]
+    assert values["macs", "stem"] == 32 * 32 * 64 * 3 * 9
+    assert values["macs", "head"] == 10 * 1024
     # c2 by hand: 1x1 in, grouped 3x3, 1x1 out, and the first block's projection.
     convs = [(64, 256), (256, 256), (256, 256)]
     by_hand = sum(i * 110 + 110 * 11 * 9 + 110 * o for i, o in convs) + 64 * 256
-    assert values["macs/layer1"] == 32 * 32 * by_hand
+    assert values["macs", "layer1"] == 32 * 32 * by_hand
 
 
 def test_coding_adds_little_to_the_multiply_adds() -> None:

@@ -157,21 +157,23 @@ def test_never_and_always() -> None:
 
 def test_rows_of_exits() -> None:
     rows = list(measure_exits(predictions(300), SCHEMES, COSTS, "test"))
-    by_name = {(m.metric, m.x, m.block): m.value for m in rows}
-    assert len(by_name) == len(rows)
-    assert by_name["macs_until", None, SOFTMAX] == 100
-    for x in BUDGETS:
-        cost = by_name["macs_budget/eq7/margin/crossfit", x, None]
-        assert 40 <= cost <= 100
-    shares = [by_name["share_loss/eq7/margin/crossfit", 0.05, b] for b in (5, 6, 0)]
+    by_place = {
+        tuple(of for name, of in m.row().items() if name not in ("value", "n")): m.value
+        for m in rows
+    }
+    assert len(by_place) == len(rows)
+    assert by_place[None, SOFTMAX, *[None] * 5, "macs_until"] == 100
+    way = ("eq7", "margin", "crossfit")
+    for budget in BUDGETS:
+        assert 40 <= by_place["test", None, *way, "budget", budget, "macs"] <= 100
+    shares = [by_place["test", b, *way, "loss", 0.05, "share"] for b in (5, 6, 0)]
     assert sum(shares) == pytest.approx(1)
-    assert not any("linear" in m.metric for m in rows)
+    assert {m.decoder for m in rows} == {None, "eq7", "combined"}
     readouts = fit_readouts(predictions(300, seed=1))
     with_linear = list(measure_exits(predictions(300), SCHEMES, COSTS, "test", readouts))
-    added = {m.metric for m in with_linear} - {m.metric for m in rows}
-    assert "top1_budget/linear/margin/crossfit" in added
-    assert all("/linear/" in metric for metric in added)
-    assert [m for m in with_linear if m.metric not in added] == rows
+    assert [m for m in with_linear if m.decoder != "linear"] == rows
+    linear = {(m.metric, m.criterion, m.target) for m in with_linear if m.decoder == "linear"}
+    assert ("top1", "margin", "budget") in linear
     few = predictions(10)
     assert {m.metric for m in measure_exits(few, SCHEMES, COSTS, "test")} == {
         "macs_until",

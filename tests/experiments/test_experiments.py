@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from codepath import store
@@ -17,6 +20,7 @@ from codepath.experiments.paper import REFERENCE, reference
 from codepath.experiments.registry import experiment, override
 from codepath.models import model_names
 from codepath.runtime import REPO_ROOT, UserError
+from codepath.store.schema import benchmark_columns
 from tests.made_up import provenance_of
 
 PAPER_ITEMS = Path(__file__).with_name("paper_items.csv")
@@ -90,18 +94,40 @@ def test_smoke_is_taken_only_where_named() -> None:
 def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     found = find_experiment("table2-cifar10")
     assert list(cost_lines(found, tmp_path)) == []
+
+    def write(path: Path, rows: list[dict[str, object]], same: dict[str, object]) -> None:
+        columns = itertools.chain(*benchmark_columns(path.stem.split("-")[0]))
+        frame = pd.DataFrame([{"created": "2026"} | same | row for row in rows])
+        frame.reindex(columns=list(columns)).to_csv(path, index=False)
+
     folder = tmp_path / "benchmarks"
     folder.mkdir()
-    head = "network,batch,precision,what,variant,value,device,created\n"
-    (folder / "network-cuda.csv").write_text(
-        head
-        + "C10,64,bfloat16,train,coded,0.064,a GPU,2026\n"
-        + "C10,64,bfloat16,train,plain,0.032,a GPU,2026\n"
-    )
-    (line,) = cost_lines(found, tmp_path)
+    network = [
+        {"network": name, "variant": variant, "precision": precision, "value": 0.032 * times}
+        for name, speed in (("C10", 1), ("cpu scale", 0.5))
+        for variant, coding in (("plain", 1), ("coded", 2))
+        for precision, rounding in (("float32", 2), ("bfloat16", 1))
+        if (times := speed * coding * rounding)
+    ]
+    write(folder / "network-cpu.csv", network, {"what": "train", "batch": 64, "device": "a CPU"})
+    shutil.copy(REPO_ROOT / "results" / "benchmarks" / "architectures.csv", folder)
     hours = 300 * 50_000 * 1.5 / 1000 / 3600
-    assert f"{hours:,.1f} GPU hours a seed for 2 runs" in line
-    assert "measured on a GPU" in line
+    at_cpu, at_paper, assumed = cost_lines(found, tmp_path)
+    assert at_cpu.startswith("cost at cpu scale: 9 min a seed for 2 runs, in bfloat16, ")
+    assert f"paper scale: {hours:.1f} h a seed for 2 runs, in bfloat16, " in at_paper
+    assert "measured on a CPU (network-cpu.csv" in at_paper
+    assert "no row holds a GPU's speed yet" in assumed
+    step = [
+        {"network": "C10", "model": model, "way": way, "value": value, "created": "2026-02"}
+        for model in ("coded", "baseline")
+        for way, value in (("compiled", 0.0256), ("launched", 0.1))
+    ]
+    old = [dict(row, value=0.001, created="2026-01") for row in step]
+    same = {"precision": "bfloat16", "batch": 512, "device": "a GPU"}
+    write(folder / "step-cuda.csv", [*old, *step], same)
+    *_, line = cost_lines(found, tmp_path)
+    assert "cost at paper scale: 25 min of a GPU a seed for 2 runs, in bfloat16, " in line
+    assert "measured on a GPU (step-cuda.csv" in line
 
 
 def test_the_baseline_differs_in_the_coding_alone() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_up import write_results
+from tests.made_up import keep_runs, write_results
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made_up_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cifar10") / "results"
     write_results(folder, dataset="cifar10")
-    for path in folder.glob("*.csv"):
-        kept = [line for line in path.read_text().splitlines() if ",cifar100," not in line]
-        path.write_text("\n".join(kept) + "\n")
+    keep_runs(folder, lambda line: ",cifar100," not in line)
     return folder
 
 

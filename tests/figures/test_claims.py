@@ -11,7 +11,7 @@ import pytest
 
 from codepath import store
 from codepath.experiments import find_experiment
-from codepath.experiments.coverage import OTHER_CONFIGURATION, gaps, rows_of_kind, rows_of_run
+from codepath.experiments.coverage import OTHER_CONFIGURATION, gaps, rows_of_run
 from codepath.figures import fig4, write_claims
 from codepath.figures.compare import comparisons
 from codepath.figures.judge import (
@@ -26,7 +26,7 @@ from codepath.figures.style import describe
 from codepath.figures.tables import make_tables
 from codepath.figures.verdict import HEADER, Claim, cells, claims
 from codepath.store import Measurement
-from tests.made_up import BASE, measurements
+from tests.made_up import BASE, keep_runs, measurements
 
 
 def find(judged: list[Claim], text: str, data: str = "cifar10, paper scale") -> Claim:
@@ -109,9 +109,7 @@ def test_an_absurd_run_changes_the_verdict(results: Path) -> None:
 
 
 def test_a_removed_run_turns_its_claims_to_not_run(results: Path, tmp_path: Path) -> None:
-    for path in results.glob("*.csv"):
-        kept = [line for line in path.read_text().splitlines() if "aggregate=concat" not in line]
-        path.write_text("\n".join(kept) + "\n")
+    keep_runs(results, lambda line: "aggregate=concat" not in line)
     path, judged = write_claims(results, tmp_path)
     ruined = find(judged, "Concatenating instead of summing")
     assert ruined.verdict == "not run"
@@ -121,14 +119,8 @@ def test_a_removed_run_turns_its_claims_to_not_run(results: Path, tmp_path: Path
 
 
 def without(results: Path, text: str, scale: str = "paper") -> None:
-    """Take the rows with a text out of all files."""
-    for path in results.glob("*.csv"):
-        kept = [
-            line
-            for line in path.read_text().splitlines()
-            if not (text in line and f",{scale}," in line)
-        ]
-        path.write_text("\n".join(kept) + "\n")
+    """Take the runs with a text out."""
+    keep_runs(results, lambda line: not (text in line and f",{scale}," in line))
 
 
 SHAPES_OF = {
@@ -202,13 +194,16 @@ def test_classes_are_compared_at_common_seeds() -> None:
 def test_concatenation_ruins_where_half_of_f1_is_lost(results: Path) -> None:
     path = results / "binary.csv"
     rows = pd.read_csv(path)
-    f1 = rows["metric"] == "f1"
+    runs = rows["run"].map(pd.read_csv(results / "runs.csv").set_index("run").to_dict("index").get)
+    for name in ("experiment", "seed"):
+        rows[name] = [run[name] for run in runs]
+    f1 = (rows["metric"] == "f1") & (rows["negatives"] == "all")
     summed = rows[f1 & (rows["experiment"] == "table2-cifar10") & (rows["seed"] == 0)]
     joined = f1 & rows["experiment"].str.contains("aggregate=concat")
     for left, verdict in ((0.4, "reproduced"), (0.6, "partly"), (0.95, "contradicted")):
         values = summed.set_index("class")["value"] * left
         rows.loc[joined, "value"] = rows.loc[joined, "class"].map(values)
-        rows.to_csv(path, index=False)
+        rows.drop(columns=["experiment", "seed"]).to_csv(path, index=False)
         found = find(claims(results), "Concatenating instead of summing")
         assert found.verdict == verdict
         assert found.outcome is not None
@@ -219,8 +214,8 @@ def test_a_logit_that_separates_a_little_is_partly(results: Path) -> None:
     path = results / "histograms.csv"
     rows = pd.read_csv(path)
     for share, verdict in ((0.8, "reproduced"), (0.6, "partly"), (0.4, "contradicted")):
-        above = (rows["metric"] == "positive") == (rows["x"] >= 2.5)
-        bins = rows.groupby(["run_id", "class", "metric", above])["value"].transform("size")
+        above = (rows["group"] == "positive") == (rows["left"] >= 2.5)
+        bins = rows.groupby(["run", "class", "group", above])["value"].transform("size")
         rows.assign(value=share / bins.where(above) * 100).fillna(
             {"value": (1 - share) / bins * 100}
         ).to_csv(path, index=False)
@@ -234,8 +229,8 @@ def test_another_configuration_is_named(results: Path, tmp_path: Path) -> None:
     old = dataclasses.replace(coded, train=dataclasses.replace(coded.train, lr=0.2))
     for seed in range(3):
         now, then = (dataclasses.replace(run, seed=seed).run_id for run in (coded, old))
-        for path in results.glob("*.csv"):
-            path.write_text(path.read_text().replace(now, then))
+        path = results / "runs.csv"
+        path.write_text(path.read_text().replace(now, then))
     judged = claims(results)
     assert "3 of 6 runs made with another configuration" in find(judged, "Coded is more").why
     assert find(judged, "Early decoders improve with depth").why.endswith(OTHER_CONFIGURATION)
@@ -267,10 +262,12 @@ def test_rows_of_two_configurations_of_a_seed_are_not_mixed(results: Path) -> No
     again = dataclasses.replace(
         BASE, run_id="again", seed=1, created="2026-02-01T00:00:00.000000+00:00"
     )
-    rows = [Measurement(kind="decoders", metric="top1", value=0.5, n=10_000, block=4)]
+    rows = [
+        Measurement(kind="decoders", metric="top1", value=0.5, n=10_000, block=4, decoder="eq7")
+    ]
     store.append_rows(results, store.rows_of(rows, again))
     run = find_experiment("table2-cifar10").runs("paper", 0)[0]
-    found = rows_of_run(rows_of_kind(results, "decoders"), run)
+    found = rows_of_run(results, "decoders", run)
     assert found[found["seed"] == 1]["value"].tolist() == [0.5]
     assert found[found["seed"] == 0]["block"].nunique() == 6
 

@@ -35,7 +35,7 @@ from codepath.figures.build import PANELS, drawings
 from codepath.figures.hover import spots, to_svg
 from codepath.figures.style import describe
 from codepath.runtime import UserError
-from tests.made_up import BASE, measurements
+from tests.made_up import BASE, keep_runs, measurements
 
 OF_CIFAR10 = ("fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", "exponent", "concat")
 USES = ("linear", "exits", "compression", "paths")
@@ -101,15 +101,22 @@ def test_fig2b_has_a_point_per_class_and_negatives_of_both_kinds(results: Path) 
 
 def test_fig2c_prefers_nine_negatives_for_each_positive(everything: Path, tmp_path: Path) -> None:
     drawn_rows = [
-        store.Measurement(kind="binary", metric=f"{m}/f1/train/9to1", value=0.5, n=10, class_name=c)
+        store.Measurement(
+            kind="binary", metric=m, value=0.5, n=10, class_name=c, objective="f1",
+            fitted="train", negatives=store.DRAWN,
+        )
         for c in ("c0", "c1")
         for m in ("precision", "recall")
-    ]
+    ]  # fmt: skip
     (run,) = find_experiment("fig2c-cifar100").runs("paper", 0)
     provenance = dataclasses.replace(BASE, experiment=run.experiment, dataset="cifar100")
-    store.append_rows(tmp_path, store.rows_of([*measurements(run), *drawn_rows], provenance))
+    every = [
+        dataclasses.replace(m, negatives=store.ALL) if m.negatives == store.DRAWN else m
+        for m in measurements(run)
+    ]
+    store.append_rows(tmp_path, store.rows_of([*every, *drawn_rows], provenance))
     rows = fig2c.load(tmp_path)
-    assert set(rows[rows["negatives"] == "in"]["value"]) == {0.5}
+    assert set(rows[rows["distribution"] == "in"]["value"]) == {0.5}
     assert len(points(drawn(fig2c, everything, "cifar100"), "classes")) == 100
 
 
@@ -158,9 +165,7 @@ def test_fig6_has_three_clouds(results: Path) -> None:
 
 
 def test_a_single_setting_is_no_figure_of_settings(results: Path) -> None:
-    for path in results.glob("*.csv"):
-        kept = [line for line in path.read_text().splitlines() if "p_drop=" not in line]
-        path.write_text("\n".join(kept) + "\n")
+    keep_runs(results, lambda line: "p_drop=" not in line)
     assert fig6.load(results).empty
     (gap,) = [gap for gap in gaps(results, "paper") if gap.experiment.name == "fig6-cifar10"]
     assert "table2-cifar10+model.p_drop=0.2" in gap.line()

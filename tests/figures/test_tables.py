@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from codepath import store
@@ -14,6 +15,7 @@ from codepath.figures.deviations import write_deviations
 from codepath.figures.tables import TABLES
 from codepath.runtime import UserError
 from codepath.store import Measurement
+from codepath.store.schema import benchmark_columns
 from tests.made_up import BASE
 
 
@@ -81,57 +83,70 @@ def test_exits_are_compared_where_they_were_measured(results: Path) -> None:
     rows = store.read_rows(results, "accuracy")
     run = rows[(rows["model"] == "coded") & (rows["experiment"] == "table2-cifar10")].iloc[0]
     provenance = dataclasses.replace(BASE, run_id=run["run_id"])
-    frames = store.rows_of(
-        [Measurement(kind="cost", metric="macs", value=1000, n=1, split="model")], provenance
-    )
+    frames = store.rows_of([Measurement(kind="cost", metric="macs", value=1000, n=1)], provenance)
     store.append_rows(results, frames)
     exits = store.rows_of(
         [
-            Measurement(kind="accuracy", metric=metric, value=value, n=10_000, x=0.005)
-            for metric, value in (
-                ("macs_loss/eq7/margin/crossfit", 700),
-                ("macs_loss/combined/margin/crossfit", 600),
-                ("top1_loss/combined/margin/crossfit", 0.94),
+            Measurement(
+                kind="exits", metric=metric, value=value, n=10_000, decoder=decoder,
+                criterion="margin", fitted="crossfit", target="loss", limit=0.005,
+            )
+            for decoder, metric, value in (
+                ("eq7", "macs", 700),
+                ("combined", "macs", 600),
+                ("combined", "top1", 0.94),
             )
         ],
-        provenance,
-    )["accuracy"]
-    exits.to_csv(results / "exits.csv", index=False)
+        dataclasses.replace(provenance, created="2026-02-01T00:00:00.000000+00:00"),
+    )  # fmt: skip
+    store.append_rows(results, exits)
     table = comparisons(results)[0]
     coded = next(row for row in table.body if row[1] == "coded ResNeXt")
     assert coded[-1].startswith("94.00 % at 60% of the multiply-adds, combined/margin/crossfit")
 
 
 RUN = "table2-cifar10-cpu-coded-s0-0123456789"
-FOUND = {
-    "binary": (
-        "run,source,scale,method,class,draw,parameters,n,metric,value,device\n"
-        + "".join(
-            f"{RUN},pictures,cpu,{method},{name},{draw},1000,500,{metric},0.9{draw},a CPU\n"
-            for method, draws in (("codeword", 1), ("random coded", 3))
-            for name in ("cat", "dog")
-            for draw in range(draws)
-            for metric in ("f1", "average_precision")
-        )
-    ),
-    "early_exit-cpu": (
-        "run,method,budget,n,timed,layout,source,top1,top1_whole,macs,macs_share,p50,p95,"
-        "network_p50,device\n"
-        f"{RUN},probes,0.5,500,300,channels last,pictures,0.8,0.82,50,0.5,0.01,0.02,0.02,a CPU\n"
-    ),
-    "train-cpu": (
-        "network,precision,batch,policy,what,variant,value,least,most,ratio,share,count,device\n"
-        "NET,float32,64,none,images per second,torch,40,39,41,1.5,0.01,40,a CPU\n"
-        "NET,float32,64,none,checkpoint,run,0.25,0.2,0.3,,0.001,300,a CPU\n"
-        "NET,float32,64,none,all but training,run,,,,,0.002,,a CPU\n"
-    ).replace("NET", "coded_resnext29_10x11d"),
-}
-"""Rows of benchmarks that the repository may not have, in the columns that the scripts write."""
+_EARLY = {
+    "method": "probes", "layout": "channels last", "budget": 0.5, "n": 500, "timed": 300,
+    "top1": 0.8, "top1_whole": 0.82, "macs": 50, "macs_share": 0.5, "p50": 0.01, "p95": 0.02,
+    "network_p50": 0.02,
+}  # fmt: skip
+_TRAIN = {
+    "network": "coded_resnext29_10x11d", "precision": "float32", "batch": 64, "policy": "none",
+    "variant": "run",
+}  # fmt: skip
+FOUND: dict[str, list[dict[str, object]]] = {
+    "binary": [
+        {"scale": "cpu", "method": method, "class": name, "draw": draw, "parameters": 1000,
+         "n": 500, "metric": metric, "value": 0.9 + 0.01 * draw}
+        for method, draws in (("codeword", 1), ("random coded", 3))
+        for name in ("cat", "dog")
+        for draw in range(draws)
+        for metric in ("f1", "average_precision")
+    ],
+    "early_exit-cpu": [_EARLY],
+    "train-cpu": [
+        _TRAIN
+        | {"what": "images per second", "variant": "torch", "value": 40, "ratio": 1.5,
+           "share": 0.01, "count": 40},
+        _TRAIN | {"what": "checkpoint", "value": 0.25, "share": 0.001, "count": 300},
+        _TRAIN | {"what": "all but training", "share": 0.002},
+    ],
+}  # fmt: skip
+"""Rows of benchmarks that the repository may not have."""
+
+
+def write_found(folder: Path) -> None:
+    for name, rows in FOUND.items():
+        text, numbers = benchmark_columns(name.split("-")[0])
+        origin = {"run": RUN, "source": "pictures", "device": "a CPU"}
+        lines = [{k: v for k, v in origin.items() if k in text} | row for row in rows]
+        frame = pd.DataFrame(lines).reindex(columns=[*text, *numbers])
+        frame.to_csv(folder / f"{name}.csv", index=False)
 
 
 def test_every_number_of_every_comparison_has_scale_and_n(results: Path, tmp_path: Path) -> None:
-    for name, text in FOUND.items():
-        (results / "benchmarks" / f"{name}.csv").write_text(text)
+    write_found(results / "benchmarks")
     tables = {table.title: table for table in comparisons(results)}
     keys = {"Early exits that stop": 3}  # columns that say what a line is about; else two
     assert len(tables) == 8

@@ -1,0 +1,44 @@
+"""The tables of results/benchmarks/, checked against the schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from codepath.runtime import UserError
+from codepath.store.schema import benchmark_columns
+
+
+def read_benchmark(path: Path) -> pd.DataFrame:
+    """The rows of benchmarks/NAME.csv or NAME-DEVICE.csv.
+
+    Raises UserError where the file cannot be read or is not of NAME's form (see `check_benchmark`).
+    """
+    text, _ = benchmark_columns(_name(path))
+    try:
+        frame = pd.read_csv(path, dtype=dict.fromkeys(set(text) - {"dirty"}, str))
+    except (ValueError, OSError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    check_benchmark(frame, path)
+    return frame
+
+
+def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
+    """UserError where a frame has not the columns of the benchmark that `path` is named after."""
+    text, numbers = benchmark_columns(_name(path))
+    odd = sorted(set(map(str, frame)) ^ {*text, *numbers})
+    if odd:
+        state = "has a column that is not its own" if odd[0] in frame else "lacks a column"
+        raise UserError(f"{path} {state}: '{odd[0]}'; remove it and repeat codepath bench")
+    for column in numbers:
+        try:
+            pd.to_numeric(frame[column])
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{path}: column '{column}' holds something that is not a number"
+            ) from None
+
+
+def _name(path: Path) -> str:
+    return path.stem.split("-")[0]
