@@ -97,24 +97,26 @@ replicate-cifar100: $(STAMP) ## the same for CIFAR-100
 replicate-imagenet: $(STAMP) ## the same for ImageNet (DATA=folder with its archives or train/ and val/)
 	$(call replicate,$(IMAGENET))
 
-# STRICT=1 fails where rows are missing.
+# STRICT=1 fails where rows are missing; FORCE=1 makes anew what is up to date, too.
 STRICT ?=
 WIDE ?=
+FORCE ?=
+ANEW := $(if $(FORCE),--force)
 
 figures: $(STAMP) ## redraw paper/figures from results/ (STRICT=1: fail where rows are missing; WIDE=1: both widths)
-	@$(CODEPATH) figures $(if $(STRICT),--strict) $(if $(WIDE),--wide)
+	@$(CODEPATH) figures $(if $(STRICT),--strict) $(if $(WIDE),--wide) $(ANEW)
 
 tables: $(STAMP) ## rewrite paper/tables from results/
-	@$(CODEPATH) tables $(if $(STRICT),--strict)
+	@$(CODEPATH) tables $(if $(STRICT),--strict) $(ANEW)
 
 compare: $(STAMP) ## rewrite paper/tables/baselines.md: coded networks and their baselines
-	@$(CODEPATH) compare
+	@$(CODEPATH) compare $(ANEW)
 
 verdict: $(STAMP) ## rewrite paper/claims.md and paper/DEVIATIONS.md from results/
-	@$(CODEPATH) verdict
+	@$(CODEPATH) verdict $(ANEW)
 
 report: $(STAMP) ## rewrite paper/report.html from results/, one page that needs no network
-	@$(CODEPATH) report $(if $(STRICT),--strict)
+	@$(CODEPATH) report $(if $(STRICT),--strict) $(ANEW)
 
 # Tests run side by side, one thread each: threads that wait for each other are slow on busy cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

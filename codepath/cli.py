@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from codepath.config import RunConfig
+    from codepath.figures.upkeep import Made
     from codepath.rundir import Places
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ ScaleAsked = Annotated[
     typer.Option("--scale", help="Call missing what this scale lacks; default: any scale will do."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write into.")]
+Force = Annotated[bool, typer.Option("--force", help="Make anew what is up to date, too.")]
 
 
 def _shown(path: Path) -> str:
@@ -524,6 +526,38 @@ def retry(
         typer.echo(line)
 
 
+def _redraw(
+    command: str,
+    results: Path,
+    out: Path,
+    force: bool,
+    make: Callable[[], Made],
+    strict: bool = False,
+    options: tuple[object, ...] = (),
+) -> None:
+    """Make what is not up to date, say what a command always says, and what is missing."""
+    from codepath.figures import upkeep
+
+    inputs = upkeep.inputs_digest(results, *options)
+    made = None if force else upkeep.kept(out, command, inputs)
+    if made is None:
+        made = make()
+        upkeep.keep(out, command, inputs, made)
+    else:
+        files = f"{len(made.files)} file{'s' if len(made.files) > 1 else ''}"
+        typer.echo(f"{command}: up to date ({files} in {_shown(out)}; --force makes them anew)")
+    for line in made.said:
+        typer.echo(line)
+    for line in made.missing:
+        typer.echo(f"missing: {line}")
+    if made.missing and strict:
+        raise UserError(f"{len(made.missing)} experiments miss rows; the commands above make them")
+
+
+def _wrote(path: Path) -> None:
+    typer.echo(f"wrote {_shown(path)}")
+
+
 @app.command()
 def figures(
     results: ResultsIn = REPO_ROOT / "results",
@@ -531,14 +565,21 @@ def figures(
     strict: Strict = False,
     scale: ScaleAsked = None,
     wide: Annotated[bool, typer.Option("--wide", help="Also two columns wide.")] = False,
+    force: Force = False,
 ) -> None:
     """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
-    from codepath.figures import build_figures
 
-    built = build_figures(
-        results, out, lambda path: typer.echo(f"wrote {_shown(path)}"), scale, wide
-    )
-    _report_missing(built.missing, strict)
+    def make() -> Made:
+        from codepath.figures.build import build_figures
+        from codepath.figures.upkeep import Made
+
+        built = build_figures(results, out, _wrote, scale, wide, force)
+        rest = len(built.paths) // 2 - built.drawn
+        if rest:
+            typer.echo(f"{rest} pictures were up to date (--force draws them anew)")
+        return Made(built.paths, missing=built.missing)
+
+    _redraw("figures", results, out, force, make, strict, (scale, wide))
 
 
 @app.command()
@@ -547,38 +588,66 @@ def tables(
     out: Out = REPO_ROOT / "paper",
     strict: Strict = False,
     scale: ScaleAsked = None,
+    force: Force = False,
 ) -> None:
     """Rewrite the tables in OUT/tables, as Markdown and LaTeX."""
-    from codepath.figures import write_tables
 
-    written = write_tables(results, out, scale)
-    for path in written.paths:
-        typer.echo(f"wrote {_shown(path)}")
-    _report_missing(written.missing, strict)
+    def make() -> Made:
+        from codepath.figures.tables import write_tables
+        from codepath.figures.upkeep import Made
+
+        written = write_tables(results, out, scale)
+        for path in written.paths:
+            _wrote(path)
+        return Made(written.paths, missing=written.missing)
+
+    _redraw("tables", results, out, force, make, strict, (scale,))
 
 
 @app.command()
-def compare(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+def compare(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    force: Force = False,
+) -> None:
     """Write the baselines table: coded networks beside plain ones, OUT/tables/baselines.md."""
-    from codepath.figures.compare import write_comparisons
 
-    typer.echo(f"wrote {_shown(write_comparisons(results, out))}")
+    def make() -> Made:
+        from codepath.figures.compare import write_comparisons
+        from codepath.figures.upkeep import Made
+
+        path = write_comparisons(results, out)
+        _wrote(path)
+        return Made([path])
+
+    _redraw("compare", results, out, force, make)
 
 
 @app.command()
-def verdict(results: ResultsIn = REPO_ROOT / "results", out: Out = REPO_ROOT / "paper") -> None:
+def verdict(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    force: Force = False,
+) -> None:
     """Judge the paper's claims by the rows: OUT/claims.md, OUT/DEVIATIONS.md, a summary here."""
-    from codepath.figures import write_claims
-    from codepath.figures.deviations import write_deviations
-    from codepath.figures.verdict import summary
 
-    path, judged = write_claims(results, out)
-    for claim in judged:
-        if claim.outcome:
-            typer.echo(f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}")
-    typer.echo(f"of {len(judged)} claims: {summary(judged)}")
-    typer.echo(f"wrote {_shown(path)}")
-    typer.echo(f"wrote {_shown(write_deviations(results, out))}")
+    def make() -> Made:
+        from codepath.figures.deviations import write_deviations
+        from codepath.figures.upkeep import Made
+        from codepath.figures.verdict import summary, write_claims
+
+        path, judged = write_claims(results, out)
+        files = [path, write_deviations(results, out)]
+        for file in files:
+            _wrote(file)
+        said = [
+            f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}"
+            for claim in judged
+            if claim.outcome
+        ]
+        return Made(files, [*said, f"of {len(judged)} claims: {summary(judged)}"])
+
+    _redraw("verdict", results, out, force, make)
 
 
 @app.command()
@@ -587,21 +656,19 @@ def report(
     out: Out = REPO_ROOT / "paper",
     strict: Strict = False,
     scale: ScaleAsked = None,
+    force: Force = False,
 ) -> None:
     """Write OUT/report.html: claims, figures, tables and their runs on one page, no network."""
-    from codepath.figures.report import write_report
 
-    path, missing = write_report(results, out, scale)
-    typer.echo(f"wrote {_shown(path)}")
-    _report_missing(missing, strict)
+    def make() -> Made:
+        from codepath.figures.report import write_report
+        from codepath.figures.upkeep import Made
 
+        path, missing = write_report(results, out, scale, force)
+        _wrote(path)
+        return Made([path], missing=missing)
 
-def _report_missing(missing: list[str], strict: bool) -> None:
-    """Name what is missing; with --strict that is an error."""
-    for line in missing:
-        typer.echo(f"missing: {line}")
-    if missing and strict:
-        raise UserError(f"{len(missing)} experiments miss rows; the commands above make them")
+    _redraw("report", results, out, force, make, strict, (scale,))
 
 
 @codes.command("design")

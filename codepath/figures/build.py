@@ -1,172 +1,172 @@
-"""Every figure that the rows allow, for every data set and scale in them."""
+"""Figures as files: those that are not up to date, in as many processes as there are cores."""
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.figure import Figure
 
-from codepath.experiments.coverage import benchmark_files, gaps
-from codepath.figures import (
-    codes,
-    compression,
-    concat,
-    cost,
-    decoding,
-    exits,
-    exponent,
-    fig2a,
-    fig2b,
-    fig2c,
-    fig3,
-    fig4,
-    fig5,
-    fig6,
-    fig7,
-    fig8,
-    linear,
-    paths,
-    style,
-    variants,
-)
-from codepath.runtime import UserError, make_directory
-from codepath.store import read_benchmark
+from codepath.experiments.coverage import gaps
+from codepath.figures import cost, style
+from codepath.figures.fonts import use_slim_fonts
+from codepath.figures.hover import to_svg
+from codepath.figures.pictures import PANELS, STUDIES, Picture, pictures
+from codepath.figures.upkeep import CACHE, file_digest
+from codepath.runtime import available_cores, make_directory, write_text
 
-PANELS = (
-    *(fig2a, fig2b, fig2c, fig3, fig4, fig5, fig6, fig7, fig8, exponent, concat, variants),
-    *(exits, linear, compression, paths),
-)
-"""Modules with NAME, TITLE, ITEM, load(results) and draw(ax, rows, dataset); a SHAPE of several
-panels makes `ax` a sequence, a SIZE in inches is for what a column cannot hold, and
-finish(ax, rows) comes when all else is drawn."""
-OVERVIEW = (fig2a, fig2b, fig3, fig4)
-STUDIES = (decoding, codes)
-"""Modules that draw one file of results/benchmarks/."""
+FILES, PAGE = ("pdf", "png", "svg"), ("svg",)
+"""Formats that `build_figures` makes, and that the report needs. SVG goes to the cache alone."""
 
 
-class Drawing(NamedTuple):
-    """A figure, not yet written."""
+@dataclass(frozen=True)
+class Entry:
+    """What was drawn of a picture."""
 
     name: str
     item: str
-    figure: Figure
     caption: str
-    """What it shows, with scale, seeds and n."""
     run_ids: tuple[str, ...]
+    broad: bool
+    """Whether it is broader than a column."""
+    fingerprint: str
+    checksums: dict[str, str]
+    """Format -> SHA-256 of the file."""
+
+
+class Gallery:
+    """The files of the pictures of OUT, and what they were drawn of (OUT/.drawn/pictures.json)."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.cache = out, out / CACHE
+        self.index = self.cache / "pictures.json"
+        self.entries: dict[str, Entry] = {}
+        try:
+            for one in json.loads(self.index.read_text()):
+                self.entries[one["name"]] = Entry(**one | {"run_ids": tuple(one["run_ids"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            self.entries = {}  # absent or damaged: all is drawn anew
+
+    def path(self, name: str, suffix: str) -> Path:
+        """Where a picture's file of a format is."""
+        return (self.cache if suffix == "svg" else self.out / "figures") / f"{name}.{suffix}"
+
+    def holds(self, picture: Picture, suffixes: Sequence[str]) -> bool:
+        """Whether the files of a picture are there, and those of its present rows and code."""
+        entry = self.entries.get(picture.name)
+        return (
+            entry is not None
+            and entry.fingerprint == picture.fingerprint
+            and all(
+                entry.checksums.get(suffix) == file_digest(self.path(picture.name, suffix))
+                for suffix in suffixes
+            )
+        )
+
+    def add(self, entry: Entry) -> None:
+        """Note a picture, so that an interrupted call keeps it."""
+        self.entries[entry.name] = entry
+        text = json.dumps([asdict(one) for one in self.entries.values()], indent=1)
+        write_text(self.index, text + "\n")
+
+    def drawn(self, picture: Picture, suffixes: Sequence[str]) -> Entry:
+        """Draw a picture and write its files."""
+        drawing = picture.draw()
+        figure, name = drawing.figure, picture.name
+        engine = figure.get_layout_engine()
+        if "pdf" in suffixes:
+            style.save(figure, make_directory(self.out / "figures"), name)
+        else:
+            style.fix_layout(figure)  # what follows depends on it
+        figure.set_layout_engine(engine)
+        figure.suptitle("")  # the page has it as caption
+        write_text(self.path(name, "svg"), to_svg(figure, name))
+        broad = bool(figure.get_figwidth() > style.ONE_COLUMN)
+        plt.close(figure)
+        checksums = {suffix: file_digest(self.path(name, suffix)) for suffix in suffixes}
+        return Entry(
+            name,
+            drawing.item,
+            drawing.caption,
+            drawing.run_ids,
+            broad,
+            picture.fingerprint,
+            checksums,
+        )
+
+
+def bring_up_to_date(
+    gallery: Gallery,
+    wanted: Sequence[Picture],
+    suffixes: Sequence[str],
+    force: bool = False,
+    processes: int | None = None,
+) -> Iterator[Entry]:
+    """Draw those pictures whose files are not up to date; yields them as they are finished.
+
+    Args:
+        gallery: where the files are.
+        wanted: the pictures.
+        suffixes: formats, FILES or PAGE.
+        force: draw all of them.
+        processes: how many at most; None: as many as there are cores.
+    """
+    global _shared
+    todo = [picture for picture in wanted if force or not gallery.holds(picture, suffixes)]
+    if not todo:
+        return
+    style.use_style()
+    use_slim_fonts(gallery.cache / "fonts")
+    processes = min(processes or available_cores(), len(todo))
+    # Pictures hold their rows, and a forked process has them already.
+    if processes == 1 or sys.platform != "linux":
+        for picture in todo:
+            entry = gallery.drawn(picture, suffixes)
+            gallery.add(entry)
+            yield entry
+        return
+    _shared = _Shared(gallery, {picture.name: picture for picture in todo}, tuple(suffixes))
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        try:
+            for done in as_completed([pool.submit(_draw, picture.name) for picture in todo]):
+                gallery.add(done.result())
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            _shared = None
+
+
+class _Shared(NamedTuple):
+    gallery: Gallery
+    pictures: dict[str, Picture]
+    suffixes: tuple[str, ...]
+
+
+_shared: _Shared | None = None
+"""What the processes of `bring_up_to_date` find when they are forked."""
+
+
+def _draw(name: str) -> Entry:
+    assert _shared is not None
+    return _shared.gallery.drawn(_shared.pictures[name], _shared.suffixes)
 
 
 class Built(NamedTuple):
     """What `build_figures` did."""
 
     paths: list[Path]
+    """Of all figures, in their order."""
+    drawn: int
+    """How many pictures were not up to date."""
     missing: list[str]
     """A line for each experiment without rows, with the command that makes them."""
-
-
-def _settings(frames: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
-    return sorted(
-        {
-            (str(dataset), str(scale))
-            for rows in frames.values()
-            for dataset, scale in zip(rows["dataset"], rows["scale"], strict=True)
-        }
-    )
-
-
-def _panel_figure(
-    panels: Sequence[ModuleType], rows: dict[str, pd.DataFrame], dataset: str, width: float
-) -> Figure:
-    """One figure of one panel, of one module with several, or of four panels."""
-    first = panels[0]
-    shape = (2, 2) if len(panels) == 4 else getattr(first, "SHAPE", (1, 1))
-    height = {(1, 1): 3.0, (2, 2): 5.8}.get(shape, 1.6 * shape[0])
-    size = getattr(first, "SIZE", (width, height)) if len(panels) == 1 else (width, height)
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False)
-    if hasattr(first, "SHAPE"):
-        first.draw(list(axes.flat), rows[first.NAME], dataset)
-    else:
-        for ax, panel in zip(axes.flat, panels, strict=True):
-            panel.draw(ax, rows[panel.NAME], dataset)
-            if ax.axison:  # else it made room for axes with titles of their own
-                ax.set_title(panel.TITLE, loc="left", fontweight="bold")
-    fontsize = 7 if size[0] < style.TWO_COLUMNS else 8
-    about = style.describe(rows[first.NAME], style.has_bars(figure))
-    figure.suptitle(about, fontsize=fontsize)
-    for ax, panel in zip(axes.flat, panels, strict=False):
-        if hasattr(panel, "finish"):
-            panel.finish(ax, rows[panel.NAME])
-    return figure
-
-
-def drawings(results: Path, wide: bool = False, overview: bool = True) -> Iterator[Drawing]:
-    """Every figure in turn; each is closed when the next is asked for.
-
-    Args:
-        results: folder with the rows.
-        wide: single panels a second time, two columns wide, as NAME-wide.
-        overview: also the four main panels in one.
-
-    Raises UserError where there are no rows at all.
-    """
-    style.use_style()
-    frames = {panel.NAME: panel.load(results) for panel in PANELS}
-    settings = _settings(frames)
-    if not settings:
-        raise UserError(f"no rows of a coded network in {results}: run an experiment first")
-    for dataset, scale in settings:
-        chosen = {
-            name: rows[(rows["dataset"] == dataset) & (rows["scale"] == scale)]
-            for name, rows in frames.items()
-        }
-        pictures: dict[str, tuple[ModuleType, ...]] = {
-            panel.NAME: (panel,) for panel in PANELS if len(chosen[panel.NAME])
-        }
-        if overview and all(panel.NAME in pictures for panel in OVERVIEW):
-            pictures["overview"] = OVERVIEW
-        for name, panels in pictures.items():
-            single = len(panels) == 1 and not {"SHAPE", "SIZE"} & vars(panels[0]).keys()
-            widths = {"": style.ONE_COLUMN if single else style.TWO_COLUMNS}
-            if wide and single:
-                widths["-wide"] = style.TWO_COLUMNS
-            rows = pd.concat([chosen[panel.NAME] for panel in panels])
-            for suffix, width in widths.items():
-                figure = _panel_figure(panels, chosen, dataset, width)
-                title = panels[0].TITLE if single else ""
-                yield Drawing(
-                    f"{name}-{dataset}-{scale}{suffix}",
-                    panels[0].ITEM if len(panels) == 1 else "Overview",
-                    figure,
-                    f"{title}. {style.describe(rows, style.has_bars(figure))}".lstrip(". ").replace(
-                        "\n", "; "
-                    ),
-                    tuple(sorted(set(rows["run_id"]))),
-                )
-                plt.close(figure)
-    yield from _studies(results)
-
-
-def _studies(results: Path) -> Iterator[Drawing]:
-    drawn: list[tuple[str, str, Figure]] = []
-    for study in STUDIES:
-        for path in benchmark_files(results, study.BENCHMARK):
-            name = study.NAME + path.stem.removeprefix(study.BENCHMARK)
-            drawn.append((name, study.ITEM, study.draw(read_benchmark(path))))
-    networks, blocks = (
-        {path.stem.removeprefix(f"{name}-"): path for path in benchmark_files(results, name)}
-        for name in cost.BENCHMARK
-    )
-    for device in sorted(set(networks) & set(blocks)):
-        both = (read_benchmark(of[device]) for of in (networks, blocks))
-        drawn.append((f"{cost.NAME}-{device}", cost.ITEM, cost.draw(*both)))
-    for name, item, figure in drawn:
-        caption = (figure.get_suptitle()).replace("\n", "; ")
-        yield Drawing(name, item, figure, caption, ())
-        plt.close(figure)
 
 
 def build_figures(
@@ -175,6 +175,8 @@ def build_figures(
     on_file: Callable[[Path], None] = lambda _: None,
     scale: str | None = None,
     wide: bool = False,
+    force: bool = False,
+    processes: int | None = None,
 ) -> Built:
     """Draw all figures from the rows in `results` into `out`/figures, as PDF and PNG.
 
@@ -184,21 +186,22 @@ def build_figures(
         on_file: called with each file that was written.
         scale: whose rows are called missing (see `gaps`).
         wide: single panels also two columns wide.
+        force: draw those that are up to date too.
+        processes: see `bring_up_to_date`.
 
     Raises UserError where there are no rows at all.
     """
-    folder = out / "figures"
-    built = Built(
-        [], [gap.line() for gap in gaps(results, scale) if _draws(gap.experiment.pictures)]
-    )
-    for drawing in drawings(results, wide):
-        make_directory(folder)
-        for path in style.save(drawing.figure, folder, drawing.name):
-            built.paths.append(path)
-            on_file(path)
-    return built
+    gallery, wanted = Gallery(out), pictures(results, wide)
+    drawn = 0
+    for entry in bring_up_to_date(gallery, wanted, FILES, force, processes):
+        drawn += 1
+        for suffix in ("pdf", "png"):
+            on_file(gallery.path(entry.name, suffix))
+    files = [gallery.path(picture.name, suffix) for picture in wanted for suffix in ("pdf", "png")]
+    missing = [gap.line() for gap in gaps(results, scale) if _draws(gap.experiment.pictures)]
+    return Built(files, drawn, missing)
 
 
-def _draws(pictures: tuple[str, ...]) -> bool:
-    names = {module.NAME for module in (*PANELS, *STUDIES, cost)}
-    return any(picture in names for picture in pictures)
+def _draws(names: tuple[str, ...]) -> bool:
+    drawn = {module.NAME for module in (*PANELS, *STUDIES, cost)}
+    return any(name in drawn for name in names)

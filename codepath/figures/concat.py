@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import rows_of_picture
-from codepath.figures.binary_rows import own_negatives
 from codepath.figures.hover import name_points
 from codepath.figures.judge import always_yes
-from codepath.figures.style import SERIES, several, share
+from codepath.figures.setting_rows import CONCAT_ITEM, concat_rows
+from codepath.figures.style import SERIES, share
 
 NAME = "concat"
 TITLE = "Paths summed and side by side"
-ITEM = "Text: concatenation"
+ITEM = CONCAT_ITEM
+load = concat_rows
 _NAMES = {"sum": "sum", "concat": "concatenation"}
-
-
-def load(results: Path) -> pd.DataFrame:
-    """F1 and prevalence of all classes, column aggregate."""
-    rows = rows_of_picture(results, "binary", NAME, {"aggregate": lambda run: run.model.aggregate})
-    rows = own_negatives(rows)
-    return several(rows[rows["metric"].isin(["f1", "prevalence"])], "aggregate")
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001

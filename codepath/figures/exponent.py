@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
-from codepath.figures.style import BLUE, PAPER_STYLE, legend_below, mean_line, paper_label, several
+from codepath.figures.setting_rows import EXPONENT_ITEM, exponent_rows
+from codepath.figures.style import BLUE, PAPER_STYLE, legend_below, mean_line, paper_label
 
 NAME = "exponent"
 TITLE = "Exponent of the coding loss"
-ITEM = "Text: exponent"
-
-
-def load(results: Path) -> pd.DataFrame:
-    """Top-1, column exponent."""
-    rows = rows_of_picture(results, "accuracy", NAME, {"exponent": lambda run: run.train.exponent})
-    return several(rows[(rows["metric"] == "top1") & (rows["split"] == "test")], "exponent")
+ITEM = EXPONENT_ITEM
+load = exponent_rows
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:

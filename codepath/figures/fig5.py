@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
+from codepath.figures.setting_rows import several
 from codepath.figures.style import (
     PAPER_STYLE,
     SERIES,
     legend_below,
     mean_line,
     paper_label,
-    several,
 )
 
 NAME = "fig5"

@@ -11,7 +11,8 @@ from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures.binary_points import draw_points
 from codepath.figures.binary_rows import own_negatives
-from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, paper_label, several
+from codepath.figures.setting_rows import several
+from codepath.figures.style import PAPER_STYLE, SERIES, legend_below, paper_label
 
 NAME = "fig6"
 TITLE = "Binary classifiers by p_drop"

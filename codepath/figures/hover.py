@@ -12,10 +12,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
+
+from codepath.figures.style import fix_layout
 
 _MOST_POINTS = 600
 _NAMES: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
@@ -99,16 +102,19 @@ def spots(figure: Figure) -> list[Spot]:
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element, with a `circle.spot` over every labelled point.
 
-    Identifiers begin with `name`, so that several figures may stand on one page.
+    Identifiers begin with `name`, so that several figures may stand on one page. The figure has no
+    background afterwards.
     """
     dpi = figure.get_dpi()
     # Laid out at the figure's own resolution: at 72 dpi text is measured narrower than SVG's.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    fix_layout(figure)
     figure.set_dpi(72)
     places = spots(figure)
+    figure.set_facecolor("none")
+    for ax in figure.axes:
+        ax.set_facecolor("none")
     out = io.StringIO()
-    figure.savefig(out, format="svg", dpi=72, transparent=True, metadata={"Date": None})
+    FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
     figure.set_dpi(dpi)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].strip()

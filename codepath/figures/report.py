@@ -19,9 +19,8 @@ from codepath.experiments.coverage import (
 )
 from codepath.experiments.deviations import DEVIATIONS
 from codepath.figures import compare, deviations
-from codepath.figures.build import drawings
-from codepath.figures.hover import to_svg
-from codepath.figures.style import ONE_COLUMN
+from codepath.figures.build import PAGE, Gallery, bring_up_to_date
+from codepath.figures.pictures import pictures
 from codepath.figures.tables import make_tables
 from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
 from codepath.runtime import UserError, make_directory, write_text
@@ -40,6 +39,26 @@ class Figure(NamedTuple):
     run_ids: tuple[str, ...]
     broad: bool
     """Whether it takes the page's whole width."""
+
+
+def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
+    """Those that `codepath figures` drew of these rows; the others are drawn now."""
+    gallery = Gallery(out)
+    wanted = [picture for picture in pictures(results) if picture.on_page]
+    for _ in bring_up_to_date(gallery, wanted, PAGE, force):
+        pass
+    entries = [gallery.entries[picture.name] for picture in wanted]
+    return [
+        Figure(
+            entry.name,
+            entry.item,
+            gallery.path(entry.name, "svg").read_text(),
+            entry.caption,
+            entry.run_ids,
+            entry.broad,
+        )
+        for entry in entries
+    ]
 
 
 def run_records(results: Path) -> list[dict[str, Any]]:
@@ -125,25 +144,16 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }
 
 
-def write_report(results: Path, out: Path, scale: str | None = None) -> tuple[Path, list[str]]:
+def write_report(
+    results: Path, out: Path, scale: str | None = None, force: bool = False
+) -> tuple[Path, list[str]]:
     """Write `out`/report.html; its path, and a line for each experiment without rows.
 
     The page needs no network and bears no time of its making: the same rows give the same bytes.
+    With `force` figures that are up to date are drawn again.
     """
     judged = claims(results)
-    figures = []
-    for drawing in drawings(results, overview=False):
-        drawing.figure.suptitle("")  # the page has it as caption
-        figures.append(
-            Figure(
-                drawing.name,
-                drawing.item,
-                to_svg(drawing.figure, drawing.name),
-                drawing.caption,
-                drawing.run_ids,
-                broad=drawing.figure.get_figwidth() > ONE_COLUMN,
-            )
-        )
+    figures = _figures(results, out, force)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codepath.figures", "templates"),
         autoescape=True,

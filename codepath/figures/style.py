@@ -7,13 +7,15 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from codepath.experiments.coverage import configuration_note
+from codepath.figures.fonts import FAMILY
 from codepath.runtime import atomic_path
 
 ONE_COLUMN = 3.4
@@ -40,10 +42,13 @@ PAPER_STYLE: dict[str, Any] = {
 
 def use_style() -> None:
     """Set the style for all figures drawn afterwards."""
+    import seaborn as sns  # slow to import, and needed by those alone who draw
+
     mpl.use("agg")
     sns.set_theme(style="whitegrid", context="paper")
     mpl.rcParams.update(
         {
+            "font.sans-serif": [FAMILY],  # comes with matplotlib, so that no machine has another
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
@@ -62,17 +67,30 @@ def use_style() -> None:
     )
 
 
+def lay_out(figure: Figure) -> None:
+    """Give everything its place, as drawing would."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+
+
+def fix_layout(figure: Figure) -> None:
+    """Lay out once for all formats."""
+    lay_out(figure)
+    figure.set_layout_engine("none")
+
+
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.pdf and NAME.png; the same figure gives the same bytes."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not once for each format
-    paths = []
-    for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        path = folder / f"{name}.{suffix}"
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=DPI, metadata=metadata)
-        paths.append(path)
-    return paths
+    fix_layout(figure)
+    pdf, png = (folder / f"{name}.{suffix}" for suffix in ("pdf", "png"))
+    # Figure.savefig would draw each twice, to lay it out again.
+    with atomic_path(pdf) as temporary:
+        FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None})
+    figure.set_dpi(DPI)
+    with atomic_path(png) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})
+    return [pdf, png]
 
 
 def has_bars(figure: Figure) -> bool:
@@ -156,11 +174,3 @@ def mean_line(
 def share(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean, least and greatest value over seeds in per cent, by columns `by`, as floats."""
     return 100 * rows.groupby(by, sort=False)["value"].agg(["mean", "min", "max"]).astype(float)
-
-
-def several(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """Those data sets and scales of `rows` that have at least two values of a setting."""
-    if rows.empty:
-        return rows
-    values = rows.groupby(["dataset", "scale"])[setting].transform("nunique")
-    return rows[values > 1]

@@ -11,7 +11,15 @@ import pandas as pd
 from codepath.codes import load_scheme
 from codepath.experiments.coverage import benchmark_rows, beside, gaps, rows_of_picture
 from codepath.experiments.paper import reference
-from codepath.figures import concat, exponent, variants
+from codepath.figures.setting_rows import (
+    CONCAT_ITEM,
+    EXPONENT_ITEM,
+    VARIANTS_ITEM,
+    concat_rows,
+    exponent_rows,
+    top1_of,
+    variants_rows,
+)
 from codepath.runtime import UserError, make_directory, write_text
 
 
@@ -75,7 +83,7 @@ def percent(values: pd.Series) -> str:
 def top1_rows(results: Path, picture: str, **settings: Callable) -> pd.DataFrame:
     """Top-1 on test images of the experiments that list `picture`, coded and baseline."""
     rows = rows_of_picture(results, "accuracy", picture, settings, roles=("coded", "baseline"))
-    return rows[(rows["metric"] == "top1") & (rows["split"] == "test")]
+    return top1_of(rows)
 
 
 def table1(results: Path) -> Table | None:
@@ -288,7 +296,7 @@ def _by_setting(
 
 def exponent_table(results: Path) -> Table | None:
     """Top-1 by the exponent of Eq. 5."""
-    rows = exponent.load(results)
+    rows = exponent_rows(results)
     if rows.empty:
         return None
     published = reference("exponent_ablation")
@@ -304,12 +312,12 @@ def exponent_table(results: Path) -> Table | None:
     )
     body = _by_setting(rows, "exponent", paper)
     header = ["data set", "scale", "exponent", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
-    return Table("exponent", exponent.ITEM, "Exponent of the coding loss", header, body)
+    return Table("exponent", EXPONENT_ITEM, "Exponent of the coding loss", header, body)
 
 
 def concat_table(results: Path) -> Table | None:
     """F1 of the binary classifiers and top-1, paths summed and concatenated."""
-    rows = concat.load(results)
+    rows = concat_rows(results)
     if rows.empty:
         return None
     top1 = top1_rows(results, "concat", aggregate=lambda run: run.model.aggregate)
@@ -329,12 +337,12 @@ def concat_table(results: Path) -> Table | None:
             ]
         )
     header = ["data set", "scale", "paths", "mean F1 (%)", "top-1 (%)", "seeds", "n"]
-    return Table("concat", concat.ITEM, "Paths summed and concatenated", header, body)
+    return Table("concat", CONCAT_ITEM, "Paths summed and concatenated", header, body)
 
 
 def variants_table(results: Path) -> Table | None:
     """Top-1 of the variants of a network."""
-    rows = variants.load(results)
+    rows = variants_rows(results)
     if rows.empty:
         return None
     published = reference("table2_accuracy").query("model == 'coded'")
@@ -350,7 +358,7 @@ def variants_table(results: Path) -> Table | None:
 
     body = _by_setting(rows, "variant", paper)
     header = ["data set", "scale", "variant", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
-    return Table("variants", variants.ITEM, "Variants of the coded network", header, body)
+    return Table("variants", VARIANTS_ITEM, "Variants of the coded network", header, body)
 
 
 TABLES: dict[str, Callable[[Path], Table | None]] = {

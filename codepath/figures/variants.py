@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.config import RunConfig
-from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
-from codepath.figures.style import BLUE, PAPER_STYLE, legend_below, paper_label, several, share
+from codepath.figures.setting_rows import VARIANTS_ITEM, variants_rows
+from codepath.figures.style import BLUE, PAPER_STYLE, legend_below, paper_label, share
 
 NAME = "variants"
 TITLE = "Variants"
-ITEM = "Text: ImageNet variants"
+ITEM = VARIANTS_ITEM
+load = variants_rows
 MOST_LETTERS = 20
 """Of a line beside the axis."""
-
-
-def _name(run: RunConfig) -> str:
-    """The settings that make the variant, without their section."""
-    settings = run.experiment.split("+")[1:]
-    return "\n".join(setting.partition(".")[2] for setting in settings) or (
-        f"as in Table 2\n(mu={run.train.mu:g}, p_drop={run.model.p_drop:g})"
-    )
-
-
-def _published(run: RunConfig) -> bool:
-    """Whether nothing but mu and p_drop was changed: then the paper may have its number."""
-    settings = run.experiment.split("+")[1:]
-    return all(setting.startswith(("train.mu=", "model.p_drop=")) for setting in settings)
-
-
-def load(results: Path) -> pd.DataFrame:
-    """Top-1 with columns variant, mu, p_drop, and whether only those two were changed."""
-    rows = rows_of_picture(
-        results,
-        "accuracy",
-        NAME,
-        {
-            "variant": _name,
-            "mu": lambda run: run.train.mu,
-            "p_drop": lambda run: run.model.p_drop,
-            "published": _published,
-        },
-    )
-    return several(rows[(rows["metric"] == "top1") & (rows["split"] == "test")], "variant")
 
 
 def _wrapped(variant: str) -> str:

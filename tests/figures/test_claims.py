@@ -12,7 +12,7 @@ import pytest
 from codepath import store
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import OTHER_CONFIGURATION, gaps, rows_of_run
-from codepath.figures import fig4, write_claims
+from codepath.figures import fig4
 from codepath.figures.compare import comparisons
 from codepath.figures.judge import (
     common_seeds,
@@ -24,7 +24,7 @@ from codepath.figures.judge import (
 from codepath.figures.report import coverage, write_report
 from codepath.figures.style import describe
 from codepath.figures.tables import make_tables
-from codepath.figures.verdict import HEADER, Claim, cells, claims
+from codepath.figures.verdict import HEADER, Claim, cells, claims, write_claims
 from codepath.store import Measurement
 from tests.made_up import BASE, keep_runs, measurements
 

@@ -17,7 +17,6 @@ from codepath.experiments import find_experiment
 from codepath.experiments.coverage import gaps
 from codepath.figures import (
     binary_points,
-    build_figures,
     compression,
     exits,
     fig2a,
@@ -31,8 +30,9 @@ from codepath.figures import (
     linear,
     paths,
 )
-from codepath.figures.build import PANELS, drawings
+from codepath.figures.build import build_figures
 from codepath.figures.hover import spots, to_svg
+from codepath.figures.pictures import PANELS, drawings
 from codepath.figures.style import describe
 from codepath.runtime import UserError
 from tests.made_up import BASE, keep_runs, measurements

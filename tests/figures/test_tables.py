@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from codepath import store
-from codepath.figures import write_tables
 from codepath.figures.compare import comparisons, write_comparisons
 from codepath.figures.deviations import write_deviations
-from codepath.figures.tables import TABLES
+from codepath.figures.tables import TABLES, write_tables
 from codepath.runtime import UserError
 from codepath.store import Measurement
 from codepath.store.schema import benchmark_columns

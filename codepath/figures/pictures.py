@@ -1,0 +1,211 @@
+"""Every figure that the rows allow, for every data set and scale in them; drawn when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from codepath.experiments.coverage import benchmark_files
+from codepath.figures import (
+    codes,
+    compression,
+    concat,
+    cost,
+    decoding,
+    exits,
+    exponent,
+    fig2a,
+    fig2b,
+    fig2c,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    fig7,
+    fig8,
+    linear,
+    paths,
+    style,
+    variants,
+)
+from codepath.figures.upkeep import code_digest, digest
+from codepath.runtime import UserError
+from codepath.store import read_benchmark
+
+PANELS = (
+    *(fig2a, fig2b, fig2c, fig3, fig4, fig5, fig6, fig7, fig8, exponent, concat, variants),
+    *(exits, linear, compression, paths),
+)
+"""Modules with NAME, TITLE, ITEM, load(results) and draw(ax, rows, dataset); a SHAPE of several
+panels makes `ax` a sequence, a SIZE in inches is for what a column cannot hold, and
+finish(ax, rows) comes when all else is drawn."""
+OVERVIEW = (fig2a, fig2b, fig3, fig4)
+STUDIES = (decoding, codes)
+"""Modules that draw one file of results/benchmarks/."""
+
+
+class Drawing(NamedTuple):
+    """A figure, not yet written."""
+
+    name: str
+    item: str
+    figure: Figure
+    caption: str
+    """What it shows, with scale, seeds and n."""
+    run_ids: tuple[str, ...]
+
+
+class Picture(NamedTuple):
+    """A figure, not yet drawn."""
+
+    name: str
+    fingerprint: str
+    """Of all that it is a function of: rows, size, code, style, libraries."""
+    draw: Callable[[], Drawing]
+    on_page: bool
+    """Whether the report shows it: not those that show again what others do."""
+
+
+def pictures(results: Path, wide: bool = False) -> list[Picture]:
+    """What can be drawn of the rows in `results`.
+
+    Args:
+        results: folder with the rows.
+        wide: single panels a second time, two columns wide, as NAME-wide.
+
+    Raises UserError where there are no rows at all.
+    """
+    frames = {panel.NAME: panel.load(results) for panel in PANELS}
+    settings = _settings(frames)
+    if not settings:
+        raise UserError(f"no rows of a coded network in {results}: run an experiment first")
+    found: list[Picture] = []
+    for dataset, scale in settings:
+        chosen = {
+            name: rows[(rows["dataset"] == dataset) & (rows["scale"] == scale)]
+            for name, rows in frames.items()
+        }
+        modules: dict[str, tuple[ModuleType, ...]] = {
+            panel.NAME: (panel,) for panel in PANELS if len(chosen[panel.NAME])
+        }
+        if all(panel.NAME in modules for panel in OVERVIEW):
+            modules["overview"] = OVERVIEW
+        for name, panels in modules.items():
+            single = len(panels) == 1 and not {"SHAPE", "SIZE"} & vars(panels[0]).keys()
+            widths = {"": style.ONE_COLUMN if single else style.TWO_COLUMNS}
+            if wide and single:
+                widths["-wide"] = style.TWO_COLUMNS
+            rows = {panel.NAME: chosen[panel.NAME] for panel in panels}
+            for suffix, width in widths.items():
+                full = f"{name}-{dataset}-{scale}{suffix}"
+                found.append(
+                    Picture(
+                        full,
+                        _fingerprint(full, width, *map(_digest_rows, rows.values())),
+                        partial(_draw_panels, full, panels, rows, dataset, width, single),
+                        on_page=not suffix and panels is not OVERVIEW,
+                    )
+                )
+    return found + list(_studies(results))
+
+
+def drawings(results: Path, wide: bool = False) -> Iterator[Drawing]:
+    """Every figure in turn; each is closed when the next is asked for. Arguments: `pictures`."""
+    style.use_style()
+    for picture in pictures(results, wide):
+        drawing = picture.draw()
+        yield drawing
+        plt.close(drawing.figure)
+
+
+def _settings(frames: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for rows in frames.values():
+        pairs = rows[["dataset", "scale"]].drop_duplicates()
+        found.update(pairs.astype(str).itertuples(index=False, name=None))
+    return sorted(found)
+
+
+def _fingerprint(name: str, *parts: object) -> str:
+    return digest([code_digest().encode(), name.encode(), *(str(part).encode() for part in parts)])
+
+
+def _digest_rows(rows: pd.DataFrame) -> str:
+    values = pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()
+    return digest([",".join(map(str, rows.columns)).encode(), values])
+
+
+def _draw_panels(
+    name: str,
+    panels: Sequence[ModuleType],
+    rows: dict[str, pd.DataFrame],
+    dataset: str,
+    width: float,
+    single: bool,
+) -> Drawing:
+    figure = _panel_figure(panels, rows, dataset, width)
+    every = pd.concat(rows.values())
+    about = style.describe(every, style.has_bars(figure))
+    title = panels[0].TITLE if single else ""
+    return Drawing(
+        name,
+        panels[0].ITEM if len(panels) == 1 else "Overview",
+        figure,
+        f"{title}. {about}".lstrip(". ").replace("\n", "; "),
+        tuple(sorted(set(every["run_id"]))),
+    )
+
+
+def _panel_figure(
+    panels: Sequence[ModuleType], rows: dict[str, pd.DataFrame], dataset: str, width: float
+) -> Figure:
+    """One figure of one panel, of one module with several, or of four panels."""
+    first = panels[0]
+    shape = (2, 2) if len(panels) == 4 else getattr(first, "SHAPE", (1, 1))
+    height = {(1, 1): 3.0, (2, 2): 5.8}.get(shape, 1.6 * shape[0])
+    size = getattr(first, "SIZE", (width, height)) if len(panels) == 1 else (width, height)
+    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False)
+    if hasattr(first, "SHAPE"):
+        first.draw(list(axes.flat), rows[first.NAME], dataset)
+    else:
+        for ax, panel in zip(axes.flat, panels, strict=True):
+            panel.draw(ax, rows[panel.NAME], dataset)
+            if ax.axison:  # else it made room for axes with titles of their own
+                ax.set_title(panel.TITLE, loc="left", fontweight="bold")
+    fontsize = 7 if size[0] < style.TWO_COLUMNS else 8
+    about = style.describe(rows[first.NAME], style.has_bars(figure))
+    figure.suptitle(about, fontsize=fontsize)
+    for ax, panel in zip(axes.flat, panels, strict=False):
+        if hasattr(panel, "finish"):
+            panel.finish(ax, rows[panel.NAME])
+    return figure
+
+
+def _studies(results: Path) -> Iterator[Picture]:
+    for study in STUDIES:
+        for path in benchmark_files(results, study.BENCHMARK):
+            name = study.NAME + path.stem.removeprefix(study.BENCHMARK)
+            yield _study(name, study.ITEM, study.draw, path)
+    networks, blocks = (
+        {path.stem.removeprefix(f"{name}-"): path for path in benchmark_files(results, name)}
+        for name in cost.BENCHMARK
+    )
+    for device in sorted(set(networks) & set(blocks)):
+        both = networks[device], blocks[device]
+        yield _study(f"{cost.NAME}-{device}", cost.ITEM, cost.draw, *both)
+
+
+def _study(name: str, item: str, draw: Callable[..., Figure], *files: Path) -> Picture:
+    def drawing() -> Drawing:
+        figure = draw(*map(read_benchmark, files))
+        return Drawing(name, item, figure, figure.get_suptitle().replace("\n", "; "), ())
+
+    fingerprint = _fingerprint(name, *(digest([path.read_bytes()]) for path in files))
+    return Picture(name, fingerprint, drawing, on_page=True)
