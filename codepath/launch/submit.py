@@ -40,6 +40,8 @@ class Submission:
     backend: str = "auto"
     device_batch: int = 0
     """Images at once on a device; 0: all of a process's share of the batch."""
+    precision: str = "auto"
+    """auto, float32 or bfloat16 (see `codepath.train.FitOptions`)."""
 
     def submit(self) -> list[str]:
         """Submit the jobs; a line for each says what it is and where its log is.
@@ -47,7 +49,8 @@ class Submission:
         On "debug" they are done in this process before the call returns.
 
         Raises UserError where the cluster is not here or refuses, where a run's directory holds
-        another configuration, and on "debug" where a run fails.
+        another configuration, where a recipe does not allow the precision, and on "debug" where a
+        run fails.
         """
         if self.cluster not in CLUSTERS:
             raise unknown_name("cluster", self.cluster, CLUSTERS)
@@ -55,6 +58,7 @@ class Submission:
             return ["nothing to submit"]
         _require_cluster(self.cluster)
         for config in self.plan.configs:
+            config.train.check_precision(self.precision)
             if (self._run_dir(config) / "config.json").exists():
                 claim(config, self._run_dir(config))
         runs = make_directory(self.destination.runs)
@@ -96,6 +100,7 @@ class Submission:
             "data": str(self._data_of(config.data.source) or ""),
             "backend": self.backend,
             "device_batch": self.device_batch,
+            "precision": self.precision,
             "profile": next(g.profile.name for g in self.plan.groups if config in g.configs),
         }
         write_order(run_dir, order)
