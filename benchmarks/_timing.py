@@ -13,6 +13,8 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from codepath.config import RunConfig
+from codepath.train import FitOptions
 from codepath.train.graph import WARM_UP, Recorded
 
 PRECISIONS = ("float32", "bfloat16")
@@ -24,6 +26,12 @@ def autocast(precision: str, device: torch.device) -> Any:
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def precision_here(config: RunConfig, device: torch.device, asked: str = "auto") -> str:
+    """What a run of `config` trains in on the device."""
+    options = FitOptions(precision=asked)
+    return options.settled(device, 1, config.scale, config.train).precision
 
 
 def forward_pass(module: nn.Module, x: Tensor, precision: str) -> Callable[[], None]:

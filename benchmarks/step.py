@@ -2,7 +2,8 @@
 
 launched: kernel by kernel; recorded: as one CUDA graph; aligned: recorded, with padded channels and
 merged groups; compiled: aligned, through torch.compile, as `codepath run` does at paper scale. On
-the CPU there are no graphs. Ways take turns; rows go to results/benchmarks/step-DEVICE.csv.
+the CPU there are no graphs. The precision is what a run would train in here. Ways take turns; rows
+go to results/benchmarks/step-DEVICE.csv.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
-from benchmarks._timing import interleaved, speed_ratio, wait
+from benchmarks._timing import interleaved, precision_here, speed_ratio, wait
 from codepath.config import STATISTICS, RunConfig
 from codepath.data import Batch, Normalize
 from codepath.experiments import find_experiment
@@ -52,13 +53,16 @@ def measure(
     """A row for each way: seconds of a step (median over turns), images a second, peak memory."""
     mean, std = STATISTICS.get(config.data.source, ((0.5,), (0.25,)))
     normalize = Normalize(mean, std).to(device)
+    precision = precision_here(config, device)
     trainers, peaks = {}, {}
     for way in ways:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             held = torch.cuda.memory_allocated(device)
         world = World(Placement(), device)
-        trainers[way] = Trainer(config, world, steps, config.train.batch_size, **WAYS[way])
+        trainers[way] = Trainer(
+            config, world, steps, config.train.batch_size, precision=precision, **WAYS[way]
+        )
         for _ in range(WARM_UP + 2 if device.type == "cuda" else 1):
             trainers[way].train_step(batch, 0, normalize)
         if device.type == "cuda":
@@ -116,7 +120,7 @@ def main() -> None:
             settings = {
                 "network": network,
                 "model": config.model_role,
-                "precision": config.train.precision,
+                "precision": precision_here(config, device),
                 "batch": config.train.batch_size,
                 "torch": torch.__version__,
             }

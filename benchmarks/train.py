@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
-from benchmarks._timing import PRECISIONS
+from benchmarks._timing import PRECISIONS, precision_here
 from benchmarks.loader import REFERENCE, Batches, loaders_here, make_loader
 from codepath.config import RunConfig, to_dict
 from codepath.data import Batch, Images, Normalize, evaluation_loader
@@ -43,15 +43,13 @@ EVERY = FitOptions()
 """How often a run saves and reports by default."""
 
 
-def recipe(scale: str, batch: int, precision: str) -> RunConfig:
-    """The coded run of CIFAR-10 at a scale; batch and precision may be the machine's."""
+def recipe(scale: str, batch: int) -> RunConfig:
+    """The coded run of CIFAR-10 at a scale; the batch may be the machine's."""
     config = find_experiment("table2-cifar10").runs(scale, 0)[0]
     train = config.train
     batch = batch or train.batch_size
     group = train.bn_batch if train.bn_batch and batch % train.bn_batch == 0 else 0
-    train = dataclasses.replace(
-        train, batch_size=batch, precision=precision or train.precision, bn_batch=group
-    )
+    train = dataclasses.replace(train, batch_size=batch, bn_batch=group)
     return dataclasses.replace(config, train=train)
 
 
@@ -206,7 +204,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-10; default: CODEPATH_CIFAR10_IMAGES")
     parser.add_argument("--scale", choices=("paper", "cpu"), default="paper", help="the network")
     parser.add_argument("--batch", type=int, default=0, help="default: the recipe's; 64 on the CPU")
-    parser.add_argument("--precision", choices=PRECISIONS, default="", help="default: the recipe's")
+    parser.add_argument(
+        "--precision", choices=("auto", *PRECISIONS), default="auto", help="default: as a run here"
+    )
     parser.add_argument("--policy", default="rand-m4-n3", help="RandAugment, or none")
     parser.add_argument("--images", type=int, default=10_000, help="of the training split")
     parser.add_argument("--steps", type=int, default=8, help="of a turn")
@@ -221,12 +221,14 @@ def main() -> None:
     if device.type == "cpu":
         keep_freed_memory()
     batch = options.batch or (64 if device.type == "cpu" else 0)
-    config = recipe(options.scale, batch, options.precision)
+    config = recipe(options.scale, batch)
+    precision = precision_here(config, device, options.precision)
     policy = "" if options.policy == "none" else options.policy
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, randaugment=policy))
     images = subset(load_image_set("cifar10", options.data), options.images)
     batch = config.train.batch_size
-    trainer = Trainer(config, World(Placement(), device), len(images.train) // batch, batch)
+    world, steps = World(Placement(), device), len(images.train) // batch
+    trainer = Trainer(config, world, steps, batch, precision=precision)
     with tempfile.TemporaryDirectory() as name, console.status("training"):
         folder = Path(name)
         rows = throughput(config, images, trainer, options.steps, options.turns, folder)
@@ -234,12 +236,12 @@ def main() -> None:
         rows += overheads(config, images, trainer, speed, options.repeats, folder)
     settings = {
         "network": config.model.name,
-        "precision": config.train.precision,
+        "precision": precision,
         "batch": batch,
         "policy": policy or "none",
     }
     table = Table(
-        title=f"{config.model.name}, {config.train.precision}, batch {batch}, "
+        title=f"{config.model.name}, {precision}, batch {batch}, "
         f"{policy or 'no RandAugment'}, {device_name(device)}, {available_cores()} cores, "
         f"{images.source}"
     )

@@ -51,6 +51,12 @@ DeviceBatch = Annotated[
     int,
     typer.Option(help="Images at once on a device; the recipe's batch is accumulated. 0: all."),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32 or bfloat16; auto: the recipe's where the device has it, else float32."
+    ),
+]
 LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
 Results = Annotated[
     Path | None,
@@ -152,6 +158,7 @@ def run(
         str, typer.Option(help="Only the runs with this in their names: baseline, mu=2, ...")
     ] = "",
     device_batch: DeviceBatch = 0,
+    precision: Precision = "auto",
     compiled: Annotated[
         bool | None,
         typer.Option(
@@ -185,6 +192,8 @@ def run(
         names = ", ".join(f"{config.experiment} {config.name}" for config in planned)
         raise UserError(f"no run has '{only}' in its name: {names}")
     for config in chosen:
+        config.train.check_precision(precision)
+    for config in chosen:
         places = _places(runs, results, config.scale)
         run_dir = places.run_dir(config)
         if is_done(run_dir, config):
@@ -203,6 +212,7 @@ def run(
                 device_batch=device_batch,
                 compile=compiled,
                 align=align,
+                precision=precision,
                 save_minutes=save_minutes,
                 evaluate_every=evaluate_every,
             )
@@ -409,6 +419,7 @@ def submit(
     data: Data = None,
     loader: LoaderName = "auto",
     device_batch: DeviceBatch = 0,
+    precision: Precision = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be submitted; submit nothing.")
     ] = False,
@@ -441,7 +452,8 @@ def submit(
     from codepath.launch.submit import Submission
 
     data = data.resolve() if data else None
-    for line in Submission(plan, destination, cluster, data, loader, device_batch).submit():
+    submission = Submission(plan, destination, cluster, data, loader, device_batch, precision)
+    for line in submission.submit():
         typer.echo(line)
 
 
@@ -517,12 +529,14 @@ def retry(
     device_batch: Annotated[
         int | None, typer.Option(help="Another number of images at once than before.")
     ] = None,
+    precision: Annotated[str | None, typer.Option(help="Another precision than before.")] = None,
 ) -> None:
     """Submit failed and cancelled runs again, with the present source; they go on."""
     from codepath.launch.control import retry as retry_
     from codepath.launch.control import statuses_of
 
-    for line in retry_(statuses_of(runs, names or []), profile, cluster, device_batch):
+    statuses = statuses_of(runs, names or [])
+    for line in retry_(statuses, profile, cluster, device_batch, precision):
         typer.echo(line)
 
 

@@ -1,6 +1,6 @@
 """The full, frozen description of a run (standard library only).
 
-A run is determined by its `RunConfig` alone: what only changes speed (device, loader
+A run is determined by its `RunConfig` alone: what only changes speed and rounding (device, loader
 backend, workers) is not part of it.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from codepath.runtime import UserError
 
 SCALES = ("demo", "cpu", "paper")
+PRECISIONS = ("float32", "bfloat16")
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
@@ -122,7 +123,8 @@ class TrainConfig:
     """In place of the coding loss, gradients reach the class's own paths alone (footnote 5)."""
     label_smoothing: float = 0.0
     precision: str = "float32"
-    """float32, or bfloat16: autocast over float32 weights."""
+    """The lowest that the recipe allows: float32, or bfloat16, at most autocast to it over float32
+    weights. What is trained in is bfloat16 where the device computes in it, else float32."""
     bn_batch: int = 0
     """Images that batch norm takes its statistics over (a replica's of the paper's runs); a divisor
     of batch_size. 0: those that a device holds at once, hence the whole batch on one device."""
@@ -142,7 +144,7 @@ class TrainConfig:
         _require(self.mu >= 0, f"mu is {self.mu}, must not be negative")
         _require(self.exponent > 0, f"exponent is {self.exponent}, must be positive")
         _require(
-            self.precision in ("float32", "bfloat16"),
+            self.precision in PRECISIONS,
             f"precision is '{self.precision}', must be float32 or bfloat16",
         )
         _require(
@@ -156,6 +158,16 @@ class TrainConfig:
         )
         _require(0 < self.bn_momentum <= 1, f"bn_momentum is {self.bn_momentum}, must be in (0, 1]")
         _require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
+
+    def check_precision(self, asked: str) -> None:
+        """UserError unless a run of this recipe may be asked to train in it: "auto", or a name."""
+        if asked not in ("auto", *PRECISIONS):
+            raise UserError(f"precision is '{asked}', must be auto, float32 or bfloat16")
+        if asked == "bfloat16" and self.precision == "float32":
+            raise UserError(
+                "the recipe does not allow bfloat16: leave --precision out, or make another "
+                "experiment of it by --set train.precision=bfloat16"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,14 @@ FFCV_REASON = REPO_ROOT / ".venv" / "ffcv-not-built.txt"
 LITTLE_DISK = 2.0
 """GiB: less does not hold CIFAR's archive, its beton and some checkpoints."""
 
-_GPU = """
+_TORCH = """
 import torch, torchvision, timm
+from codepath.train import choose_device
+from codepath.train.precision import bfloat16_unit, kind_of
+device = choose_device()
+unit = bfloat16_unit(device)
+print(f"bfloat16 ({unit})" if unit else f"float32; this {kind_of(device)} only emulates bfloat16, "
+      "so recipes that allow it train in float32 here")
 if torch.cuda.is_available():
     names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     print(", ".join(names) + f" (CUDA {torch.version.cuda})")
@@ -134,26 +140,27 @@ def disk_state() -> str:
     return f"disk: {'; '.join(parts)} (in {Path.cwd()})"
 
 
-def gpu_state() -> str:
-    """One line on the GPUs that torch can use, or on torch where it does not load."""
-    gpu, error = _run_python(_GPU)
+def torch_state() -> list[str]:
+    """Lines on the GPUs that torch can use and on the precision that the device computes in, or
+    one on torch where it does not load."""
+    said, error = _run_python(_TORCH)
     if error is not None:
-        return (
+        return [
             f"torch: import fails ({error}); torch and torchvision must be a matching pair: "
             "pip install -c constraints.txt torch torchvision"
-        )
-    if gpu:
-        return f"gpu: {gpu}"
-    if has_gpu():
-        return (
-            "gpu: nvidia-smi is here, but torch finds no GPU that it can use; training on the "
+        ]
+    precision, _, gpu = said.partition("\n")
+    if not gpu and has_gpu():
+        gpu = (
+            "nvidia-smi is here, but torch finds no GPU that it can use; training on the "
             "CPU. Cure: a build of torch for the driver's CUDA, or CUDA_VISIBLE_DEVICES"
         )
-    return "gpu: none that torch can use; training on the CPU"
+    gpu = gpu or "none that torch can use; training on the CPU"
+    return [f"gpu: {gpu}", f"precision: {precision}"]
 
 
 def report() -> list[str]:
-    """Lines for a person: versions, commit, processor, disk, kernels' cache, GPU, FFCV."""
+    """Lines for a person: versions, commit, processor, disk, kernels' cache, torch, FFCV."""
     commit, dirty = git_state()
     return [
         f"python {sys.version.split()[0]}; commit {commit}{' (with changes)' if dirty else ''}",
@@ -161,6 +168,6 @@ def report() -> list[str]:
         cores_state(),
         disk_state(),
         cache_state(),
-        gpu_state(),
+        *torch_state(),
         ffcv_state(),
     ]

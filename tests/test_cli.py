@@ -191,6 +191,15 @@ def test_unknown_names(tmp_path: Path) -> None:
     assert_one_clear_line(call("bench", "blok"), "unknown benchmark", "block")
 
 
+def test_a_precision_that_is_not_allowed(tmp_path: Path) -> None:
+    runs = ("--runs", str(tmp_path / "runs"))
+    for command in (["run"], ["submit", "--cluster", "debug"]):
+        call_ = [*command, "table2-digits", *runs, "--precision"]
+        assert_one_clear_line(call(*call_, "half"), "is 'half', must be auto, float32 or bfloat16")
+        assert_one_clear_line(call(*call_, "bfloat16"), "--set train.precision=bfloat16")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_scheme_for_another_number_of_classes(tmp_path: Path) -> None:
     done = call(
         "run", "table2-digits", "--set", "model.schemes=100-20-8,100-20-4", "--runs", str(tmp_path)
@@ -383,7 +392,7 @@ def test_picture_of_a_scheme(tmp_path: Path) -> None:
 def test_doctor_reports() -> None:
     done = call("doctor")
     assert done.returncode == 0
-    for part in ("torch", "processor:", "gpu:", "ffcv:"):
+    for part in ("torch", "processor:", "gpu:", "precision: ", "ffcv:"):
         assert part in done.stdout
 
 

@@ -85,12 +85,14 @@ def test_ffcv_in_all_its_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_gpu_in_all_its_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    def say(output: str, error: str | None, driver: bool) -> str:
+    def say(output: str, error: str | None, driver: bool) -> list[str]:
         monkeypatch.setattr(doctor, "_run_python", lambda _: (output, error))
         monkeypatch.setattr(doctor, "has_gpu", lambda: driver)
-        return doctor.gpu_state()
+        return doctor.torch_state()
 
-    assert say("NVIDIA H200 (CUDA 13.0)", None, True) == "gpu: NVIDIA H200 (CUDA 13.0)"
-    assert "none that torch can use" in say("", None, False)
-    assert "nvidia-smi is here" in say("", None, True)
-    assert "must be a matching pair" in say("", "RuntimeError: torchvision::nms", False)
+    gpu, precision = say("bfloat16 (GPU)\nNVIDIA H200 (CUDA 13.0)", None, True)
+    assert (gpu, precision) == ("gpu: NVIDIA H200 (CUDA 13.0)", "precision: bfloat16 (GPU)")
+    assert "none that torch can use" in say("float32", None, False)[0]
+    assert "nvidia-smi is here" in say("float32", None, True)[0]
+    (broken,) = say("", "RuntimeError: torchvision::nms", False)
+    assert "must be a matching pair" in broken

@@ -105,6 +105,7 @@ class Retry:
     data: str
     backend: str
     device_batch: int
+    precision: str
     profile: str
 
 
@@ -113,6 +114,7 @@ def retry(
     profile: str | None,
     cluster: str | None,
     device_batch: int | None = None,
+    precision: str | None = None,
 ) -> list[str]:
     """Submit failed and cancelled runs again, with the present source; a line for each job.
 
@@ -121,6 +123,7 @@ def retry(
         profile: in place of the one that each had.
         cluster: in place of the one that each was submitted to.
         device_batch: in place of the one that each had.
+        precision: in place of the one that each had.
 
     Raises UserError where a run was never submitted.
     """
@@ -139,6 +142,7 @@ def retry(
             data=order["data"],
             backend=order["backend"],
             device_batch=order.get("device_batch", 0) if device_batch is None else device_batch,
+            precision=precision or order.get("precision", "auto"),
             profile=profile or order["profile"],
         )
         groups.setdefault(alike, []).append(status.run_dir)
@@ -149,7 +153,13 @@ def retry(
         plan = make_plan(configs, destination, alike.profile)
         data = Path(alike.data) if alike.data else None
         lines += Submission(
-            plan, destination, alike.cluster, data, alike.backend, alike.device_batch
+            plan,
+            destination,
+            alike.cluster,
+            data,
+            alike.backend,
+            alike.device_batch,
+            alike.precision,
         ).submit()
     return lines or ["nothing failed or was cancelled"]
 

@@ -19,9 +19,10 @@ from codepath.launch.cluster import Profile
 from codepath.launch.plan import Destination, Plan, run_title
 from codepath.launch.snapshot import take_snapshot
 from codepath.launch.task import CollectTask, PrepareTask, RunTask, Sequence, Task
+from codepath.launch.undo import Before
 from codepath.rundir import claim
 from codepath.runstate import note, read_order, write_order
-from codepath.runtime import UserError, git_state, make_directory, unknown_name
+from codepath.runtime import Interruption, UserError, git_state, make_directory, unknown_name
 
 CLUSTERS = ("debug", "local", "slurm")
 MOST_TIMEOUTS = 1000
@@ -40,14 +41,18 @@ class Submission:
     backend: str = "auto"
     device_batch: int = 0
     """Images at once on a device; 0: all of a process's share of the batch."""
+    precision: str = "auto"
+    """auto, float32 or bfloat16 (see `codepath.train.FitOptions`)."""
 
     def submit(self) -> list[str]:
         """Submit the jobs; a line for each says what it is and where its log is.
 
-        On "debug" they are done in this process before the call returns.
+        On "debug" they are done in this process before the call returns. Where no job begins, what
+        was written is taken back.
 
         Raises UserError where the cluster is not here or refuses, where a run's directory holds
-        another configuration, and on "debug" where a run fails.
+        another configuration, where a recipe does not allow the precision, and on "debug" where a
+        run fails.
         """
         if self.cluster not in CLUSTERS:
             raise unknown_name("cluster", self.cluster, CLUSTERS)
@@ -55,20 +60,29 @@ class Submission:
             return ["nothing to submit"]
         _require_cluster(self.cluster)
         for config in self.plan.configs:
+            config.train.check_precision(self.precision)
             if (self._run_dir(config) / "config.json").exists():
                 claim(config, self._run_dir(config))
-        runs = make_directory(self.destination.runs)
-        folder = make_directory(runs / "jobs" / _stamp())
-        source = take_snapshot(runs / "source") if self.cluster != "debug" else None
-        for config in self.plan.configs:
-            self._put_down(config, folder, source)
+        runs = self.destination.runs
+        folder = runs / "jobs" / _stamp()
+        before = Before(runs, folder, [self._run_dir(config) for config in self.plan.configs])
+        source: Path | None = None
+        begun: list[str] = []
         try:
+            make_directory(runs)
+            make_directory(folder)
+            source = take_snapshot(runs / "source") if self.cluster != "debug" else None
+            for config in self.plan.configs:
+                self._put_down(config, folder, source)
             if self.cluster == "slurm" and source:
                 return self._to_slurm(folder, source)
-            return self._in_one_process(folder, source)
+            return self._in_one_process(folder, source, begun)
         except BaseException as error:
+            if not begun:
+                before.restore(source)
+                raise
             for config in self.plan.configs:
-                if self.cluster == "slurm" or not read_order(self._run_dir(config)).get("job"):
+                if not read_order(self._run_dir(config)).get("job"):
                     note(self._run_dir(config), "failed", error=[f"not submitted: {error}"])
             raise
 
@@ -96,6 +110,7 @@ class Submission:
             "data": str(self._data_of(config.data.source) or ""),
             "backend": self.backend,
             "device_batch": self.device_batch,
+            "precision": self.precision,
             "profile": next(g.profile.name for g in self.plan.groups if config in g.configs),
         }
         write_order(run_dir, order)
@@ -129,12 +144,14 @@ class Submission:
             for scale in self.plan.scales
         ]
 
-    def _in_one_process(self, folder: Path, source: Path | None) -> list[str]:
+    def _in_one_process(self, folder: Path, source: Path | None, begun: list[str]) -> list[str]:
+        """Do all tasks here or in the background; what has begun is added to `begun`."""
         import submitit
 
         tasks: list[Task] = [*self._preparations(), *map(self._task, self.plan.configs)]
         sequence = Sequence((*tasks, *self._collections()))
         if self.cluster == "debug":
+            begun.append(str(os.getpid()))
             for config in self.plan.configs:
                 _note_job(self._run_dir(config), str(os.getpid()))
             failures = submitit.DebugExecutor(folder).submit(sequence).result()
@@ -151,6 +168,7 @@ class Submission:
         variables = {k: v for p in profiles for k, v in p.environment.items()}
         with _environment(variables | _python_environment(source)):
             job = executor.submit(sequence)
+        begun.append(job.job_id)
         for config in self.plan.configs:
             _note_job(self._run_dir(config), job.job_id)
         return [
@@ -162,21 +180,26 @@ class Submission:
         """Send all jobs, or none: those before a refused one are of no use."""
         accepted: list[str] = []
         try:
-            return self._send_all(folder, source, accepted)
+            with Interruption() as interruption:
+                return self._send_all(folder, source, accepted, interruption)
         except BaseException:
             if accepted:
                 subprocess.run(["scancel", *accepted], check=False)
             raise
 
-    def _send_all(self, folder: Path, source: Path, accepted: list[str]) -> list[str]:
+    def _send_all(
+        self, folder: Path, source: Path, accepted: list[str], interruption: Interruption
+    ) -> list[str]:
         lines = []
 
         def send(
             tasks: list[Task], profile: Profile, name: str, after: Mapping[str, list[str]]
         ) -> list[str]:
             executor = _slurm_executor(folder, profile, name, source, after, self.destination.runs)
-            jobs = _sent(executor, tasks)
-            accepted.extend(jobs)
+            with interruption.deferred():  # no job is accepted unnoticed
+                jobs = _sent(executor, tasks)
+                accepted.extend(jobs)
+            interruption.heed()
             lines.append(f"{name}: {_span(jobs)}, logs in {folder}")
             return jobs
 

@@ -98,7 +98,7 @@ class RunTask(Task):
             Console(quiet=process_rank() > 0),
             Path(order["data"]) if order["data"] else None,
             order["backend"],
-            FitOptions(device_batch=order["device_batch"]),
+            FitOptions(device_batch=order["device_batch"], precision=order["precision"]),
         )
         return config.run_id
 

@@ -14,6 +14,7 @@ from codepath.data import Images
 from codepath.models.hub import save_local
 from codepath.rundir import METRICS, metrics_lines
 from codepath.runtime import write_text
+from codepath.train.precision import trained_precision
 
 FOLDER = "model"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv")
@@ -34,7 +35,7 @@ def write_card(
 ) -> None:
     """Write RUN/model/README.md; `top1` is (share correct, images) once the network is measured.
 
-    Commits and versions are those of RUN/env.json, of the processes that trained.
+    Commits, versions and precision are those of RUN/env.json, of the processes that trained.
     """
     starts = json.loads((run_dir / "env.json").read_text())
     lines = [
@@ -67,7 +68,7 @@ def write_card(
         "",
         "## Recipe",
         "",
-        *_table(_recipe(config)),
+        *_table(_recipe(config) | {"precision": trained_precision(run_dir)}),
         "",
         "Versions: "
         + ", ".join(f"{k} {v}" for k, v in starts[-1]["versions"].items() if k in _PACKAGES)
@@ -118,7 +119,6 @@ def _recipe(config: RunConfig) -> dict[str, str]:
         "label smoothing": f"{recipe.label_smoothing:g}",
         "batch norm": f"statistics over {recipe.bn_batch or 'all'} images, "
         f"momentum {recipe.bn_momentum:g}",
-        "precision": recipe.precision,
         "moving average": f"{recipe.ema_decay:g}" if recipe.ema_decay else "none",
     }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from codepath.config import TrainConfig
 from codepath.losses import TrainingObjective
 from codepath.train.graph import WARM_UP, Recorded
+from codepath.train.precision import autocast
 
 _PATIENCE = 10.0
 """Seconds after which a slow machine's steps so far must do."""
@@ -24,6 +25,7 @@ def images_per_second(
     classes: int,
     device: torch.device,
     device_batch: int,
+    precision: str,
     steps: int = 5,
 ) -> float:
     """Training speed over a few steps on random images; loading is not included.
@@ -38,6 +40,7 @@ def images_per_second(
         classes: K.
         device: where they are.
         device_batch: images at once.
+        precision: that it trains in.
         steps: that are timed.
     """
     devices = [device] if device.type == "cuda" else []
@@ -52,9 +55,7 @@ def images_per_second(
         labels = torch.randint(classes, (batch,), device=device)
 
         def work() -> Tensor:
-            with torch.autocast(
-                device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"
-            ):
+            with autocast(device, precision):
                 total = trial(images, labels).total
             total.backward()
             return total.detach()

@@ -18,6 +18,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ from codepath.train.estimate import images_per_second
 from codepath.train.loop import Trainer, batches_of, bn_images
 from codepath.train.metrics import MetricsFile, Stopwatch, memory_mib
 from codepath.train.options import FitOptions
+from codepath.train.precision import computes_in_bfloat16, kind_of
 from codepath.train.progress import TrainingProgress
 from codepath.train.schedule import learning_rate
 
@@ -197,9 +199,12 @@ class _Run:
     ) -> None:
         self.config, self.images, self.run_dir = config, images, run_dir
         self.console, self.world = console, world
-        self.options = options = options.settled(world.device, world.size, config.scale)
         self.interruption, self.evaluate = interruption, evaluate
         recipe, device = config.train, world.device
+        options = options.settled(device, world.size, config.scale, recipe)
+        if not all(world.gather(options.precision == "bfloat16")):  # machines may differ
+            options = replace(options, precision="float32")
+        self.options = options
         if device.type == "cpu":
             keep_freed_memory()
         else:
@@ -219,6 +224,7 @@ class _Run:
             self.device_batch,
             compiled=bool(options.compile),
             aligned=bool(options.align),
+            precision=options.precision,
         )
         self.checkpoints = Checkpoints(run_dir / "ckpt", options.keep)
         self.metrics = MetricsFile(run_dir, world.first)
@@ -267,7 +273,9 @@ class _Run:
             f"{self.title}: resuming {place} of {self.config.train.epochs} "
             f"(step {self.trainer.step})"
         )
-        before, here = state["layout"], self._layout()
+        # The layouts of before precision was noted: they trained in the recipe's.
+        before = {"precision": self.config.train.precision, **state["layout"]}
+        here = self._layout()
         changed = differences(before, here)
         if changed:
             self._say(
@@ -295,6 +303,7 @@ class _Run:
             "device": self.world.device.type,
             "processes": self.world.size,
             "device_batch": self.device_batch,
+            "precision": self.options.precision,
             "threads": torch.get_num_threads() if self.world.device.type == "cpu" else 0,
             "compiled": self.options.compile,
             "aligned": self.options.align,
@@ -507,6 +516,7 @@ class _Run:
             self.config.model.num_classes,
             world.device,
             self.device_batch,
+            self.options.precision,
         )
         backend, reason = choose_backend(images, self.options.loader)
         parts = recipe.batch_size // world.size // self.device_batch
@@ -516,13 +526,19 @@ class _Run:
         epochs = left / len(self.loader)
         self._say(
             f"{self.title}: {self.config.scale} scale, {images.source}, {epochs:.4g} epochs of "
-            f"{self.loader.num_samples:,} images, {batch}, {recipe.precision}, "
+            f"{self.loader.num_samples:,} images, {batch}, {self._precision()}, "
             f"{'compiled, ' if self.options.compile else ''}"
             f"{device_name(world.device)}, {backend} loader"
             f"{f' ({reason})' if reason else ''}; "
             f"{'less than' if self.options.compile else 'about'} "
             f"{readable_duration(left * recipe.batch_size / speed)} at {speed:.0f} img/s"
         )
+        emulated = not computes_in_bfloat16(world.device)
+        if self.options.precision == "bfloat16" and emulated:
+            self._say(
+                f"warning: this {kind_of(world.device)} only emulates bfloat16, which is slow: "
+                "leave --precision out to train in float32"
+            )
         wanted = recipe.bn_batch or recipe.batch_size
         actual = bn_images(recipe.bn_batch, self.device_batch)
         if actual != wanted:
@@ -531,6 +547,16 @@ class _Run:
                 f"{wanted} in the recipe: results may differ; a process's images at once must be "
                 f"a multiple of {wanted}"
             )
+
+    def _precision(self) -> str:
+        """What is trained in and, where that is not the recipe's lowest, why."""
+        device, precision = self.world.device, self.options.precision
+        if precision == self.config.train.precision:
+            return precision
+        why = (
+            "" if computes_in_bfloat16(device) else f", which this {kind_of(device)} only emulates"
+        )
+        return f"{precision} (the recipe allows bfloat16{why})"
 
     def _note_environment(self) -> None:
         """Append this start's machine, versions and commit to env.json."""

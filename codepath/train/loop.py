@@ -24,6 +24,7 @@ from codepath.train.ghost import use_ghost_batches
 from codepath.train.graph import Recorded, fill
 from codepath.train.metrics import Meter, values_of
 from codepath.train.optim import make_optimizer, set_rate
+from codepath.train.precision import autocast
 from codepath.train.schedule import learning_rate
 
 CHECK_STEPS = 50
@@ -73,6 +74,7 @@ class Trainer:
         compiled: whether torch.compile is used.
         recorded: whether one process with a GPU replays its steps as a CUDA graph.
         aligned: whether channels are padded and groups merged (see `codepath.models.aligned`).
+        precision: float32, or bfloat16 by autocast.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class Trainer:
         compiled: bool = False,
         recorded: bool = True,
         aligned: bool = False,
+        precision: str = "float32",
     ) -> None:
         self.config, self.recipe, self.world = config, config.train, world
         self.steps_per_epoch = steps_per_epoch
-        self.device_batch = device_batch
+        self.device_batch, self.precision = device_batch, precision
         torch.manual_seed(config.seed)
         model = create_model(config.model)
         group = bn_images(self.recipe.bn_batch, device_batch)
@@ -190,8 +193,7 @@ class Trainer:
         return tensor.to(self.world.device, non_blocking=True)
 
     def _forward(self, images: Tensor, labels: Tensor, masks: dict[int, Tensor]) -> LossParts:
-        low = self.recipe.precision == "bfloat16"
-        with torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=low):
+        with autocast(self.world.device, self.precision):
             parts: LossParts = self._wrapped(images, labels, masks or None)
         return parts
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from codepath.config import TrainConfig
 from codepath.data import LoaderOptions
 from codepath.runtime import UserError
+from codepath.train.precision import computes_in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class FitOptions:
     align: bool | None = None
     """Whether channels are padded and groups merged where a GPU is faster so (see
     `codepath.models.aligned`); None: on a GPU."""
+    precision: str = "auto"
+    """What it trains in, float32 or bfloat16 (autocast over float32 weights); auto: bfloat16 where
+    the recipe allows it and the device computes in it."""
     save_minutes: float = 5.0
     """A checkpoint is written so often within epochs, besides the one after each."""
     keep: int = 2
@@ -46,11 +51,19 @@ class FitOptions:
         if self.save_minutes < 0:
             raise UserError(f"save_minutes is {self.save_minutes}, must not be negative")
 
-    def settled(self, device: torch.device, processes: int, scale: str) -> FitOptions:
-        """These options with `compile` and `align` decided.
+    def settled(
+        self, device: torch.device, processes: int, scale: str, recipe: TrainConfig
+    ) -> FitOptions:
+        """These options with `compile`, `align` and `precision` decided.
 
-        Raises UserError where `compile` is asked for and there is no C compiler.
+        Raises UserError where `compile` is asked for and there is no C compiler, and where the
+        recipe does not allow the precision.
         """
+        recipe.check_precision(self.precision)
+        precision = self.precision
+        if precision == "auto":
+            low = recipe.precision == "bfloat16" and computes_in_bfloat16(device)
+            precision = "bfloat16" if low else "float32"
         cuda = device.type == "cuda"
         compiled, aligned = self.compile, self.align
         able = any(map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang")))
@@ -60,7 +73,8 @@ class FitOptions:
             raise UserError(
                 "torch.compile needs a C compiler: install gcc, or go without by --no-compile"
             )
-        return replace(self, compile=compiled, align=cuda if aligned is None else aligned)
+        aligned = cuda if aligned is None else aligned
+        return replace(self, compile=compiled, align=aligned, precision=precision)
 
     def share_at_once(self, batch_size: int, processes: int) -> int:
         """Images that each of `processes` takes at once; UserError where they cannot be shared."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_compiled_equals_eager() -> None:
         torch.testing.assert_close(compiled, eager, rtol=2e-2, atol=2e-4)
 
 
-def trainer(config: RunConfig, device: torch.device, **options: bool) -> loop.Trainer:
+def trainer(config: RunConfig, device: torch.device, **options: Any) -> loop.Trainer:
     return loop.Trainer(config, World(Placement(), device), 8, config.train.batch_size, **options)
 
 
@@ -127,7 +128,8 @@ def test_a_recorded_step_is_the_step(precision: str, fast: bool, tiny_config: Ru
     config = dataclasses.replace(tiny_config, train=recipe)
     found = []
     for recorded in (False, True):
-        made = trainer(config, CUDA, recorded=recorded, compiled=fast, aligned=fast)
+        ways = {"recorded": recorded, "compiled": fast, "aligned": fast}
+        made = trainer(config, CUDA, precision=precision, **ways)
         found.append(make_steps(made, WARM_UP + 5) | {"values": made.epoch_meter.sums.cpu()})
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import pickle
@@ -113,6 +114,38 @@ def test_images_at_once_are_those_of_the_order(
     retry(again, None, None, coded.train.batch_size // 2)
     assert look(run_dir).state == "done"
     assert read_order(run_dir)["device_batch"] == coded.train.batch_size // 2
+
+
+def test_the_precision_is_that_of_the_order(
+    configs: list[RunConfig], destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept when the run is submitted again, unless another one is asked for."""
+    trained = []
+
+    def noting(*arguments: object) -> None:
+        trained.append(arguments[-1].precision)  # type: ignore[attr-defined]
+        raise UserError("broken")
+
+    monkeypatch.setattr("codepath.jobs.run", noting)
+    coded = override(configs[0], ["train.precision=bfloat16"])
+    submission = Submission(make_plan([coded], destination), destination, "debug")
+    for precision in ("auto", "float32"):
+        with pytest.raises(UserError, match="broken"):
+            dataclasses.replace(submission, precision=precision).submit()
+    for asked in (None, "bfloat16", None):
+        with pytest.raises(UserError, match="broken"):
+            retry(statuses_of(destination.runs, ["coded-s0"]), None, None, precision=asked)
+    assert trained == ["auto", "float32", "float32", "bfloat16", "bfloat16"]
+
+
+def test_a_precision_that_is_not_allowed_submits_nothing(
+    configs: list[RunConfig], destination: Destination
+) -> None:
+    plan = make_plan(configs, destination)
+    for precision, message in (("half", "must be auto, float32"), ("bfloat16", "does not allow")):
+        with pytest.raises(UserError, match=message):
+            Submission(plan, destination, "debug", precision=precision).submit()
+    assert not destination.runs.exists()
 
 
 def test_local_jobs_are_done_cancelled_and_retried(

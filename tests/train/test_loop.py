@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from codepath import watch
-from codepath.config import RunConfig
+from codepath.config import RunConfig, TrainConfig
 from codepath.data import ImageSet, LoaderOptions, load_image_set
 from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
@@ -219,15 +219,17 @@ def test_what_a_run_compiles_follows_from_device_and_scale(
     device: str, processes: int, scale: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: name == "cc")
-    settled = FitOptions().settled(torch.device(device), processes, scale)
+    recipe = TrainConfig(epochs=1, batch_size=2, lr=1, lr_end=0)
+    settled = FitOptions().settled(torch.device(device), processes, scale, recipe)
     assert (settled.compile, settled.align) == (compiled, device == "cuda")
-    refused = FitOptions(compile=False, align=False)
-    assert refused.settled(torch.device(device), processes, scale) == refused
+    refused = FitOptions(compile=False, align=False, precision="float32")
+    assert refused.settled(torch.device(device), processes, scale, recipe) == refused
 
 
 def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     cuda = torch.device("cuda")
-    assert FitOptions().settled(cuda, 1, "paper").compile is False
+    recipe = TrainConfig(epochs=1, batch_size=2, lr=1, lr_end=0)
+    assert FitOptions().settled(cuda, 1, "paper", recipe).compile is False
     with pytest.raises(UserError, match="install gcc, or go without by --no-compile"):
-        FitOptions(compile=True).settled(cuda, 1, "paper")
+        FitOptions(compile=True).settled(cuda, 1, "paper", recipe)

@@ -1,0 +1,62 @@
+"""What is there before a submission, to be restored where nothing comes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from codepath.launch.status import find_runs
+from codepath.runstate import EVENTS, JOB, read_order
+from codepath.runtime import atomic_path
+
+_WRITTEN = ("config.json", JOB, EVENTS)
+"""What a submission writes into a run's directory."""
+
+
+class Before:
+    """The places of a submission as they are now.
+
+    Args:
+        runs: the folder of all runs.
+        folder: where the submission's tasks and logs will be.
+        run_dirs: its runs.
+    """
+
+    def __init__(self, runs: Path, folder: Path, run_dirs: Sequence[Path]) -> None:
+        self._runs, self._folder, self._run_dirs = runs, folder, run_dirs
+        self._snapshots = set((runs / "source").glob("*"))
+        leaves = (folder, runs / "source", *run_dirs)
+        self._absent = {
+            path for leaf in leaves for path in (leaf, *leaf.parents) if not path.exists()
+        }
+        self._files = {
+            path: path.read_bytes() if path.exists() else None
+            for path in (run / name for run in run_dirs for name in _WRITTEN)
+        }
+
+    def restore(self, source: Path | None) -> None:
+        """Take back what the submission wrote; its jobs, if there were any, are cancelled.
+
+        Args:
+            source: the snapshot that it took; it stays where it was there before, or where another
+                submission's runs have it by now.
+        """
+        for run_dir in self._absent.intersection(self._run_dirs):
+            shutil.rmtree(run_dir, ignore_errors=True)
+        for path, content in self._files.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            elif path.read_bytes() != content:
+                with atomic_path(path) as temporary:
+                    temporary.write_bytes(content)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if source and source not in self._snapshots and not self._in_use(source):
+            shutil.rmtree(source, ignore_errors=True)
+        for path in sorted(self._absent, reverse=True):  # the inner ones first
+            with contextlib.suppress(OSError):  # not there, or another one's by now
+                path.rmdir()
+
+    def _in_use(self, source: Path) -> bool:
+        return any(read_order(run).get("source") == str(source) for run in find_runs(self._runs))
