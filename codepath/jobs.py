@@ -73,6 +73,7 @@ from codepath.train import FitOptions, World, choose_device, connected, fit, loa
 from codepath.train.card import write_card
 from codepath.train.distributed import Placement
 from codepath.train.fit import device_name
+from codepath.train.precision import trained_precision
 
 
 def run(
@@ -225,14 +226,16 @@ def evaluate_run(
         for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
         if measurement.kind in wanted
     )
-    write_rows(run_dir, measured, provenance(config, images, device), wanted)
+    write_rows(run_dir, measured, provenance(run_dir, config, images, device), wanted)
     (top1,) = measure_accuracy(predictions, "test")
     if (run_dir / "model").is_dir():
         write_card(run_dir, config, images, (top1.value, top1.n))
 
 
-def provenance(config: RunConfig, images: Images, device: torch.device) -> Provenance:
-    """Where numbers that are measured now come from."""
+def provenance(
+    run_dir: Path, config: RunConfig, images: Images, device: torch.device
+) -> Provenance:
+    """Where numbers of a run that are measured now come from."""
     commit, dirty = git_state()
     return Provenance(
         experiment=config.experiment,
@@ -242,7 +245,7 @@ def provenance(config: RunConfig, images: Images, device: torch.device) -> Prove
         source=images.source,
         model=config.model_role,
         seed=config.seed,
-        precision=config.train.precision,
+        precision=trained_precision(run_dir),
         device=device_name(device),
         commit=commit,
         dirty=dirty,

@@ -93,7 +93,7 @@ def extract_run(
     console.print(_cards_table(cards))
     if options.curve and calibration is not None:
         measured = _curves(config, model, images, indices, out, normalize, calibration, console)
-        write_rows(run_dir, measured, provenance(config, images, device), ("compression",))
+        write_rows(run_dir, measured, provenance(run_dir, config, images, device), ("compression",))
         console.print(f"wrote {run_dir / 'rows' / 'compression.csv'}", highlight=False)
     return cards
 
