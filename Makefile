@@ -103,6 +103,14 @@ WIDE ?=
 FORCE ?=
 ANEW := $(if $(FORCE),--force)
 
+# Called together they run two at a time; the report then waits for the figures, which it shows.
+ifeq ($(filter-out figures tables compare verdict report,$(MAKECMDGOALS)),)
+MAKEFLAGS += -j2 --output-sync=target
+endif
+ifneq ($(filter figures,$(MAKECMDGOALS)),)
+report: | figures
+endif
+
 figures: $(STAMP) ## redraw paper/figures from results/ (STRICT=1: fail where rows are missing; WIDE=1: both widths)
 	@$(CODEPATH) figures $(if $(STRICT),--strict) $(if $(WIDE),--wide) $(ANEW)
 

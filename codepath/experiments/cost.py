@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from codepath.config import RunConfig
+from codepath.config import PRECISIONS, RunConfig
 from codepath.experiments.coverage import benchmark_files, benchmark_rows
 from codepath.experiments.registry import Experiment
 from codepath.rundir import readable_duration
@@ -59,18 +59,18 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
             continue
         on_gpu = False
         for device, rows in speeds.groupby("device", sort=False):
-            found = [_seconds(run, rows) for run in runs]
-            measured = [one for one in found if one is not None]
-            if len(measured) < len(runs):
+            times = _times(runs, rows)
+            if not times:
                 continue
             gpu = not rows["file"].str.endswith("-cpu.csv").all()
             on_gpu |= gpu
-            time = readable_duration(sum(seconds for seconds, _, _ in measured))
+            in_each = ", ".join(
+                f"{readable_duration(seconds)} in {precision}" for precision, seconds in times
+            )
             yield (
-                f"cost at {scale} scale: {time} {'of a GPU ' if gpu else ''}a seed for "
-                f"{_runs(runs)}, in {_listed(one[1] for one in measured)}, by the training speed "
-                f"measured on {device} ({_listed(one[2] for one in measured)}; loading and "
-                "evaluation not counted)"
+                f"cost at {scale} scale, {'GPU time' if gpu else 'time'} a seed for {_runs(runs)}: "
+                f"{in_each}, by the training speed measured on {device} "
+                f"({_listed(rows['file'])}; loading and evaluation not counted)"
             )
         if scale == "paper" and not on_gpu:
             yield from _assumed(runs, results)
@@ -124,20 +124,26 @@ def _images(run: RunConfig) -> int:
     return run.train.epochs * TRAINING_IMAGES[run.data.source]
 
 
-def _seconds(run: RunConfig, rows: pd.DataFrame) -> tuple[float, str, str] | None:
-    """Of training on one device, with its precision and the rows' file.
+def _times(runs: Sequence[RunConfig], rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """(precision, seconds that all runs train) on one device, for each precision that the recipes
+    allow and in which all their networks were measured."""
+    found = []
+    for precision in PRECISIONS:
+        allowed = all(precision in ("float32", run.train.precision) for run in runs)
+        each = [_seconds(run, rows[rows["precision"] == precision]) for run in runs]
+        measured = [seconds for seconds in each if seconds is not None]
+        if allowed and len(measured) == len(runs):
+            found.append((precision, sum(measured)))
+    return found
 
-    By the latest speeds in the precisions that the recipe allows, the fastest way; None where this
-    network was not measured.
-    """
-    allowed = {"float32", run.train.precision}
+
+def _seconds(run: RunConfig, rows: pd.DataFrame) -> float | None:
+    """Of training on one device in one precision, by the latest speeds, the fastest way; None where
+    this network was not measured."""
     rows = rows[
-        (rows["network"] == _NETWORKS.get(run.model.name))
-        & rows["precision"].isin(allowed)
-        & (rows["model"] == run.model_role)
+        (rows["network"] == _NETWORKS.get(run.model.name)) & (rows["model"] == run.model_role)
     ]
     if rows.empty:
         return None
-    newest = rows.groupby(["file", "precision"])["created"].transform("max")
-    best = rows[rows["created"] == newest].sort_values("seconds").iloc[0]
-    return float(_images(run) * best["seconds"]), str(best["precision"]), str(best["file"])
+    newest = rows.groupby("file")["created"].transform("max")
+    return float(_images(run) * rows[rows["created"] == newest]["seconds"].min())

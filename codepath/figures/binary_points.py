@@ -68,7 +68,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
 def _other_data(rows: pd.DataFrame) -> str:
     """What the negatives out of distribution are called; a substitute is called one."""
     substitute = rows["negatives"].str.contains("substitute").any()
-    return "photographs (substitute)" if substitute else "negatives of other data"
+    return "substitute photographs" if substitute else "negatives of other data"
 
 
 def draw_points(

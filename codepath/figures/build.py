@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,146 +15,87 @@ import matplotlib.pyplot as plt
 from codepath.experiments.coverage import gaps
 from codepath.figures import cost, style
 from codepath.figures.fonts import use_slim_fonts
+from codepath.figures.gallery import FILES, PAGE, Entry, Gallery
 from codepath.figures.hover import to_svg
 from codepath.figures.pictures import PANELS, STUDIES, Picture, pictures
-from codepath.figures.upkeep import CACHE, file_digest
+from codepath.figures.upkeep import file_digest, inputs_digest
 from codepath.runtime import available_cores, make_directory, write_text
 
-FILES, PAGE = ("pdf", "png", "svg"), ("svg",)
-"""Formats that `build_figures` makes, and that the report needs. SVG goes to the cache alone."""
+
+def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> Entry:
+    """Draw a picture and write its files of some formats, FILES or PAGE."""
+    drawing = picture.draw()
+    figure, name = drawing.figure, picture.name
+    if "pdf" in suffixes:
+        style.save(figure, make_directory(gallery.out / "figures"), name)
+    write_text(gallery.path(name, "svg"), to_svg(figure, name))
+    broad = bool(figure.get_figwidth() > style.ONE_COLUMN)
+    plt.close(figure)
+    return Entry(
+        name,
+        drawing.item,
+        drawing.caption,
+        drawing.run_ids,
+        broad,
+        picture.on_page,
+        picture.fingerprint,
+        {suffix: file_digest(gallery.path(name, suffix)) for suffix in suffixes},
+    )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What was drawn of a picture."""
+@contextlib.contextmanager
+def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that draw, which get ready while this one reads the rows; None: draw here.
 
-    name: str
-    item: str
-    caption: str
-    run_ids: tuple[str, ...]
-    broad: bool
-    """Whether it is broader than a column."""
-    fingerprint: str
-    checksums: dict[str, str]
-    """Format -> SHA-256 of the file."""
-
-
-class Gallery:
-    """The files of the pictures of OUT, and what they were drawn of (OUT/.drawn/pictures.json)."""
-
-    def __init__(self, out: Path) -> None:
-        self.out, self.cache = out, out / CACHE
-        self.index = self.cache / "pictures.json"
-        self.entries: dict[str, Entry] = {}
+    Args:
+        gallery: where fonts are kept.
+        processes: how many at most; None: as many as there are cores.
+    """
+    fonts = make_directory(gallery.cache) / "fonts"
+    processes = processes or available_cores()
+    if processes == 1:
+        _get_ready(fonts)
+        yield None
+        return
+    # Forked processes have pandas and matplotlib loaded; on macOS forking them is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_get_ready, initargs=(fonts,)
+    ) as pool:
         try:
-            for one in json.loads(self.index.read_text()):
-                self.entries[one["name"]] = Entry(**one | {"run_ids": tuple(one["run_ids"])})
-        except (OSError, ValueError, KeyError, TypeError):
-            self.entries = {}  # absent or damaged: all is drawn anew
-
-    def path(self, name: str, suffix: str) -> Path:
-        """Where a picture's file of a format is."""
-        return (self.cache if suffix == "svg" else self.out / "figures") / f"{name}.{suffix}"
-
-    def holds(self, picture: Picture, suffixes: Sequence[str]) -> bool:
-        """Whether the files of a picture are there, and those of its present rows and code."""
-        entry = self.entries.get(picture.name)
-        return (
-            entry is not None
-            and entry.fingerprint == picture.fingerprint
-            and all(
-                entry.checksums.get(suffix) == file_digest(self.path(picture.name, suffix))
-                for suffix in suffixes
-            )
-        )
-
-    def add(self, entry: Entry) -> None:
-        """Note a picture, so that an interrupted call keeps it."""
-        self.entries[entry.name] = entry
-        text = json.dumps([asdict(one) for one in self.entries.values()], indent=1)
-        write_text(self.index, text + "\n")
-
-    def drawn(self, picture: Picture, suffixes: Sequence[str]) -> Entry:
-        """Draw a picture and write its files."""
-        drawing = picture.draw()
-        figure, name = drawing.figure, picture.name
-        engine = figure.get_layout_engine()
-        if "pdf" in suffixes:
-            style.save(figure, make_directory(self.out / "figures"), name)
-        else:
-            style.fix_layout(figure)  # what follows depends on it
-        figure.set_layout_engine(engine)
-        figure.suptitle("")  # the page has it as caption
-        write_text(self.path(name, "svg"), to_svg(figure, name))
-        broad = bool(figure.get_figwidth() > style.ONE_COLUMN)
-        plt.close(figure)
-        checksums = {suffix: file_digest(self.path(name, suffix)) for suffix in suffixes}
-        return Entry(
-            name,
-            drawing.item,
-            drawing.caption,
-            drawing.run_ids,
-            broad,
-            picture.fingerprint,
-            checksums,
-        )
+            pool.submit(int)  # starts them
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def bring_up_to_date(
+def _get_ready(fonts: Path) -> None:
+    style.use_style()
+    use_slim_fonts(fonts)
+
+
+def _bring_up_to_date(
     gallery: Gallery,
     wanted: Sequence[Picture],
     suffixes: Sequence[str],
-    force: bool = False,
-    processes: int | None = None,
+    force: bool,
+    pool: ProcessPoolExecutor | None,
 ) -> Iterator[Entry]:
-    """Draw those pictures whose files are not up to date; yields them as they are finished.
-
-    Args:
-        gallery: where the files are.
-        wanted: the pictures.
-        suffixes: formats, FILES or PAGE.
-        force: draw all of them.
-        processes: how many at most; None: as many as there are cores.
-    """
-    global _shared
-    todo = [picture for picture in wanted if force or not gallery.holds(picture, suffixes)]
-    if not todo:
-        return
-    style.use_style()
-    use_slim_fonts(gallery.cache / "fonts")
-    processes = min(processes or available_cores(), len(todo))
-    # Pictures hold their rows, and a forked process has them already.
-    if processes == 1 or sys.platform != "linux":
-        for picture in todo:
-            entry = gallery.drawn(picture, suffixes)
-            gallery.add(entry)
-            yield entry
-        return
-    _shared = _Shared(gallery, {picture.name: picture for picture in todo}, tuple(suffixes))
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        try:
-            for done in as_completed([pool.submit(_draw, picture.name) for picture in todo]):
-                gallery.add(done.result())
-                yield done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            _shared = None
-
-
-class _Shared(NamedTuple):
-    gallery: Gallery
-    pictures: dict[str, Picture]
-    suffixes: tuple[str, ...]
-
-
-_shared: _Shared | None = None
-"""What the processes of `bring_up_to_date` find when they are forked."""
-
-
-def _draw(name: str) -> Entry:
-    assert _shared is not None
-    return _shared.gallery.drawn(_shared.pictures[name], _shared.suffixes)
+    """Draw those pictures whose files are not up to date; yields them as they are finished."""
+    todo = [
+        picture
+        for picture in wanted
+        if force or not gallery.holds(picture.name, picture.fingerprint, suffixes)
+    ]
+    todo.sort(key=lambda picture: -picture.axes)  # no large one is left to the end
+    if pool is None:
+        entries = (draw_files(gallery, picture, suffixes) for picture in todo)
+    else:
+        calls = [pool.submit(draw_files, gallery, picture, suffixes) for picture in todo]
+        entries = (call.result() for call in as_completed(calls))
+    for entry in entries:
+        gallery.add(entry)
+        yield entry
 
 
 class Built(NamedTuple):
@@ -187,16 +127,18 @@ def build_figures(
         scale: whose rows are called missing (see `gaps`).
         wide: single panels also two columns wide.
         force: draw those that are up to date too.
-        processes: see `bring_up_to_date`.
+        processes: that draw, at most; None: as many as there are cores.
 
     Raises UserError where there are no rows at all.
     """
-    gallery, wanted = Gallery(out), pictures(results, wide)
-    drawn = 0
-    for entry in bring_up_to_date(gallery, wanted, FILES, force, processes):
-        drawn += 1
-        for suffix in ("pdf", "png"):
-            on_file(gallery.path(entry.name, suffix))
+    gallery, drawn, inputs = Gallery(out), 0, inputs_digest(results)
+    with _painters(gallery, processes) as pool:
+        wanted = pictures(results, wide)
+        for entry in _bring_up_to_date(gallery, wanted, FILES, force, pool):
+            drawn += 1
+            for suffix in ("pdf", "png"):
+                on_file(gallery.path(entry.name, suffix))
+    gallery.finish(inputs, [picture.name for picture in wanted])
     files = [gallery.path(picture.name, suffix) for picture in wanted for suffix in ("pdf", "png")]
     missing = [gap.line() for gap in gaps(results, scale) if _draws(gap.experiment.pictures)]
     return Built(files, drawn, missing)
@@ -205,3 +147,13 @@ def build_figures(
 def _draws(names: tuple[str, ...]) -> bool:
     drawn = {module.NAME for module in (*PANELS, *STUDIES, cost)}
     return any(name in drawn for name in names)
+
+
+def draw_page(results: Path, gallery: Gallery, force: bool = False) -> list[Entry]:
+    """The pictures of the report, of which those are drawn that are not up to date, or with `force`
+    all."""
+    with _painters(gallery, None) as pool:
+        wanted = [picture for picture in pictures(results) if picture.on_page]
+        for _ in _bring_up_to_date(gallery, wanted, PAGE, force, pool):
+            pass
+    return [gallery.entries[picture.name] for picture in wanted]

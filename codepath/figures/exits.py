@@ -38,7 +38,7 @@ def load(results: Path) -> pd.DataFrame:
         exits,
         decoders[decoders["decoder"] == "eq7"],
         accuracy[accuracy["metric"] == "top1"].assign(decoder=END),
-        _probe_rows(results, set(exits["run_id"])),
+        _probe_rows(results, set(exits["run_id"])).filter(items=list(exits.columns)),
     ]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     measured = exits[["dataset", "scale"]].apply(tuple, axis=1)

@@ -102,12 +102,17 @@ def spots(figure: Figure) -> list[Spot]:
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element, with a `circle.spot` over every labelled point.
 
-    Identifiers begin with `name`, so that several figures may stand on one page. The figure has no
-    background afterwards.
+    Identifiers begin with `name`, so that several figures may stand on one page. The title above
+    all panels is cut off: the page has it as caption. The figure has no background afterwards.
     """
     dpi = figure.get_dpi()
     # Laid out at the figure's own resolution: at 72 dpi text is measured narrower than SVG's.
     fix_layout(figure)
+    titles = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
+    lower = min((title.get_window_extent().y0 for title in titles), default=None)
+    cut = 0.0 if lower is None else 72 * (figure.get_figheight() - lower / dpi)
+    for title in titles:
+        title.set_visible(False)
     figure.set_dpi(72)
     places = spots(figure)
     figure.set_facecolor("none")
@@ -116,14 +121,17 @@ def to_svg(figure: Figure, name: str) -> str:
     out = io.StringIO()
     FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})
     figure.set_dpi(dpi)
+    for title in titles:
+        title.set_visible(True)
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    width = f"{figure.get_figwidth() * 72:.0f}pt"
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    head = head.replace("<svg", f'<svg class="plot" role="img" style="max-width:{width}"', 1)
+    w, h = (72 * inches for inches in figure.get_size_inches())
+    head = re.sub(r' viewBox="[^"]*"', f' viewBox="0 {cut:g} {w:g} {h - cut:g}"', head)
+    head = head.replace("<svg", f'<svg class="plot" role="img" style="max-width:{w:.0f}pt"', 1)
     svg = f"{head}>{rest}"
     if len(places) > _MOST_POINTS:
         places = places[:: len(places) // _MOST_POINTS + 1]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -62,15 +62,65 @@ class Drawing(NamedTuple):
     run_ids: tuple[str, ...]
 
 
-class Picture(NamedTuple):
-    """A figure, not yet drawn."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure, not yet drawn; plain values, so that another process may draw it."""
 
     name: str
     fingerprint: str
     """Of all that it is a function of: rows, size, code, style, libraries."""
-    draw: Callable[[], Drawing]
+    modules: tuple[str, ...]
+    """NAME of each panel, or of a study."""
     on_page: bool
     """Whether the report shows it: not those that show again what others do."""
+    rows: tuple[pd.DataFrame, ...] = ()
+    """For each panel."""
+    dataset: str = ""
+    width: float = 0.0
+    """Inches."""
+    files: tuple[Path, ...] = ()
+    """Rows of benchmarks, of a study."""
+
+    @property
+    def axes(self) -> int:
+        """How many it has, about: the more, the longer it takes."""
+        if self.files:
+            return 8
+        panels = [_PANELS[name] for name in self.modules]
+        shapes = [
+            getattr(panel, "SHAPE", (1, 4 if hasattr(panel, "SIZE") else 1)) for panel in panels
+        ]
+        return sum(lines * columns for lines, columns in shapes)
+
+    def draw(self) -> Drawing:
+        """Draw it; whoever calls closes the figure."""
+        if self.files:
+            study = _STUDIES[self.modules[0]]
+            figure = study.draw(*map(read_benchmark, self.files))
+            caption = figure.get_suptitle().replace("\n", "; ")
+            return Drawing(self.name, study.ITEM, figure, caption, ())
+        panels = [_PANELS[name] for name in self.modules]
+        rows = dict(zip(self.modules, self.rows, strict=True))
+        figure = _panel_figure(panels, rows, self.dataset, self.width)
+        every = pd.concat(self.rows)
+        about = style.describe(every, style.has_bars(figure))
+        title = panels[0].TITLE if _is_single(panels) else ""
+        return Drawing(
+            self.name,
+            panels[0].ITEM if len(panels) == 1 else "Overview",
+            figure,
+            f"{title}. {about}".lstrip(". ").replace("\n", "; "),
+            tuple(sorted(set(every["run_id"]))),
+        )
+
+
+_PANELS = {panel.NAME: panel for panel in PANELS}
+_STUDIES = {study.NAME: study for study in (*STUDIES, cost)}
+
+
+def _is_single(panels: Sequence[ModuleType]) -> bool:
+    """Whether a figure has one axis, as wide as one pleases."""
+    return len(panels) == 1 and not {"SHAPE", "SIZE"} & vars(panels[0]).keys()
 
 
 def pictures(results: Path, wide: bool = False) -> list[Picture]:
@@ -98,19 +148,22 @@ def pictures(results: Path, wide: bool = False) -> list[Picture]:
         if all(panel.NAME in modules for panel in OVERVIEW):
             modules["overview"] = OVERVIEW
         for name, panels in modules.items():
-            single = len(panels) == 1 and not {"SHAPE", "SIZE"} & vars(panels[0]).keys()
+            single = _is_single(panels)
             widths = {"": style.ONE_COLUMN if single else style.TWO_COLUMNS}
             if wide and single:
                 widths["-wide"] = style.TWO_COLUMNS
-            rows = {panel.NAME: chosen[panel.NAME] for panel in panels}
+            rows = tuple(chosen[panel.NAME] for panel in panels)
             for suffix, width in widths.items():
                 full = f"{name}-{dataset}-{scale}{suffix}"
                 found.append(
                     Picture(
-                        full,
-                        _fingerprint(full, width, *map(_digest_rows, rows.values())),
-                        partial(_draw_panels, full, panels, rows, dataset, width, single),
+                        name=full,
+                        fingerprint=_fingerprint(full, width, *map(_digest_rows, rows)),
+                        modules=tuple(panel.NAME for panel in panels),
                         on_page=not suffix and panels is not OVERVIEW,
+                        rows=rows,
+                        dataset=dataset,
+                        width=width,
                     )
                 )
     return found + list(_studies(results))
@@ -142,27 +195,6 @@ def _digest_rows(rows: pd.DataFrame) -> str:
     return digest([",".join(map(str, rows.columns)).encode(), values])
 
 
-def _draw_panels(
-    name: str,
-    panels: Sequence[ModuleType],
-    rows: dict[str, pd.DataFrame],
-    dataset: str,
-    width: float,
-    single: bool,
-) -> Drawing:
-    figure = _panel_figure(panels, rows, dataset, width)
-    every = pd.concat(rows.values())
-    about = style.describe(every, style.has_bars(figure))
-    title = panels[0].TITLE if single else ""
-    return Drawing(
-        name,
-        panels[0].ITEM if len(panels) == 1 else "Overview",
-        figure,
-        f"{title}. {about}".lstrip(". ").replace("\n", "; "),
-        tuple(sorted(set(every["run_id"]))),
-    )
-
-
 def _panel_figure(
     panels: Sequence[ModuleType], rows: dict[str, pd.DataFrame], dataset: str, width: float
 ) -> Figure:
@@ -191,21 +223,15 @@ def _panel_figure(
 def _studies(results: Path) -> Iterator[Picture]:
     for study in STUDIES:
         for path in benchmark_files(results, study.BENCHMARK):
-            name = study.NAME + path.stem.removeprefix(study.BENCHMARK)
-            yield _study(name, study.ITEM, study.draw, path)
+            yield _study(study.NAME + path.stem.removeprefix(study.BENCHMARK), study, path)
     networks, blocks = (
         {path.stem.removeprefix(f"{name}-"): path for path in benchmark_files(results, name)}
         for name in cost.BENCHMARK
     )
     for device in sorted(set(networks) & set(blocks)):
-        both = networks[device], blocks[device]
-        yield _study(f"{cost.NAME}-{device}", cost.ITEM, cost.draw, *both)
+        yield _study(f"{cost.NAME}-{device}", cost, networks[device], blocks[device])
 
 
-def _study(name: str, item: str, draw: Callable[..., Figure], *files: Path) -> Picture:
-    def drawing() -> Drawing:
-        figure = draw(*map(read_benchmark, files))
-        return Drawing(name, item, figure, figure.get_suptitle().replace("\n", "; "), ())
-
+def _study(name: str, study: ModuleType, *files: Path) -> Picture:
     fingerprint = _fingerprint(name, *(digest([path.read_bytes()]) for path in files))
-    return Picture(name, fingerprint, drawing, on_page=True)
+    return Picture(name, fingerprint, (study.NAME,), on_page=True, files=files)

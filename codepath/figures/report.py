@@ -19,9 +19,9 @@ from codepath.experiments.coverage import (
 )
 from codepath.experiments.deviations import DEVIATIONS
 from codepath.figures import compare, deviations
-from codepath.figures.build import PAGE, Gallery, bring_up_to_date
-from codepath.figures.pictures import pictures
+from codepath.figures.gallery import Gallery
 from codepath.figures.tables import make_tables
+from codepath.figures.upkeep import inputs_digest
 from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
 from codepath.runtime import UserError, make_directory, write_text
 from codepath.store import KINDS
@@ -42,12 +42,13 @@ class Figure(NamedTuple):
 
 
 def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
-    """Those that `codepath figures` drew of these rows; the others are drawn now."""
+    """Those that `codepath figures` drew of these rows, or else drawn now."""
     gallery = Gallery(out)
-    wanted = [picture for picture in pictures(results) if picture.on_page]
-    for _ in bring_up_to_date(gallery, wanted, PAGE, force):
-        pass
-    entries = [gallery.entries[picture.name] for picture in wanted]
+    entries = None if force else gallery.page_of(inputs_digest(results))
+    if entries is None:
+        from codepath.figures.build import draw_page  # with matplotlib, which takes its time
+
+        entries = draw_page(results, gallery, force)
     return [
         Figure(
             entry.name,

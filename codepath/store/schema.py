@@ -199,6 +199,7 @@ _BENCHMARKS = {
         "batch workers first_batch_seconds processes",
     ),
     "network": ("network precision what variant", "pixels batch value coded_ratio"),
+    "redraw": ("what", "cores turns runs rows value least most processor_seconds"),
     "step": (
         "network model precision torch way",
         "batch value images_per_second peak_bytes speed_up",

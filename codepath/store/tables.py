@@ -75,10 +75,13 @@ def read_rows(directory: Path, kind: str) -> pd.DataFrame:
 def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows without those that a later one replaces, oldest run first."""
     measured = runs[runs.index.isin(rows["run"].unique())]
-    rows = rows.sort_values("created", kind="stable")
-    if measured.duplicated(list(IDENTITY)).any():
-        rows = rows.drop_duplicates([*IDENTITY, *DIMENSIONS[kind], "metric"], keep="last")
-    return rows.reset_index(drop=True)
+    again = measured[measured.duplicated(list(IDENTITY), keep=False)]["run"]
+    rows = rows.sort_values("created", kind="stable", ignore_index=True)
+    if again.empty:
+        return rows
+    several = rows[rows["run"].isin(again)]
+    old = several.duplicated([*IDENTITY, *DIMENSIONS[kind], "metric"], keep="last")
+    return rows.drop(index=several.index[old]).reset_index(drop=True)
 
 
 def append_rows(directory: Path, rows: Rows) -> int:

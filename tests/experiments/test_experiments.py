@@ -113,9 +113,11 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     shutil.copy(REPO_ROOT / "results" / "benchmarks" / "architectures.csv", folder)
     hours = 300 * 50_000 * 1.5 / 1000 / 3600
     at_cpu, at_paper, assumed = cost_lines(found, tmp_path)
-    assert at_cpu.startswith("cost at cpu scale: 9 min a seed for 2 runs, in bfloat16, ")
-    assert f"paper scale: {hours:.1f} h a seed for 2 runs, in bfloat16, " in at_paper
-    assert "measured on a CPU (network-cpu.csv" in at_paper
+    assert at_cpu.startswith(
+        "cost at cpu scale, time a seed for 2 runs: 19 min in float32, 9 min in bfloat16, by the "
+        "training speed measured on a CPU (network-cpu.csv"
+    )
+    assert f": {2 * hours:.1f} h in float32, {hours:.1f} h in bfloat16, " in at_paper
     assert "no row holds a GPU's speed yet" in assumed
     step = [
         {"network": "C10", "model": model, "way": way, "value": value, "created": "2026-02"}
@@ -126,7 +128,7 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     same = {"precision": "bfloat16", "batch": 512, "device": "a GPU"}
     write(folder / "step-cuda.csv", [*old, *step], same)
     *_, line = cost_lines(found, tmp_path)
-    assert "cost at paper scale: 25 min of a GPU a seed for 2 runs, in bfloat16, " in line
+    assert "cost at paper scale, GPU time a seed for 2 runs: 25 min in bfloat16, by " in line
     assert "measured on a GPU (step-cuda.csv" in line
 
 
