@@ -153,5 +153,5 @@ bench: $(STAMP) ## run the benchmarks
 	@$(CODEPATH) bench extraction
 
 clean: ## remove caches and the demo's runs (not .venv, not other runs)
-	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf $(DEMO) paper/.drawn .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find codepath benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
 from codepath.runtime import UserError, make_directory, write_text
 from codepath.store import KINDS
 
-_LATE_COLUMNS = ["device", "commit", "dirty", "created"]
+_LATE_COLUMNS = ["precision", "device", "commit", "dirty", "created"]
 
 
 class Figure(NamedTuple):

@@ -60,16 +60,21 @@ def read_rows(directory: Path, kind: str) -> pd.DataFrame:
     """
     table = _read(directory, kind)
     runs = _read(directory, RUNS).set_index("run", drop=False)
+    _check_runs(directory, kind, table, runs)
     places = runs.index.get_indexer(pd.Index(table["run"]))
-    lost = table["run"][places < 0]
-    if len(lost):
-        raise UserError(
-            f"{directory / kind}.csv, line {lost.index[0] + 2}: run '{lost.iloc[0]}' is not in "
-            f"{directory / RUNS}.csv; restore that file, or collect the run again"
-        )
     numbers = table.drop(columns="run")
     merged = pd.concat([runs.take(places).reset_index(drop=True), numbers], axis=1)
     return _latest(merged, runs, kind)
+
+
+def _check_runs(directory: Path, kind: str, table: pd.DataFrame, runs: pd.DataFrame) -> None:
+    """UserError where numbers have no line in runs.csv."""
+    lost = table["run"][~table["run"].isin(runs["run"])]
+    if len(lost):
+        raise UserError(
+            f"{directory / kind}.csv, line {lost.index[0] + 2}: run '{lost.iloc[0]}' is not in "
+            f"{directory / RUNS}.csv; restore that file, or measure or collect the run again"
+        )
 
 
 def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -131,6 +136,7 @@ def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
         kinds: that were measured; of those without rows the table is removed.
     """
     make_directory(directory)
+    left = [_read(directory, kind) for kind in KINDS if kind not in kinds]
     runs = pd.concat([_read(directory, RUNS), rows.runs]).drop_duplicates("run", keep="last")
     write_text(directory / f"{RUNS}.csv", _text(runs))  # before the numbers that need it
     for kind in kinds:
@@ -138,7 +144,7 @@ def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
             write_text(directory / f"{kind}.csv", _text(rows.tables[kind]))
         else:
             (directory / f"{kind}.csv").unlink(missing_ok=True)
-    used = set().union(*(_read(directory, kind)["run"] for kind in KINDS))
+    used = set().union(*(table["run"] for table in (*left, *rows.tables.values())))
     write_text(directory / f"{RUNS}.csv", _text(runs[runs["run"].isin(used)]))
 
 
@@ -146,9 +152,12 @@ def collect(directory: Path, runs: Iterable[Path]) -> int:
     """Append the rows that finished runs keep in RUN/rows; say how many were new."""
     added = 0
     for run in runs:
+        lines = _read(run / "rows", RUNS)
         tables = {kind: _read(run / "rows", kind) for kind in KINDS}
         tables = {kind: frame for kind, frame in tables.items() if len(frame)}
-        added += append_rows(directory, Rows(_read(run / "rows", RUNS), tables))
+        for kind, frame in tables.items():
+            _check_runs(run / "rows", kind, frame, lines)
+        added += append_rows(directory, Rows(lines, tables))
     return added
 
 
@@ -184,8 +193,8 @@ def _read(directory: Path, name: str) -> pd.DataFrame:
     if list(frame) != list(columns):
         odd = sorted(set(map(str, frame)) ^ set(columns)) or list(columns)
         raise UserError(
-            f"{path} is not a table of this form: see column '{odd[0]}'; rows of an earlier "
-            "version are made anew by codepath evaluate RUN"
+            f"{path} is not a table of this form: see column '{odd[0]}'; if it is of an earlier "
+            "version, remove it and measure its runs again (codepath evaluate RUN)"
         )
     needed = ["created"] if name == RUNS else ["metric", "value", "n"]
     cut = frame.index[frame[["run", *needed]].isna().any(axis=1)]

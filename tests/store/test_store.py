@@ -176,6 +176,14 @@ def test_a_table_without_its_run(tmp_path: Path) -> None:
         store.read_rows(tmp_path, "accuracy")
 
 
+def test_a_run_directory_without_its_run_is_not_collected(tmp_path: Path) -> None:
+    store.replace_rows(tmp_path / "run" / "rows", rows(0.5), ("accuracy", "decoders"))
+    (tmp_path / "run" / "rows" / "runs.csv").unlink()
+    with pytest.raises(UserError, match=r"accuracy\.csv, line 2: run '\w+' is not in"):
+        store.collect(tmp_path / "results", [tmp_path / "run"])
+    assert not (tmp_path / "results" / "accuracy.csv").exists()
+
+
 @pytest.mark.parametrize("name", ["runs", "accuracy"])
 @pytest.mark.parametrize("cut", [1, 4])
 def test_a_cut_line_is_named_and_nothing_is_appended_to_it(
