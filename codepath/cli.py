@@ -552,7 +552,7 @@ def _redraw(
     """Make what is not up to date, say what a command always says, and what is missing."""
     from codepath.figures import upkeep
 
-    inputs = upkeep.inputs_digest(results, *options)
+    inputs = upkeep.inputs_digest(results, str(results), *options)  # texts name the folder
     made = None if force else upkeep.kept(out, command, inputs)
     if made is None:
         made = make()

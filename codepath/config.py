@@ -7,6 +7,7 @@ backend, workers) is not part of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ class RunConfig:
         """Name of the run within its experiment and scale, also of its directory."""
         return f"{self.model_role}-s{self.seed}"
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         """Experiment, run and content hash: what rows in results/ are traced by."""
         return f"{self.experiment}-{self.scale}-{self.name}-{content_hash(self)}"

@@ -83,10 +83,21 @@ def _planned(experiment: Experiment, scale: str) -> tuple[RunConfig, ...]:
     return tuple(experiment.runs(scale, seed=0))
 
 
+_run_ids: dict[tuple[str, int], str] = {}
+
+
+def _run_id(run: RunConfig, seed: int) -> str:
+    """Of a planned run with another seed."""
+    key = (run.run_id, seed)
+    if key not in _run_ids:
+        _run_ids[key] = dataclasses.replace(run, seed=seed).run_id
+    return _run_ids[key]
+
+
 @functools.cache
 def _planned_ids(seed: int) -> frozenset[str]:
     return frozenset(
-        dataclasses.replace(run, seed=seed).run_id
+        _run_id(run, seed)
         for experiment in all_experiments()
         for scale in experiment.scales
         for run in _planned(experiment, scale)
@@ -152,6 +163,11 @@ def rows_of_picture(
     return pd.concat(found, ignore_index=True)
 
 
+def setting_of(rows: pd.DataFrame) -> pd.Series:
+    """Data set and scale of each row, as one text."""
+    return rows["dataset"].str.cat(rows["scale"], sep=", ")
+
+
 class Gap(NamedTuple):
     """What is missing of an experiment at one scale."""
 
@@ -198,7 +214,7 @@ def complete_seeds(experiment: Experiment, run: RunConfig, results: Path) -> set
             {
                 int(seed)
                 for seed, run_id in zip(there["seed"], there["run_id"], strict=True)
-                if dataclasses.replace(run, seed=int(seed)).run_id == run_id
+                if _run_id(run, int(seed)) == run_id
             }
         )
     return set.intersection(*seeds) if seeds else set()

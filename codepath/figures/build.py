@@ -48,19 +48,19 @@ def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolEx
     """Processes that draw, which get ready while this one reads the rows; None: draw here.
 
     Args:
-        gallery: where fonts are kept.
+        gallery: in whose cache style and fonts are kept.
         processes: how many at most; None: as many as there are cores.
     """
-    fonts = make_directory(gallery.cache) / "fonts"
+    cache = make_directory(gallery.cache)
     processes = processes or available_cores()
     if processes == 1:
-        _get_ready(fonts)
+        _get_ready(cache)
         yield None
         return
     # Forked processes have pandas and matplotlib loaded; on macOS forking them is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_get_ready, initargs=(fonts,)
+        processes, mp_context=context, initializer=_get_ready, initargs=(cache,)
     ) as pool:
         try:
             pool.submit(int)  # starts them
@@ -69,9 +69,9 @@ def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolEx
             pool.shutdown(cancel_futures=True)
 
 
-def _get_ready(fonts: Path) -> None:
-    style.use_style()
-    use_slim_fonts(fonts)
+def _get_ready(cache: Path) -> None:
+    style.use_style(cache)
+    use_slim_fonts(cache / "fonts")
 
 
 def _bring_up_to_date(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import benchmark_rows, rows_of_picture
+from codepath.experiments.coverage import benchmark_rows, rows_of_picture, setting_of
 from codepath.figures.style import BLUE, GREEN, ORANGE, legend_below
 
 NAME = "exits"
@@ -41,8 +41,7 @@ def load(results: Path) -> pd.DataFrame:
         _probe_rows(results, set(exits["run_id"])).filter(items=list(exits.columns)),
     ]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    measured = exits[["dataset", "scale"]].apply(tuple, axis=1)
-    return rows[rows[["dataset", "scale"]].apply(tuple, axis=1).isin(set(measured))]
+    return rows[setting_of(rows).isin(set(setting_of(exits)))]
 
 
 def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:

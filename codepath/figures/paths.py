@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from codepath.experiments.coverage import rows_of_picture
+from codepath.experiments.coverage import rows_of_picture, setting_of
 from codepath.figures import style
 from codepath.figures.scheme import SUFFIXES
 from codepath.runtime import UserError, atomic_path, make_directory
@@ -49,8 +49,8 @@ def load(results: Path) -> pd.DataFrame:
     rows = rows_of_picture(results, "paths", NAME)
     setting = rows.groupby(["dataset", "scale"])
     rows = rows[rows["seed"] == setting["seed"].transform("min")]
-    measured = rows[rows["metric"] == "energy"][["dataset", "scale"]].apply(tuple, axis=1)
-    return rows[rows[["dataset", "scale"]].apply(tuple, axis=1).isin(set(measured))]
+    measured = setting_of(rows[rows["metric"] == "energy"])
+    return rows[setting_of(rows).isin(set(measured))]
 
 
 def tables_of(rows: pd.DataFrame) -> tuple[list[BlockTable], list[str]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from codepath.experiments.coverage import configuration_note
 from codepath.figures.fonts import FAMILY
-from codepath.runtime import atomic_path
+from codepath.runtime import atomic_path, write_text
 
 ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
@@ -40,12 +43,25 @@ PAPER_STYLE: dict[str, Any] = {
 """Open markers: the paper's own numbers."""
 
 
-def use_style() -> None:
-    """Set the style for all figures drawn afterwards."""
-    import seaborn as sns  # slow to import, and needed by those alone who draw
+def _theme(cache: Path | None) -> dict[Any, Any]:
+    """seaborn's white grid for papers, kept in `cache`: its import takes as long as two figures."""
+    kept = cache and cache / f"seaborn-{importlib.metadata.version('seaborn')}.json"
+    if kept and kept.exists():
+        with contextlib.suppress(ValueError):  # damaged: asked for again
+            return dict(json.loads(kept.read_text()))
+    import seaborn as sns
 
+    theme = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper")}
+    del theme["image.cmap"]  # known to matplotlib where seaborn is imported alone
+    if kept:
+        write_text(kept, json.dumps(theme, indent=1) + "\n")
+    return theme
+
+
+def use_style(cache: Path | None = None) -> None:
+    """Set the style for all figures drawn afterwards; `cache` is a folder that saves time."""
     mpl.use("agg")
-    sns.set_theme(style="whitegrid", context="paper")
+    mpl.rcParams.update(_theme(cache))
     mpl.rcParams.update(
         {
             "font.sans-serif": [FAMILY],  # comes with matplotlib, so that no machine has another
