@@ -16,7 +16,7 @@ from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.paper import reference
 from codepath.figures.binary_rows import foreign_negatives, own_negatives
 from codepath.figures.hover import name_points
-from codepath.figures.style import PAPER_STYLE, SERIES, lay_out, legend_below, paper_label
+from codepath.figures.style import PAPER_STYLE, SERIES, fix_layout, legend_below, paper_label
 
 TITLE = "Binary classifiers, one per class"
 MOST_NAMES = 20
@@ -121,7 +121,7 @@ def finish(ax: Axes, rows: pd.DataFrame) -> None:
         names.setdefault((float(recall), float(precision)), []).append(str(name))
     figure = ax.get_figure(root=True)
     assert figure is not None
-    lay_out(figure)
+    fix_layout(figure)
     taken = _obstacles(ax)
     inside = ax.get_window_extent()
     for point, group in names.items():

@@ -83,16 +83,11 @@ def use_style(cache: Path | None = None) -> None:
     )
 
 
-def lay_out(figure: Figure) -> None:
-    """Give everything its place, as drawing would."""
+def fix_layout(figure: Figure) -> None:
+    """Give everything its place, once for all formats; nothing where that was done already."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-
-
-def fix_layout(figure: Figure) -> None:
-    """Lay out once for all formats."""
-    lay_out(figure)
     figure.set_layout_engine("none")
 
 
