@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -17,9 +21,15 @@ from codepath.figures import cost, style
 from codepath.figures.fonts import use_slim_fonts
 from codepath.figures.gallery import FILES, PAGE, Entry, Gallery
 from codepath.figures.hover import to_svg
-from codepath.figures.pictures import PANELS, STUDIES, Picture, pictures
+from codepath.figures.pictures import PANELS, STUDIES, Picture, check_rows, pictures
 from codepath.figures.upkeep import file_digest, inputs_digest
-from codepath.runtime import available_cores, make_directory, write_text
+from codepath.runtime import (
+    EXIT_INTERRUPTED,
+    InterruptedRun,
+    available_cores,
+    make_directory,
+    write_text,
+)
 
 
 def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> Entry:
@@ -44,6 +54,17 @@ def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> E
 
 
 @contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """An interrupt of this process or of one that draws, in words."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise InterruptedRun(
+            "interrupted: what was drawn is kept; repeat the command to go on"
+        ) from None
+
+
+@contextlib.contextmanager
 def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolExecutor | None]:
     """Processes that draw, which get ready while this one reads the rows; None: draw here.
 
@@ -60,13 +81,42 @@ def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolEx
     # Forked processes have pandas and matplotlib loaded; on macOS forking them is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_get_ready, initargs=(cache,)
+        processes, mp_context=context, initializer=_start_painter, initargs=(cache, os.getpid())
     ) as pool:
         try:
             pool.submit(int)  # starts them
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _start_painter(cache: Path, parent: int) -> None:
+    """Begin a process that draws. It ends without words when interrupted, and when its parent is
+    gone."""
+
+    def interrupted(*_: object) -> None:
+        global _stopped
+        _stopped = True
+        sys.exit(EXIT_INTERRUPTED)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, interrupted)
+    threading.Thread(target=watch, daemon=True).start()
+    _get_ready(cache)
+
+
+_stopped = False
+"""Whether this process was interrupted: what waits for it is not begun."""
+
+
+def _paint(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> Entry:
+    if _stopped:
+        sys.exit(EXIT_INTERRUPTED)
+    return draw_files(gallery, picture, suffixes)
 
 
 def _get_ready(cache: Path) -> None:
@@ -91,7 +141,7 @@ def _bring_up_to_date(
     if pool is None:
         entries = (draw_files(gallery, picture, suffixes) for picture in todo)
     else:
-        calls = [pool.submit(draw_files, gallery, picture, suffixes) for picture in todo]
+        calls = [pool.submit(_paint, gallery, picture, suffixes) for picture in todo]
         entries = (call.result() for call in as_completed(calls))
     for entry in entries:
         gallery.add(entry)
@@ -129,10 +179,11 @@ def build_figures(
         force: draw those that are up to date too.
         processes: that draw, at most; None: as many as there are cores.
 
-    Raises UserError where there are no rows at all.
+    Raises UserError where there are no rows at all, and InterruptedRun on SIGINT.
     """
+    check_rows(results)
     gallery, drawn, inputs = Gallery(out), 0, inputs_digest(results)
-    with _painters(gallery, processes) as pool:
+    with _explained(), _painters(gallery, processes) as pool:
         wanted = pictures(results, wide)
         for entry in _bring_up_to_date(gallery, wanted, FILES, force, pool):
             drawn += 1
@@ -152,7 +203,8 @@ def _draws(names: tuple[str, ...]) -> bool:
 def draw_page(results: Path, gallery: Gallery, force: bool = False) -> list[Entry]:
     """The pictures of the report, of which those are drawn that are not up to date, or with `force`
     all."""
-    with _painters(gallery, None) as pool:
+    check_rows(results)
+    with _explained(), _painters(gallery, None) as pool:
         wanted = [picture for picture in pictures(results) if picture.on_page]
         for _ in _bring_up_to_date(gallery, wanted, PAGE, force, pool):
             pass

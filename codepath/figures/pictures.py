@@ -37,7 +37,7 @@ from codepath.figures import (
 )
 from codepath.figures.upkeep import code_digest, digest
 from codepath.runtime import UserError
-from codepath.store import read_benchmark
+from codepath.store import RUNS, read_benchmark
 
 PANELS = (
     *(fig2a, fig2b, fig2c, fig3, fig4, fig5, fig6, fig7, fig8, exponent, concat, variants),
@@ -123,6 +123,16 @@ def _is_single(panels: Sequence[ModuleType]) -> bool:
     return len(panels) == 1 and not {"SHAPE", "SIZE"} & vars(panels[0]).keys()
 
 
+def check_rows(results: Path) -> None:
+    """UserError where there are no runs at all; quicker than to ask for the pictures."""
+    if not (results / f"{RUNS}.csv").exists():
+        raise _no_rows(results)
+
+
+def _no_rows(results: Path) -> UserError:
+    return UserError(f"no rows of a coded network in {results}: run an experiment first")
+
+
 def pictures(results: Path, wide: bool = False) -> list[Picture]:
     """What can be drawn of the rows in `results`.
 
@@ -135,7 +145,7 @@ def pictures(results: Path, wide: bool = False) -> list[Picture]:
     frames = {panel.NAME: panel.load(results) for panel in PANELS}
     settings = _settings(frames)
     if not settings:
-        raise UserError(f"no rows of a coded network in {results}: run an experiment first")
+        raise _no_rows(results)
     found: list[Picture] = []
     for dataset, scale in settings:
         chosen = {

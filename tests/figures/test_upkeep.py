@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from codepath.figures.build import build_figures
 from codepath.figures.gallery import Gallery
 from codepath.figures.report import write_report
 from codepath.figures.upkeep import CACHE
-from codepath.runtime import UserError
+from codepath.runtime import InterruptedRun, UserError
 from tests.made_up import keep_runs
 
 
@@ -107,10 +109,31 @@ def test_an_interrupted_call_keeps_what_it_drew(
         if path.suffix == ".png":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedRun, match="what was drawn is kept"):
         build_figures(results, out, stop, processes=1)
     assert len(contents(out)) == 2
     assert build_figures(results, out, processes=1).drawn == len(drawn) // 2 - 1
+    assert contents(out) == drawn
+
+
+def test_an_interrupt_ends_all_processes_with_one_line(
+    results: Path, drawn: dict[str, bytes], out: Path
+) -> None:
+    call = [sys.executable, "-m", "codepath.cli", "figures", "--results", str(results)]
+    running = subprocess.Popen(
+        [*call, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert running.stdout is not None
+    running.stdout.readline()  # the first picture is drawn
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert said.strip() == "interrupted: what was drawn is kept; repeat the command to go on"
+    with pytest.raises(ProcessLookupError):  # no process of the session is left
+        os.killpg(running.pid, 0)
+    assert not list(out.rglob("*.tmp"))
+    assert 0 < build_figures(results, out, processes=1).drawn < len(drawn) // 2
     assert contents(out) == drawn
 
 
