@@ -6,7 +6,6 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,16 +15,9 @@ from torch import Tensor, nn
 from codepath.config import RunConfig
 from codepath.train import FitOptions
 from codepath.train.graph import WARM_UP, Recorded
+from codepath.train.precision import autocast
 
-PRECISIONS = ("float32", "bfloat16")
 LITERAL_TURNS = 2
-
-
-def autocast(precision: str, device: torch.device) -> Any:
-    """bfloat16: autocast over float32 weights; float32: nothing."""
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def precision_here(config: RunConfig, device: torch.device, asked: str = "auto") -> str:
@@ -39,7 +31,7 @@ def forward_pass(module: nn.Module, x: Tensor, precision: str) -> Callable[[], N
 
     def step() -> None:
         module.eval()
-        with torch.no_grad(), autocast(precision, x.device):
+        with torch.no_grad(), autocast(x.device, precision):
             module(x)
 
     return step

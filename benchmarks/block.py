@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import (
-    PRECISIONS,
     add_comparison,
-    autocast,
     compare,
     comparison_table,
     forward_pass,
@@ -27,11 +25,13 @@ from benchmarks._timing import (
 )
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import find_scheme
+from codepath.config import PRECISIONS
 from codepath.losses import coding_loss
 from codepath.models import CodedBottleneck
 from codepath.runtime import keep_freed_memory
 from codepath.train import choose_device
 from codepath.train.fit import device_name
+from codepath.train.precision import autocast
 
 # Coded stages of the networks at their usual image size: C, d, N, Nact, K, pixels a side.
 STAGES = {
@@ -52,7 +52,7 @@ def training_step(
     def step() -> None:
         block.train().zero_grad(set_to_none=True)
         x.grad = None
-        with autocast(precision, x.device):
+        with autocast(x.device, precision):
             if isinstance(block, CodedBottleneck):
                 out, energies = block.forward_coded(x)
                 loss = coding_loss(energies, block.codewords[labels], block.ratio)

@@ -19,20 +19,20 @@ from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import (
-    PRECISIONS,
     VARIANTS,
     add_comparison,
-    autocast,
     compare,
     comparison_table,
     forward_pass,
     random_images,
 )
 from benchmarks.literal import LiteralCodedBottleneck
+from codepath.config import PRECISIONS
 from codepath.losses import TrainingObjective
 from codepath.runtime import keep_freed_memory
 from codepath.train import choose_device
 from codepath.train.fit import device_name
+from codepath.train.precision import autocast
 
 # Coded network, its baseline, pixels a side, images a step.
 NETWORKS = {
@@ -69,7 +69,7 @@ def training_step(
     def step() -> None:
         model.train()
         optimizer.zero_grad(set_to_none=True)
-        with autocast(precision, images.device):
+        with autocast(images.device, precision):
             total = objective(images, labels).total
         total.backward()
         optimizer.step()

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
-from benchmarks._timing import PRECISIONS, precision_here
+from benchmarks._timing import precision_here
 from benchmarks.loader import REFERENCE, Batches, loaders_here, make_loader
-from codepath.config import RunConfig, to_dict
+from codepath.config import PRECISIONS, RunConfig, to_dict
 from codepath.data import Batch, Images, Normalize, evaluation_loader
 from codepath.evaluate import predict
 from codepath.experiments import find_experiment
