@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # How many seeds.
 SEEDS ?= 1
-# cpu or paper; empty: paper where there is a GPU, else the experiment's smallest.
+# cpu, short (60 of 300 epochs, CIFAR) or paper; empty: paper where there is a GPU, else the experiment's smallest.
 SCALE ?=
 # Folder with the data set's archive (downloaded there), or folder or tar of images; empty: data/.
 DATA ?=
@@ -69,6 +69,10 @@ demo-ablations: demo ## the ablations on digits: mu, p_drop, exponent, concatena
 EXPERIMENTS ?=
 CIFAR10 := table2-cifar10 fig6-cifar10 exponent-cifar10 concat-cifar10 fig5-cifar10
 CIFAR100 := table2-cifar100 fig5-cifar100
+ifeq ($(SCALE),short) # the ablations have none
+CIFAR10 := table2-cifar10
+CIFAR100 := table2-cifar100
+endif
 IMAGENET := table2-imagenet fig4-imagenet variants-imagenet
 DIGITS := fig6-digits exponent-digits concat-digits fig5-digits
 

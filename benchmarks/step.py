@@ -1,8 +1,8 @@
 """What the ways of carrying out a training step give: whole steps of a recipe, as a run makes them.
 
 launched: kernel by kernel; recorded: as one CUDA graph; aligned: recorded, with padded channels and
-merged groups; compiled: aligned, through torch.compile, as `codepath run` does at paper scale. On
-the CPU there are no graphs. The precision is what a run would train in here. Ways take turns; rows
+merged groups; compiled: aligned, through torch.compile, as `codepath run` trains them. On the
+CPU there are no graphs. The precision is what a run would train in here. Ways take turns; rows
 go to results/benchmarks/step-DEVICE.csv.
 """
 

@@ -34,7 +34,10 @@ app.add_typer(data_sets, name="data")
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `codepath list`.")]
 Scale = Annotated[
     str | None,
-    typer.Option(help="demo, cpu or paper; default: paper with a GPU, else the smallest."),
+    typer.Option(
+        help="demo, cpu, short (60 of 300 epochs, CIFAR) or paper; default: paper with a GPU, else "
+        "the smallest."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="The first seed.")]
 Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
@@ -94,7 +97,7 @@ def _planned(
     return [
         override(config, settings or [])
         for number in range(seed, seed + seeds)
-        for config in experiment.runs(scale or _scale_here(experiment.real_scales), number)
+        for config in experiment.runs(scale or _scale_here(experiment.usual_scales), number)
     ]
 
 
@@ -115,13 +118,19 @@ def list_() -> None:
     from codepath.experiments import all_experiments
 
     experiments = all_experiments()
-    width, item = (max(len(getattr(e, f)) for e in experiments) for f in ("name", "paper_item"))
-    for experiment in experiments:
-        scales = "counted" if experiment.benchmarks else ", ".join(experiment.scales)
-        title = experiment.description.splitlines()[0]
-        typer.echo(
-            f"{experiment.name:{width}}  {experiment.paper_item:{item}}  {scales:11}  {title}"
+    lines = [
+        (
+            experiment.name,
+            experiment.paper_item,
+            "counted" if experiment.benchmarks else ", ".join(experiment.scales),
+            experiment.description.splitlines()[0],
         )
+        for experiment in experiments
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for *cells, title in lines:
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)]
+        typer.echo("  ".join([*padded, title]))
 
 
 @app.command()
@@ -132,7 +141,7 @@ def show(name: Name, scale: Scale = None, results: ResultsIn = REPO_ROOT / "resu
     from codepath.experiments.cost import cost_lines, facts
 
     experiment = find_experiment(name)
-    scale = scale or experiment.real_scales[0]
+    scale = scale or experiment.usual_scales[0]
     typer.echo(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
     for line in (*facts(experiment), *cost_lines(experiment, results)):
         typer.echo(line)
@@ -163,7 +172,7 @@ def run(
         bool | None,
         typer.Option(
             "--compile/--no-compile",
-            help="Use torch.compile. Default: at paper scale, in one process with a GPU.",
+            help="Use torch.compile. Default: at short and paper scale, in one process with a GPU.",
         ),
     ] = None,
     align: Annotated[
@@ -400,7 +409,9 @@ def submit(
     ],
     scale: Annotated[
         str | None,
-        typer.Option(help="demo, cpu or paper; default: on slurm each experiment's largest."),
+        typer.Option(
+            help="demo, cpu, short or paper; default: on slurm each experiment's largest."
+        ),
     ] = None,
     seed: Seed = 0,
     seeds: Seeds = 3,

@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 
 from codepath.runtime import UserError
 
-SCALES = ("demo", "cpu", "paper")
+SCALES = ("demo", "cpu", "short", "paper")
+"""From the smallest to the paper's."""
 PRECISIONS = ("float32", "bfloat16")
 
 STATISTICS = {

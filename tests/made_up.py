@@ -182,6 +182,14 @@ def write_results(
                             )
 
 
+def add_rows(results: Path, others: Path) -> None:
+    """Append the rows of other results, of other runs, to some."""
+    for path in others.glob("*.csv"):
+        _, *lines = path.read_text().splitlines(keepends=True)
+        with (results / path.name).open("a") as file:
+            file.writelines(lines)
+
+
 def keep_runs(results: Path, wanted: Callable[[str], bool]) -> None:
     """Leave the runs whose line in runs.csv is wanted, and their rows."""
     path = results / f"{store.RUNS}.csv"

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from codepath import store
+from codepath.experiments import find_experiment
 from codepath.rundir import metrics_lines
 from codepath.runtime import REPO_ROOT
 from tests.data.photographs import make_folders
@@ -394,6 +395,16 @@ def test_doctor_reports() -> None:
     assert done.returncode == 0
     for part in ("torch", "processor:", "gpu:", "precision: ", "ffcv:"):
         assert part in done.stdout
+
+
+@pytest.mark.parametrize(("scale", "trained"), [("short", 1), ("paper", 5)])
+def test_make_replicates_what_a_scale_has(scale: str, trained: int) -> None:
+    make = ["make", "-n", "-C", str(REPO_ROOT), "replicate-cifar10", f"SCALE={scale}"]
+    planned = subprocess.run(make, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in planned.splitlines() if line.startswith("for experiment in ")]
+    names = line.partition(";")[0].split()[3:]
+    assert len(names) == trained
+    assert all(scale in find_experiment(name).scales for name in names)
 
 
 def test_makefile_lists_its_targets() -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from codepath.config import PRECISIONS, RunConfig
 from codepath.experiments.coverage import benchmark_files, benchmark_rows
 from codepath.experiments.registry import Experiment
+from codepath.experiments.scales import GPU_SCALES
 from codepath.rundir import readable_duration
 from codepath.store import read_benchmark
 
@@ -72,11 +73,12 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
                 f"{in_each}, by the training speed measured on {device} "
                 f"({_listed(rows['file'])}; loading and evaluation not counted)"
             )
-        if scale == "paper" and not on_gpu:
+        if scale in GPU_SCALES and not on_gpu:
             yield from _assumed(runs, results)
 
 
 def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
+    """Of runs of one scale."""
     counts = benchmark_rows(results, "architectures")
     if counts.empty:
         return
@@ -87,8 +89,8 @@ def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
         if run.data.source in macs
     )
     yield (
-        f"cost at paper scale: about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} GPU hours a "
-        f"seed for {_runs(runs)}, by arithmetic on counted multiply-adds at an assumed "
+        f"cost at {runs[0].scale} scale: about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} "
+        f"GPU hours a seed for {_runs(runs)}, by arithmetic on counted multiply-adds at an assumed "
         f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no row holds a GPU's speed yet "
         "(codepath bench step, on a GPU, makes them)"
     )

@@ -18,6 +18,7 @@ from codepath.experiments.registry import (
     all_experiments,
     measuring_again,
 )
+from codepath.experiments.scales import SHORT
 from codepath.store import RUNS, read_benchmark, read_rows
 
 _NAMED_RUNS = 2
@@ -264,6 +265,17 @@ def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
     )
 
 
+def missed_scales(experiment: Experiment, results: Path) -> tuple[str, ...]:
+    """The scales whose rows are called missing where they are absent.
+
+    The short scale is one of them once rows of some of its runs are there.
+    """
+    begun = SHORT in experiment.scales and any(
+        len(rows_of_run(results, "accuracy", run)) for run in _planned(experiment, SHORT)
+    )
+    return tuple(scale for scale in experiment.scales if scale != SHORT or begun)
+
+
 def _named(names: Sequence[str]) -> str:
     many = len(names) > _NAMED_RUNS
     return f"{len(names)} runs, {names[0]} among them" if many else ", ".join(names)
@@ -275,15 +287,19 @@ def gaps(results: Path, scale: str | None = None) -> list[Gap]:
     Args:
         results: folder with the rows.
         scale: the scale that is asked for; experiments without it are left out. None: any scale
-            will do, smoke apart, and the first one with some rows is named. Then experiments of
-            the demo count only where nothing but demo-scale rows is there, and the others only
-            where that is not so.
+            will do, smoke apart, and the first one with some rows is named (the short one only
+            where it has some). Then experiments of the demo count only where nothing but
+            demo-scale rows is there, and the others only where that is not so.
     """
     present = set(rows_of_kind(results, "accuracy")["scale"])
     only_demo = present == {"demo"}
     found = []
     for experiment in all_experiments():
-        scales = [s for s in experiment.real_scales if (s == "demo") == only_demo]
+        scales = [
+            one
+            for one in missed_scales(experiment, results)
+            if one not in experiment.smoke and (one == "demo") == only_demo
+        ]
         if scale is not None:
             scales = [scale] if scale in experiment.scales else []
         missing = [gap_at(experiment, one, results) for one in scales]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from codepath.experiments.scales import SHORT, WORDS
+
 
 class Deviation(NamedTuple):
     """One entry of paper/DEVIATIONS.md."""
@@ -254,6 +256,13 @@ DEVIATIONS = (
         "none",
         "a smaller network, 15 epochs, no RandAugment: a proxy, never compared with the paper's "
         "numbers",
+        "`--scale`",
+    ),
+    Deviation(
+        "The short scale",
+        "none",
+        "none",
+        f"{WORDS[SHORT]}: a proxy, never compared with the paper's numbers",
         "`--scale`",
     ),
 )

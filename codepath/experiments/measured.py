@@ -18,7 +18,7 @@ def coded_runs(runs: Sequence[RunConfig]) -> list[RunConfig]:
 @experiment(
     "fig2a-cifar10",
     paper_item="Fig 2a",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("removal",),
     pictures=("fig2a",),
     references=("fig2a_removal",),
@@ -40,7 +40,7 @@ def fig2a_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig2a-cifar100",
     paper_item="Fig 2a",
-    scales=("demo", "paper"),
+    scales=("demo", "short", "paper"),
     smoke=("demo",),
     kinds=("removal",),
     pictures=("fig2a",),
@@ -86,7 +86,7 @@ def fig2a_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig2b-cifar10",
     paper_item="Fig 2b",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("binary",),
     pictures=("fig2b",),
     references=("fig2b_binary_cifar10",),
@@ -107,7 +107,7 @@ def fig2b_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig2c-cifar100",
     paper_item="Fig 2c",
-    scales=("demo", "paper"),
+    scales=("demo", "short", "paper"),
     smoke=("demo",),
     kinds=("binary",),
     pictures=("fig2c",),
@@ -148,7 +148,7 @@ def fig8_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig3-cifar10",
     paper_item="Fig 3",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("histograms",),
     pictures=("fig3",),
 )
@@ -167,7 +167,7 @@ def fig3_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig7-cifar10",
     paper_item="Fig 7",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("histograms",),
     pictures=("fig7",),
 )
@@ -186,7 +186,7 @@ def fig7_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig7-cifar100",
     paper_item="Fig 7",
-    scales=("demo", "paper"),
+    scales=("demo", "short", "paper"),
     smoke=("demo",),
     kinds=("histograms",),
     pictures=("fig7",),
@@ -226,7 +226,7 @@ def fig7_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig4-cifar10",
     paper_item="Fig 4",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("decoders", "accuracy"),
     pictures=("fig4",),
     references=("fig4_early_decoders",),
@@ -247,7 +247,7 @@ def fig4_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "fig4-cifar100",
     paper_item="Fig 4",
-    scales=("demo", "paper"),
+    scales=("demo", "short", "paper"),
     smoke=("demo",),
     kinds=("decoders", "accuracy"),
     pictures=("fig4",),

@@ -13,7 +13,7 @@ from codepath.experiments.registry import experiment
 @experiment(
     "exits-cifar10",
     paper_item="ours",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("exits",),
     pictures=("exits",),
 )
@@ -32,7 +32,7 @@ def exits_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "linear-cifar10",
     paper_item="ours",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("decoders",),
     pictures=("linear",),
 )
@@ -51,7 +51,7 @@ def linear_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "paths-cifar10",
     paper_item="ours",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("paths",),
     pictures=("paths",),
 )
@@ -70,7 +70,7 @@ def paths_cifar10(scale: str, seed: int) -> Sequence[RunConfig]:
 @experiment(
     "compression-cifar10",
     paper_item="ours",
-    scales=("cpu", "paper"),
+    scales=("cpu", "short", "paper"),
     kinds=("compression",),
     pictures=("compression",),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from codepath.config import RunConfig
+from codepath.experiments.scales import SHORT
 from codepath.rundir import Places
 from codepath.runtime import REPO_ROOT, UserError, unknown_name
 
@@ -45,6 +46,11 @@ class Experiment:
     def real_scales(self) -> tuple[str, ...]:
         """The scales that are not smoke."""
         return tuple(scale for scale in self.scales if scale not in self.smoke)
+
+    @property
+    def usual_scales(self) -> tuple[str, ...]:
+        """Those of them that are taken without being named: not the short one."""
+        return tuple(scale for scale in self.real_scales if scale != SHORT)
 
     def runs(self, scale: str, seed: int) -> list[RunConfig]:
         """The runs of one seed at a scale; UserError for a scale that it does not have.

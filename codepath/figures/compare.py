@@ -12,8 +12,9 @@ import pandas as pd
 from codepath.config import SCALES
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import benchmark_rows, configuration_note, rows_of_kind
+from codepath.experiments.scales import note, proxy_mark
 from codepath.figures.binary_rows import own_negatives
-from codepath.figures.tables import Table, markdown, percent, top1_rows
+from codepath.figures.tables import Table, by_scale, markdown, percent, top1_rows
 from codepath.runtime import UserError, make_directory, write_text
 
 _ROLES = {"coded": "coded ResNeXt", "baseline": "plain ResNeXt"}
@@ -89,7 +90,7 @@ def trained(results: Path) -> Table | None:
     if accuracy.empty:
         return None
     body = []
-    for (dataset, scale, role), rows in accuracy.groupby(["dataset", "scale", "model"]):
+    for (dataset, scale, role), rows in by_scale(accuracy, "model"):
         parameters, macs = (
             _whole(_of(results, "cost", rows, name)) for name in ("parameters", "macs")
         )
@@ -100,8 +101,8 @@ def trained(results: Path) -> Table | None:
         coded = role == "coded"
         body.append(
             [
-                f"{dataset}, {scale}" + ("" if scale == "paper" else " (proxy)"),
-                _ROLES.get(str(role), str(role)),
+                f"{dataset}, {scale}{proxy_mark(scale)}",
+                _ROLES.get(role, role),
                 _cell(rows, f"{percent(rows['value'])} %"),
                 _cell(parameters, f"{parameters['value'].astype(float).mean():,.0f}"),
                 _cell(macs, f"{macs['value'].astype(float).mean():,.0f}"),
@@ -124,8 +125,9 @@ def trained(results: Path) -> Table | None:
         "last early decoder",
         f"early exits that lose {100 * _ALLOWED_LOSS:g} points",
     ]
-    note = "Mean ± SD over seeds. Thresholds of binary classifiers come from training images."
-    return Table("baselines", "Baselines", "Trained networks", header, body, note)
+    about = "Mean ± SD over seeds. Thresholds of binary classifiers come from training images."
+    about = f"{about} {note(accuracy['scale'])}".rstrip()
+    return Table("baselines", "Baselines", "Trained networks", header, body, about)
 
 
 _METHODS = {

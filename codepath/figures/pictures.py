@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from codepath.config import SCALES
 from codepath.experiments.coverage import benchmark_files
 from codepath.figures import (
     codes,
@@ -193,7 +194,7 @@ def _settings(frames: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     for rows in frames.values():
         pairs = rows[["dataset", "scale"]].drop_duplicates()
         found.update(pairs.astype(str).itertuples(index=False, name=None))
-    return sorted(found)
+    return sorted(found, key=lambda setting: (setting[0], SCALES.index(setting[1])))
 
 
 def _fingerprint(name: str, *parts: object) -> str:

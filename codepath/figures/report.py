@@ -15,6 +15,7 @@ from codepath.experiments.coverage import (
     complete_seeds,
     gap_at,
     gaps,
+    missed_scales,
     rows_of_kind,
 )
 from codepath.experiments.deviations import DEVIATIONS
@@ -22,7 +23,7 @@ from codepath.figures import compare, deviations
 from codepath.figures.gallery import Gallery
 from codepath.figures.tables import make_tables
 from codepath.figures.upkeep import inputs_digest
-from codepath.figures.verdict import EXPLANATION, Claim, claims, summary
+from codepath.figures.verdict import Claim, claims, explanation, summary
 from codepath.runtime import UserError, make_directory, write_text
 from codepath.store import KINDS
 
@@ -97,10 +98,13 @@ def _headline(rows: pd.DataFrame) -> str:
 
 
 def coverage(results: Path) -> list[dict[str, Any]]:
-    """Every experiment: whether its rows are there at each scale, and how to get them."""
+    """Every experiment: whether its rows are there at each scale, and how to get them.
+
+    The short scale has a line where it has rows.
+    """
     records = []
     for experiment in all_experiments():
-        for scale in experiment.scales:
+        for scale in missed_scales(experiment, results):
             runs = experiment.runs(scale, 0)
             seeds = [len(complete_seeds(experiment, run, results)) for run in runs]
             gap = gap_at(experiment, scale, results)
@@ -164,7 +168,7 @@ def write_report(
     )
     page = environment.get_template("report.html.j2").render(
         summary=summary(judged),
-        explanation=EXPLANATION,
+        explanation=explanation(results),
         judged=[_claim(claim) for claim in judged if claim.outcome],
         not_run=[_claim(claim) for claim in judged if not claim.outcome],
         figures=figures,

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from codepath.experiments.coverage import configuration_note
+from codepath.experiments.scales import in_full
 from codepath.figures.fonts import FAMILY
 from codepath.runtime import atomic_path, write_text
 
@@ -116,17 +117,20 @@ def has_bars(figure: Figure) -> bool:
 def describe(rows: pd.DataFrame, bars: bool) -> str:
     """Data source, scale, seeds (of each setting) and test images behind `rows`, for a title.
 
-    With `bars` several seeds have bars in the figure, else their means alone. A third line says
-    where rows are of another configuration than the experiment's.
+    With `bars` several seeds have bars in the figure, else their means alone. A scale that takes
+    many words has a line of its own, and a last line says where rows are of another configuration
+    than the experiment's.
     """
-    sources, scales = (", ".join(sorted(rows[name].unique())) for name in ("source", "scale"))
+    sources = ", ".join(sorted(rows["source"].unique()))
+    scales = ", ".join(map(in_full, sorted(rows["scale"].unique())))
     seeds = rows.groupby("experiment")["seed"].nunique()
     images = int(rows[rows["split"] == "test"]["n"].max())
     number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     shown = "bars: their range" if bars else "means"
     spread = "1 seed" if seeds.max() == 1 else f"{number} seeds ({shown})"
     note = configuration_note(rows["run_id"])
-    return f"{sources}, {scales} scale\n{spread}, n = {images:,} test images" + (
+    apart = "\n" if ":" in scales else ", "
+    return f"{sources}{apart}{scales}\n{spread}, n = {images:,} test images" + (
         f"\n{note}" if note else ""
     )
 

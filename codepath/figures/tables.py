@@ -9,8 +9,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from codepath.codes import load_scheme
+from codepath.config import SCALES
 from codepath.experiments.coverage import benchmark_rows, beside, gaps, rows_of_picture
 from codepath.experiments.paper import reference
+from codepath.experiments.scales import note
 from codepath.figures.setting_rows import (
     CONCAT_ITEM,
     EXPONENT_ITEM,
@@ -86,6 +88,15 @@ def top1_rows(results: Path, picture: str, **settings: Callable) -> pd.DataFrame
     return top1_of(rows)
 
 
+def by_scale(rows: pd.DataFrame, column: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
+    """Rows by (data set, scale, `column`) in rising order, scales from the smallest on."""
+    groups = {
+        (str(dataset), str(scale), str(value)): group
+        for (dataset, scale, value), group in rows.groupby(["dataset", "scale", column])
+    }
+    return sorted(groups.items(), key=lambda one: (one[0][0], SCALES.index(one[0][1]), one[0][2]))
+
+
 def table1(results: Path) -> Table | None:
     """Geometry and parameters of every stage, and the paper's geometry."""
     rows = _benchmark(results, "architectures")
@@ -125,7 +136,7 @@ def table2(results: Path) -> Table | None:
         return None
     published = reference("table2_accuracy").drop_duplicates(["dataset", "model"])
     body = []
-    for (dataset, scale, model), group in rows.groupby(["dataset", "scale", "model"]):
+    for (dataset, scale, model), group in by_scale(rows, "model"):
         paper = published.query("dataset == @dataset and model == @model")["top1"]
         body.append(
             [
@@ -149,7 +160,7 @@ def table2(results: Path) -> Table | None:
         "source",
         "paper's top-1 (%)",
     ]
-    return Table("table2", "Table 2", "Top-1 accuracy", header, body)
+    return Table("table2", "Table 2", "Top-1 accuracy", header, body, note(rows["scale"]))
 
 
 def table3(results: Path) -> Table:  # noqa: ARG001 (the schemes come with the package)

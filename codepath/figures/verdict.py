@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codepath.experiments import Experiment, all_experiments, find_experiment
-from codepath.experiments.coverage import configuration_note, gap_at, rows_of_kind
+from codepath.experiments.coverage import (
+    configuration_note,
+    gap_at,
+    missed_scales,
+    rows_of_kind,
+)
+from codepath.experiments.scales import GPU_SCALES, note, proxy_mark
 from codepath.figures.claim_numbers import numbers
 from codepath.figures.claim_shapes import SHAPES
 from codepath.figures.judge import NOT_RUN, Outcome
@@ -91,7 +97,7 @@ def cells(claim: Claim) -> list[str]:
 
 
 def _label(dataset: str, scale: str) -> str:
-    return f"{dataset}, {scale} scale" + ("" if scale == "paper" else " (proxy)")
+    return f"{dataset}, {scale} scale{proxy_mark(scale)}"
 
 
 def _why_absent(experiment: Experiment, scale: str, results: Path) -> str:
@@ -100,7 +106,7 @@ def _why_absent(experiment: Experiment, scale: str, results: Path) -> str:
     if gap is None or gap.lacks_none:
         lack = "its rows lack the measurement, or a seed that all runs have"
         reason = f"{lack}; {reason}" if reason else lack
-    needs_gpu = gap is not None and scale == "paper" and not experiment.benchmarks
+    needs_gpu = gap is not None and scale in GPU_SCALES and not experiment.benchmarks
     return f"{reason} (it needs a GPU)" if needs_gpu else reason
 
 
@@ -109,10 +115,11 @@ def _shape_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
         for experiment in all_experiments():
             if shape.picture not in experiment.pictures:
                 continue
+            missed = missed_scales(experiment, results)
             for scale in experiment.real_scales:
                 runs = experiment.runs(scale, 0)
                 outcome = shape.judge(results, runs)
-                if outcome is None and (scale == "demo") != only_demo:
+                if outcome is None and (scale not in missed or (scale == "demo") != only_demo):
                     continue
                 yield Claim(
                     shape.item,
@@ -158,7 +165,7 @@ def summary(judged: list[Claim]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
-EXPLANATION = (
+_EXPLANATION = (
     "A proxy (another data set or a smaller scale) shows whether a claim's shape holds there; only "
     "paper-scale rows speak of the paper's numbers. A difference counts when it exceeds twice its "
     "standard error (SE): over seeds where there are three, else binomial on the test images, for "
@@ -169,6 +176,11 @@ EXPLANATION = (
 )
 
 
+def explanation(results: Path) -> str:
+    """How claims were judged, and what the scales of the rows are."""
+    return f"{_EXPLANATION} {note(rows_of_kind(results, 'accuracy')['scale'])}".rstrip()
+
+
 def write_claims(results: Path, out: Path) -> tuple[Path, list[Claim]]:
     """Write `out`/claims.md."""
     judged = claims(results)
@@ -177,7 +189,7 @@ def write_claims(results: Path, out: Path) -> tuple[Path, list[Claim]]:
     path = make_directory(out) / "claims.md"
     text = (
         "# Claims of the paper, and what the rows say\n\n"
-        f"{EXPLANATION}\n\nOf {len(judged)}: {summary(judged)}.\n\n## Judged\n\n"
+        f"{explanation(results)}\n\nOf {len(judged)}: {summary(judged)}.\n\n## Judged\n\n"
         f"{markdown(HEADER, [cells(claim) for claim in ran])}"
     )
     if rest:

@@ -11,6 +11,7 @@ from torch import nn
 
 from codepath.config import RunConfig
 from codepath.data import Images
+from codepath.experiments.scales import PAPER, in_full
 from codepath.models.hub import save_local
 from codepath.rundir import METRICS, metrics_lines
 from codepath.runtime import write_text
@@ -46,9 +47,9 @@ def write_card(
         "---",
         f"# {config.model.name}, {config.experiment} {config.name}",
         "",
-        f"Trained by codepath at its {config.scale} scale, seed {config.seed}, run "
+        f"Trained by codepath at its {in_full(config.scale)}, seed {config.seed}, run "
         f"`{config.run_id}`, {_commits(starts)}."
-        + (" A proxy: not the paper's scale." if config.scale != "paper" else ""),
+        + (" A proxy: not the paper's scale." if config.scale != PAPER else ""),
         "",
         "```python",
         "import timm, codepath.models",

@@ -10,6 +10,7 @@ import torch
 
 from codepath.config import TrainConfig
 from codepath.data import LoaderOptions
+from codepath.experiments.scales import GPU_SCALES
 from codepath.runtime import UserError
 from codepath.train.precision import computes_in_bfloat16
 
@@ -23,8 +24,8 @@ class FitOptions:
     """Images that a device takes through the network at once; gradients are accumulated until the
     recipe's batch is full. 0: its whole share."""
     compile: bool | None = None
-    """Whether torch.compile is used; None: at paper scale, in one process with a GPU, where there
-    is a C compiler."""
+    """Whether torch.compile is used; None: at short and paper scale, in one process with a GPU,
+    where there is a C compiler."""
     align: bool | None = None
     """Whether channels are padded and groups merged where a GPU is faster so (see
     `codepath.models.aligned`); None: on a GPU."""
@@ -68,7 +69,7 @@ class FitOptions:
         compiled, aligned = self.compile, self.align
         able = any(map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang")))
         if compiled is None:
-            compiled = cuda and processes == 1 and scale == "paper" and able
+            compiled = cuda and processes == 1 and scale in GPU_SCALES and able
         elif compiled and not able:
             raise UserError(
                 "torch.compile needs a C compiler: install gcc, or go without by --no-compile"

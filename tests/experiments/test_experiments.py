@@ -12,12 +12,13 @@ import pytest
 
 from codepath import store
 from codepath.codes import load_scheme
-from codepath.config import RunConfig, content_hash
+from codepath.config import RunConfig, content_hash, differences, to_dict
 from codepath.experiments import all_experiments, find_experiment, registry
 from codepath.experiments.cost import cost_lines
 from codepath.experiments.coverage import complete_seeds, gap_at, other_configuration
 from codepath.experiments.paper import REFERENCE, reference
 from codepath.experiments.registry import experiment, override
+from codepath.experiments.scales import in_full
 from codepath.models import model_names
 from codepath.runtime import REPO_ROOT, UserError
 from codepath.store.schema import benchmark_columns
@@ -81,10 +82,33 @@ def test_ablations_share_the_run_of_table_2() -> None:
         assert coded in find_experiment(name).runs("cpu", 0)
 
 
-def test_smoke_is_taken_only_where_named() -> None:
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_the_short_scale_is_the_papers_recipe_with_fewer_epochs(dataset: str) -> None:
+    found = find_experiment(f"table2-{dataset}")
+    pairs = list(zip(found.runs("short", 1), found.runs("paper", 1), strict=True))
+    assert len(pairs) == 2
+    for short, paper in pairs:
+        assert differences(to_dict(paper), to_dict(short)) == [
+            "scale: paper -> short",
+            "train.epochs: 300 -> 60",
+        ]
+    assert in_full("short") == "short scale: the paper's network and recipe, 60 of 300 epochs"
+
+
+def test_the_short_scale_is_of_what_needs_table_2s_runs_alone() -> None:
+    cifar = [e for e in all_experiments() if "-cifar" in e.name]
+    for found in cifar:
+        own = {f"table2-{data}" for data in ("cifar10", "cifar100")}
+        alone = {run.experiment for run in found.runs("paper", 0)} <= own
+        assert ("short" in found.scales) == alone, found.name
+    assert {e.name for e in all_experiments() if "short" in e.scales} <= {e.name for e in cifar}
+
+
+def test_smoke_and_the_short_scale_are_taken_only_where_named() -> None:
+    assert find_experiment("table2-cifar10").usual_scales == ("cpu", "paper")
     for name in ("table2-cifar100", "fig5-cifar100", "variants-imagenet"):
         found = find_experiment(name)
-        assert found.real_scales == ("paper",)
+        assert found.usual_scales == ("paper",)
         assert {run.data.source for run in found.runs("demo", 0)} <= {
             "generated-cifar100",
             "generated-imagenet",
@@ -112,12 +136,15 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     write(folder / "network-cpu.csv", network, {"what": "train", "batch": 64, "device": "a CPU"})
     shutil.copy(REPO_ROOT / "results" / "benchmarks" / "architectures.csv", folder)
     hours = 300 * 50_000 * 1.5 / 1000 / 3600
-    at_cpu, at_paper, assumed = cost_lines(found, tmp_path)
+    at_cpu, at_short, short_assumed, at_paper, assumed = cost_lines(found, tmp_path)
     assert at_cpu.startswith(
         "cost at cpu scale, time a seed for 2 runs: 19 min in float32, 9 min in bfloat16, by the "
         "training speed measured on a CPU (network-cpu.csv"
     )
     assert f": {2 * hours:.1f} h in float32, {hours:.1f} h in bfloat16, " in at_paper
+    assert f": {2 * hours / 5:.1f} h in float32, {hours / 5:.1f} h in bfloat16, " in at_short
+    assert "cost at short scale: about 0.4 GPU hours a seed for 2 runs, by ari" in short_assumed
+    assert "cost at paper scale: about 1.9 GPU hours a seed for 2 runs, by ari" in assumed
     assert "no row holds a GPU's speed yet" in assumed
     step = [
         {"network": "C10", "model": model, "way": way, "value": value, "created": "2026-02"}
@@ -127,7 +154,8 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     old = [dict(row, value=0.001, created="2026-01") for row in step]
     same = {"precision": "bfloat16", "batch": 512, "device": "a GPU"}
     write(folder / "step-cuda.csv", [*old, *step], same)
-    *_, line = cost_lines(found, tmp_path)
+    *_, short, _, line = cost_lines(found, tmp_path)
+    assert "cost at short scale, GPU time a seed for 2 runs: 5 min in bfloat16, by " in short
     assert "cost at paper scale, GPU time a seed for 2 runs: 25 min in bfloat16, by " in line
     assert "measured on a GPU (step-cuda.csv" in line
 

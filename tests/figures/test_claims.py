@@ -26,7 +26,7 @@ from codepath.figures.style import describe
 from codepath.figures.tables import make_tables
 from codepath.figures.verdict import HEADER, Claim, cells, claims, write_claims
 from codepath.store import Measurement
-from tests.made_up import BASE, keep_runs, measurements
+from tests.made_up import BASE, add_rows, keep_runs, measurements
 
 
 def find(judged: list[Claim], text: str, data: str = "cifar10, paper scale") -> Claim:
@@ -317,6 +317,48 @@ def test_proxies_are_called_so_and_never_meet_the_papers_numbers(tmp_path: Path)
         == "reproduced"
     )
     assert find(judged, "Top-1 of the coded network, mu = 6").verdict == "not run"
+
+
+MINE = "cifar10, short scale"
+
+
+def test_the_short_scale_is_judged_on_a_line_of_its_own(
+    results: Path, made_up_short: Path, tmp_path: Path
+) -> None:
+    before = {(claim.text, claim.data): claim.verdict for claim in claims(results)}
+    assert not any("short scale" in data for _, data in before)
+    assert "short" not in {one["scale"] for one in coverage(results)}
+    add_rows(results, made_up_short)
+    judged = {(claim.text, claim.data): claim.verdict for claim in claims(results)}
+    assert before == {key: judged[key] for key in before}
+    added = {text: judged[text, data] for text, data in set(judged) - set(before)}
+    assert {data for _, data in set(judged) - set(before)} == {MINE}
+    assert len(added) == 8
+    assert set(added.values()) == {"reproduced"}
+    assert "Coded is more accurate than plain ResNeXt" in added
+    words = "Short scale: the paper's network and recipe, 60 of 300 epochs; a proxy: "
+    assert write_claims(results, tmp_path)[0].read_text().count(words) == 1
+    page = write_report(results, tmp_path)[0].read_text()
+    assert page.count(words.replace("'", "&#39;")) == 3  # above claims, below two tables
+
+
+def test_the_short_scale_is_missed_where_it_was_begun(results: Path, made_up_short: Path) -> None:
+    add_rows(results, made_up_short)
+    without(results, ",baseline,", "short")
+    plain = find(claims(results), "Coded is more accurate", MINE)
+    assert plain.verdict == "not run"
+    assert "no rows at short scale of table2-cifar10 baseline (it needs a GPU)" in plain.reason
+    lines = [one["name"] for one in coverage(results) if one["scale"] == "short"]
+    assert "table2-cifar10" in lines
+    assert "table2-cifar100" not in lines
+
+    def lines_of(name: str) -> str:
+        return "".join(gap.line() for gap in gaps(results) if gap.experiment.name == name)
+
+    assert not lines_of("table2-cifar10")  # another scale has all
+    assert "no rows at paper scale" in lines_of("table2-cifar100")
+    without(results, "", "paper")
+    assert "no rows at cpu scale" in lines_of("table2-cifar10")
 
 
 def test_other_images_do_not_contradict_the_papers_numbers(tmp_path: Path) -> None:

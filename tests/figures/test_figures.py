@@ -172,6 +172,26 @@ def test_a_single_setting_is_no_figure_of_settings(results: Path) -> None:
     assert f"codepath run fig6-cifar10 --scale paper --results {results}" in gap.line()
 
 
+def test_the_short_scale_is_drawn_and_says_what_it_is(made_up_short: Path) -> None:
+    found = {drawing.name: drawing for drawing in drawings(made_up_short, wide=True)}
+    names = ("fig2a", "fig2b", "fig3", "fig4", "fig7", *USES, "overview")
+    single = set(names) - {"fig7", "paths", "overview"}
+    assert set(found) == STUDIES | {
+        *(f"{name}-cifar10-short" for name in names),
+        *(f"{name}-cifar10-short-wide" for name in single),
+    }
+    about = "made up; short scale: the paper's network and recipe, 60 of 300 epochs; "
+    for name in names:
+        assert about in found[f"{name}-cifar10-short"].caption, name
+    (drawing,) = [d for d in drawings(made_up_short) if d.name == "fig4-cifar10-short"]
+    (ax,) = drawing.figure.axes
+    assert len(points(ax, "paper, full scale (mu 6)")) == 7
+    drawing.figure.draw_without_rendering()
+    (title,) = [t for t in drawing.figure.texts if "short scale" in t.get_text()]
+    box, page = title.get_window_extent(), drawing.figure.bbox
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+
+
 def test_rows_of_overridden_experiments_are_left_out(results: Path) -> None:
     run = find_experiment("table2-cifar10").runs("paper", 9)[0]
     wild = dataclasses.replace(BASE, experiment="table2-cifar10+train.lr=9.0", run_id="w", seed=9)

@@ -15,7 +15,7 @@ from codepath.figures.tables import TABLES, write_tables
 from codepath.runtime import UserError
 from codepath.store import Measurement
 from codepath.store.schema import benchmark_columns
-from tests.made_up import BASE
+from tests.made_up import BASE, add_rows
 
 
 def test_all_tables_in_markdown_and_latex(everything: Path, tmp_path: Path) -> None:
@@ -52,6 +52,34 @@ def test_cells(everything: Path, tmp_path: Path) -> None:
     assert "| imagenet | paper | mu=4 | 77.90 ± 0.10 | 3 | 10,000 | 77.60 |" in read(
         tmp_path, "variants.md"
     )
+
+
+SHORT = "Short scale: the paper's network and recipe, 60 of 300 epochs; a proxy: "
+
+
+def test_the_short_scale_has_lines_of_its_own(
+    results: Path, made_up_short: Path, tmp_path: Path
+) -> None:
+    write_tables(results, tmp_path)
+    assert "hort" not in read(tmp_path, "table2.md")
+    assert "hort" not in write_comparisons(results, tmp_path).read_text()
+    add_rows(results, made_up_short)
+    write_tables(results, tmp_path)
+    table2 = read(tmp_path, "table2.md")
+    places = [
+        table2.index(f"| cifar10 | {scale} | {model} | 9")
+        for scale in ("short", "paper")
+        for model in ("baseline", "coded")
+    ]
+    assert places == sorted(places)
+    assert "| cifar10 | short | coded | 94.10 ± 0.10 | 3 | 10,000 | made up | - |" in table2
+    assert table2.count(SHORT) == 1
+    assert "hort" not in read(tmp_path, "exponent.md")
+    compared = write_comparisons(results, tmp_path).read_text()
+    assert compared.count(SHORT) == 1
+    assert (
+        "| cifar10, short | coded ResNeXt | 94.10 ± 0.10 % (short, n = 10,000, 3 seeds) |"
+    ) in compared
 
 
 def test_tables_of_a_subset_name_what_is_missing(results: Path, tmp_path: Path) -> None:

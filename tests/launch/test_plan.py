@@ -137,6 +137,8 @@ def test_groups_are_of_one_profile_and_data_set(
     assert [(g.profile.name, len(g.configs)) for g in plan.groups] == [("cpu", 6), ("gpu", 2)]
     assert [data.source for data in plan.data] == ["cifar10", "digits"]
     assert plan.scales == ["demo", "paper"]
+    short = find_experiment("table2-cifar10").runs("short", 0)
+    assert {g.profile.name for g in make_plan(short, destination).groups} == {"gpu"}
     one = make_plan([*digits, *cifar], destination, profile="node", parallel=5)
     assert {(g.profile.name, g.profile.parallel) for g in one.groups} == {("node", 5)}
     with pytest.raises(UserError, match="--parallel is 0"):

@@ -210,6 +210,7 @@ def test_watching(tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path)
     ("device", "processes", "scale", "compiled"),
     [
         ("cuda", 1, "paper", True),
+        ("cuda", 1, "short", True),
         ("cuda", 2, "paper", False),
         ("cuda", 1, "demo", False),
         ("cpu", 1, "paper", False),

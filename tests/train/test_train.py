@@ -17,6 +17,7 @@ from codepath.data import ImageSet
 from codepath.models import create_model
 from codepath.runtime import InterruptedRun, UserError
 from codepath.train import FitOptions, fit, load_trained
+from codepath.train.card import write_card
 from codepath.train.optim import make_optimizer
 from codepath.train.schedule import learning_rate
 from tests.train.runs import (
@@ -84,6 +85,10 @@ def test_a_run_directory_is_complete(
     card = (tmp_path / "model" / "README.md").read_text()
     assert f"commit {environment[0]['commit']}" in card
     assert f"torch {environment[0]['versions']['torch']}" in card
+    write_card(tmp_path, dataclasses.replace(tiny_config, scale="short"), tiny_images)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "at its short scale: the paper's network and recipe, 60 of 300 epochs, seed 0" in card
+    assert "A proxy: not the paper's scale." in card
     config, model = load_trained(tmp_path, CPU)
     assert config == tiny_config
     assert not model.training
