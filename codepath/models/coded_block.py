@@ -12,6 +12,7 @@ all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from codepath.models.aligned import AlignedConv2d
 from codepath.runtime import UserError, unknown_name
 
 AGGREGATES = ("sum", "concat")
+EnergiesOf = Callable[[Tensor, Tensor], Tensor]
+"""(B, N*d, H, W) and `path_grams` (N, d, d) -> (B, N), as `energies_from_grams`."""
 SMALLEST_MEAN_ENERGY = 1e-12
 """Lower clamp of the mean energy in Eq. 3: keeps an all-zero sample finite."""
 _SMALL_MAP = 2**16
@@ -109,15 +112,24 @@ def normalise_energies(
 
     The factor is (B, 1) where no mask makes it differ between paths, else (B, N).
     """
+    energies, factor = _normalise(energies, path_mask)
+    mask = _joined(path_mask, drop_mask)
+    return energies, factor if mask is None else factor * mask
+
+
+def _normalise(energies: Tensor, path_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Eq. 3: (B, N) energies of the normalised paths, and (B, 1), 1 / root of the mean energy."""
     if path_mask is not None:
         energies = energies * path_mask
     mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
-    factor = mean.rsqrt()
-    if path_mask is not None:
-        factor = factor * path_mask
-    if drop_mask is not None:
-        factor = factor * drop_mask
-    return energies / mean, factor
+    return energies / mean, mean.rsqrt()
+
+
+def _joined(path_mask: Tensor | None, drop_mask: Tensor | None) -> Tensor | None:
+    """Both masks as one."""
+    if path_mask is None or drop_mask is None:
+        return drop_mask if path_mask is None else path_mask
+    return path_mask * drop_mask
 
 
 def _expand(
@@ -127,11 +139,23 @@ def _expand(
     dtype: torch.dtype,
     path_mask: Tensor | None,
     drop_mask: Tensor | None,
+    energies_of: EnergiesOf = energies_from_grams,
+    folded: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N)."""
-    energies, factor = normalise_energies(path_energies(h, weight, paths), path_mask, drop_mask)
-    h = h.to(dtype)
-    return F.conv2d(h * _per_channel(factor, h), weight.to(dtype)), energies
+    """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N).
+
+    `folded`: what does not differ between paths multiplies conv3's output, not its input.
+    """
+    high = torch.promote_types(h.dtype, torch.float32)
+    raw = energies_of(h, path_grams(weight, paths, high))
+    low, weight = h.to(dtype), weight.to(dtype)
+    if not folded:
+        energies, factor = normalise_energies(raw, path_mask, drop_mask)
+        return F.conv2d(low * _per_channel(factor, low), weight), energies
+    energies, factor = _normalise(raw, path_mask)
+    mask = _joined(path_mask, drop_mask)
+    out = F.conv2d(low if mask is None else low * _per_channel(mask, low), weight)
+    return out * _per_channel(factor, out), energies
 
 
 class _Expand(torch.autograd.Function):
@@ -265,6 +289,10 @@ class CodedBottleneck(nn.Module):
     """Nact."""
     words_digest: str
     """Equal for blocks with equal codewords."""
+    energies_of: EnergiesOf | None = None
+    """What takes the energies of Eq. 2; None: the default way."""
+    folded = False
+    """Whether the factor of Eq. 3 multiplies conv3's output, where the paths have it in common."""
 
     def __init__(
         self,
@@ -403,12 +431,13 @@ class CodedBottleneck(nn.Module):
         if self.aggregate == "sum" and gradient_mask is None:
             low = torch.is_autocast_enabled(device)
             dtype = torch.get_autocast_dtype(device) if low else h.dtype
-            expand = _expand
+            inputs = (h, self._dense_weight(), self.paths, dtype, path_mask, drop_mask)
             traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-            if torch.is_grad_enabled() and h.requires_grad and not traced:
-                expand = _Expand.apply
+            chosen = self.folded or self.energies_of is not None
             with torch.autocast(device, enabled=False):
-                return expand(h, self._dense_weight(), self.paths, dtype, path_mask, drop_mask)
+                if torch.is_grad_enabled() and h.requires_grad and not traced and not chosen:
+                    return _Expand.apply(*inputs)
+                return _expand(*inputs, self.energies_of or energies_from_grams, self.folded)
         raw = (
             path_energies(h, self._dense_weight(), self.paths)
             if isinstance(self.conv3, nn.Conv2d)

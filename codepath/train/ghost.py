@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codepath.models.aligned import align_bottlenecks, crop_paths, pad_paths
+from codepath.models.statistics import group_statistics
+
+Statistics = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""As `codepath.models.statistics.group_statistics`."""
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):
@@ -29,13 +34,15 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """Whether the next part is a step's first."""
     padded: tuple[int, int] | None = None
     """(N, d') of an aligned bottleneck's channels."""
+    statistics: Statistics | None = None
+    """What takes the groups' means and variances in training; None: the default way."""
     momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); in training B must be a multiple of `group`, or less."""
         size = min(self.group or len(x), len(x))
-        whole = not self.training or (size == len(x) and self.parts == 1)
-        if self.padded is None and whole:
+        whole = size == len(x) and self.parts == 1 and self.statistics is None
+        if self.padded is None and (whole or not self.training):
             return super().forward(x)
         weight, bias = self._padded(self.weight), self._padded(self.bias)
         if not self.training:
@@ -43,8 +50,11 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, self.eps)
         if len(x) % size:
             raise ValueError(f"{len(x)} images cannot be split into groups of {size}")
-        norm = _ghost_norm if torch.compiler.is_compiling() else _GhostNorm.apply
-        out, means, variances = norm(x, weight, bias, size, self.eps)
+        if self.statistics is not None or torch.compiler.is_compiling():
+            statistics = self.statistics or group_statistics
+            out, means, variances = _ghost_norm(x, weight, bias, size, self.eps, statistics)
+        else:
+            out, means, variances = _GhostNorm.apply(x, weight, bias, size, self.eps)
         if self.padded is not None:
             paths = self.padded[0]
             means, variances = (
@@ -66,16 +76,17 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
 
 def _ghost_norm(
-    x: Tensor, weight: Tensor, bias: Tensor, size: int, eps: float
+    x: Tensor, weight: Tensor, bias: Tensor, size: int, eps: float, statistics: Statistics
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `_GhostNorm`, for compilers, which fuse it."""
-    groups = x.unflatten(0, (-1, size)).to(torch.promote_types(x.dtype, torch.float32))
-    variance, mean = torch.var_mean(groups, (1, 3, 4), correction=0, keepdim=True)
-    scale = weight[:, None, None] * (variance + eps).rsqrt()
-    out = (groups - mean) * scale + bias[:, None, None]
+    mean, variance = statistics(x, size)
+    groups = x.unflatten(0, (-1, size)).to(mean.dtype)
+    each = (slice(None), None, slice(None), None, None)
+    scale = weight[:, None, None] * (variance + eps).rsqrt()[each]
+    out = (groups - mean[each]) * scale + bias[:, None, None]
     count = groups[0, :, 0].numel()
-    variances = variance.detach().flatten(1) * (count / (count - 1))
-    return out.flatten(0, 1).to(x.dtype), mean.detach().flatten(1), variances
+    variances = variance.detach() * (count / (count - 1))
+    return out.flatten(0, 1).to(x.dtype), mean.detach(), variances
 
 
 class _GhostNorm(torch.autograd.Function):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from codepath.data.randomness import Draw, uniform
 from codepath.losses import LossParts, TrainingObjective
 from codepath.models import CodedResNeXt, create_model
 from codepath.runtime import UserError
+from codepath.train.candidates import check_candidates, compiled_with, use_candidates
 from codepath.train.distributed import World
 from codepath.train.ghost import use_ghost_batches
 from codepath.train.graph import Recorded, fill
@@ -75,6 +76,7 @@ class Trainer:
         recorded: whether one process with a GPU replays its steps as a CUDA graph.
         aligned: whether channels are padded and groups merged (see `codepath.models.aligned`).
         precision: float32, or bfloat16 by autocast.
+        candidates: of a faster step, see `codepath.train.candidates`.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Trainer:
         recorded: bool = True,
         aligned: bool = False,
         precision: str = "float32",
+        candidates: Collection[str] = (),
     ) -> None:
+        check_candidates(candidates, compiled)
         self.config, self.recipe, self.world = config, config.train, world
         self.steps_per_epoch = steps_per_epoch
         self.device_batch, self.precision = device_batch, precision
@@ -95,6 +99,7 @@ class Trainer:
         model = create_model(config.model)
         group = bn_images(self.recipe.bn_batch, device_batch)
         self._norms = use_ghost_batches(model, group, self.recipe.bn_momentum, aligned)
+        use_candidates(model, candidates)
         self.model = model.to(world.device).to(memory_format=torch.channels_last)
         recipe = self.recipe
         self.objective = TrainingObjective(
@@ -112,7 +117,7 @@ class Trainer:
                 gradient_as_bucket_view=True,
             )
         if compiled:
-            self._wrapped = torch.compile(self._wrapped, dynamic=False)  # batches are alike
+            self._wrapped = compiled_with(self._wrapped, candidates)
         self.step = 0
         """Steps made."""
         self.epoch_meter, self.recent_meter = Meter(world.device), Meter(world.device)

@@ -1,4 +1,7 @@
-"""What holds on CUDA. Needs a GPU: `pytest tests/gpu` on a machine that has one."""
+"""What holds on device: `pytest tests/gpu` on a machine that has a GPU.
+
+`pytest tests/gpu --tested-device cpu` goes through them elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath import jobs
 from codepath.codes import load_scheme
 from codepath.config import RunConfig
-from codepath.data import Batch, ImageSet, LoaderOptions, Normalize
+from codepath.data import ImageSet, LoaderOptions
 from codepath.experiments import find_experiment
 from codepath.losses import TrainingObjective, coding_loss
 from codepath.models import CodedBottleneck, create_model
@@ -23,12 +24,10 @@ from codepath.rundir import Places
 from codepath.runtime import InterruptedRun
 from codepath.train import FitOptions, World, fit, loop
 from codepath.train.distributed import Placement
-from codepath.train.fit import choose_repeatable_algorithms
+from codepath.train.fit import choose_repeatable_algorithms, device_name
 from codepath.train.graph import WARM_UP
-from tests.train.runs import CPU, QUIET, SignalAfter, assert_same_run
+from tests.train.runs import CPU, QUIET, SignalAfter, assert_same_run, make_steps
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-CUDA = torch.device("cuda")
 OPTIONS = FitOptions(log_steps=2, loader=LoaderOptions("torch"))
 
 
@@ -38,7 +37,9 @@ def _repeatable() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_block_equals_the_literal_equations(layout: torch.memory_format) -> None:
+def test_the_block_equals_the_literal_equations(
+    device: torch.device, layout: torch.memory_format
+) -> None:
     found = []
     for cls in (CodedBottleneck, LiteralCodedBottleneck):
         torch.manual_seed(0)
@@ -46,10 +47,10 @@ def test_the_block_equals_the_literal_equations(layout: torch.memory_format) -> 
         torch.nn.init.normal_(block.bn3.weight)
         x = torch.randn(6, 48, 12, 12)
         labels = torch.arange(6)
-        block = block.to(CUDA).double()
-        x = x.to(CUDA, torch.float64).to(memory_format=layout).requires_grad_()
+        block = block.to(device).double()
+        x = x.to(device, torch.float64).to(memory_format=layout).requires_grad_()
         out, energies = block.forward_coded(x)
-        words = block.codewords[labels.to(CUDA)]
+        words = block.codewords[labels.to(device)]
         (out.square().mean() + coding_loss(energies, words, block.ratio)).backward()
         found.append([out, energies, x.grad, *(p.grad for p in block.parameters())])
     for ours, literal in zip(*found, strict=True):
@@ -58,25 +59,25 @@ def test_the_block_equals_the_literal_equations(layout: torch.memory_format) -> 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("side", [1, 8])
-def test_energies_in_low_precision(dtype: torch.dtype, side: int) -> None:
+def test_energies_in_low_precision(device: torch.device, dtype: torch.dtype, side: int) -> None:
     torch.manual_seed(0)
-    block = CodedBottleneck(256, 512, 22, load_scheme("10-10-5")).to(CUDA).double()
+    block = CodedBottleneck(256, 512, 22, load_scheme("10-10-5")).to(device).double()
     block = block.to(memory_format=torch.channels_last)
-    x = torch.randn(32, 256, side, side, device=CUDA).to(memory_format=torch.channels_last)
+    x = torch.randn(32, 256, side, side, device=device).to(memory_format=torch.channels_last)
     _, exact = block.forward_coded(x.double())
     block.float()
-    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         _, energies = block.forward_coded(x)
     assert energies.dtype == torch.float32
     assert float((energies - exact).detach().abs().max()) < 0.02
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_an_all_zero_image_stays_finite(dtype: torch.dtype) -> None:
-    block = CodedBottleneck(32, 64, 4, load_scheme("10-10-3")).to(CUDA)
+def test_an_all_zero_image_stays_finite(device: torch.device, dtype: torch.dtype) -> None:
+    block = CodedBottleneck(32, 64, 4, load_scheme("10-10-3")).to(device)
     torch.nn.init.normal_(block.bn3.weight)
-    x = torch.zeros(4, 32, 6, 6, device=CUDA, requires_grad=True)
-    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+    x = torch.zeros(4, 32, 6, 6, device=device, requires_grad=True)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         out, energies = block.forward_coded(x)
         loss = coding_loss(energies, block.codewords[:4], block.ratio) + out.float().mean()
     loss.backward()
@@ -85,67 +86,21 @@ def test_an_all_zero_image_stays_finite(dtype: torch.dtype) -> None:
         assert bool(tensor.isfinite().all())
 
 
-def test_compiled_equals_eager() -> None:
-    torch.manual_seed(0)
-    model = create_model(
-        find_experiment("table2-digits").runs("demo", 0)[0].model
-    ).to(CUDA, memory_format=torch.channels_last)  # fmt: skip
-    objective = TrainingObjective(model.train(), mu=6.0)
-    x = torch.randn(8, 1, 8, 8, device=CUDA).to(memory_format=torch.channels_last)
-    labels = torch.arange(8, device=CUDA)
-    masks = {number: torch.ones(8, 10, device=CUDA) for number in model.drop_starts}
-    found = []
-    for call in (objective, torch.compile(objective, fullgraph=True, dynamic=False)):
-        model.zero_grad(set_to_none=True)
-        parts = call(x, labels, masks)
-        parts.total.backward()
-        found.append([parts.total, *(p.grad for p in model.parameters())])
-    for eager, compiled in zip(*found, strict=True):
-        torch.testing.assert_close(compiled, eager, rtol=2e-2, atol=2e-4)
-
-
 def trainer(config: RunConfig, device: torch.device, **options: Any) -> loop.Trainer:
     return loop.Trainer(config, World(Placement(), device), 8, config.train.batch_size, **options)
 
 
-def make_steps(made: loop.Trainer, steps: int) -> dict[str, Tensor]:
-    """The state after some steps on random images, the same for every trainer."""
-    normalize = Normalize((0.4,), (0.3,)).to(made.world.device)
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        images = torch.from_numpy(rng.integers(0, 256, (32, 8, 8, 1), np.uint8))
-        indices = torch.arange(32) + 32 * step
-        batch = Batch(images.permute(0, 3, 1, 2), indices % 10, indices)
-        made.train_step(batch, 0, normalize)
-    return {name: value.cpu() for name, value in made.averaged_state().items()}
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("fast", [False, True])
-def test_a_recorded_step_is_the_step(precision: str, fast: bool, tiny_config: RunConfig) -> None:
-    """Eager, and `fast`: compiled and aligned."""
-    recipe = dataclasses.replace(tiny_config.train, precision=precision, ema_decay=0.9)
-    config = dataclasses.replace(tiny_config, train=recipe)
-    found = []
-    for recorded in (False, True):
-        ways = {"recorded": recorded, "compiled": fast, "aligned": fast}
-        made = trainer(config, CUDA, precision=precision, **ways)
-        found.append(make_steps(made, WARM_UP + 5) | {"values": made.epoch_meter.sums.cpu()})
-    assert found[0].keys() == found[1].keys()
-    for name, value in found[0].items():
-        assert torch.equal(value, found[1][name]), name
-
-
-def test_cuda_trains_as_the_cpu_does(tiny_config: RunConfig) -> None:
+def test_cuda_trains_as_the_cpu_does(device: torch.device, tiny_config: RunConfig) -> None:
     """The same start, order and dropped paths: a step differs by rounding alone."""
     torch.backends.cudnn.allow_tf32 = False
-    first, second = (make_steps(trainer(tiny_config, d), 1) for d in (CPU, CUDA))
+    first, second = (make_steps(trainer(tiny_config, d), 1) for d in (CPU, device))
     torch.backends.cudnn.allow_tf32 = True
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4, msg=name)
 
 
 def test_two_runs_and_an_interrupted_one_are_the_same_to_the_bit(
+    device: torch.device,
     tiny_config: RunConfig,
     tiny_images: ImageSet,
     tmp_path: Path,
@@ -156,20 +111,58 @@ def test_two_runs_and_an_interrupted_one_are_the_same_to_the_bit(
     recipe = dataclasses.replace(tiny_config.train, precision="bfloat16", epochs=5)
     config = dataclasses.replace(tiny_config, train=recipe)
     for name in ("straight", "again"):
-        fit(config, tiny_images, tmp_path / name, CUDA, QUIET, OPTIONS)
+        fit(config, tiny_images, tmp_path / name, device, QUIET, OPTIONS)
     assert_same_run(tmp_path / "straight", tmp_path / "again")
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules["codepath.train.fit"], "TrainingProgress", SignalAfter)
         for step in (2, 7, 13):
             patch.setattr(SignalAfter, "at", {step})
             with pytest.raises(InterruptedRun):
-                fit(config, tiny_images, tmp_path / "broken", CUDA, QUIET, OPTIONS)
-    fit(config, tiny_images, tmp_path / "broken", CUDA, QUIET, OPTIONS)
+                fit(config, tiny_images, tmp_path / "broken", device, QUIET, OPTIONS)
+    fit(config, tiny_images, tmp_path / "broken", device, QUIET, OPTIONS)
     assert_same_run(tmp_path / "straight", tmp_path / "broken")
 
 
-def test_a_run_with_all_its_measurements(tmp_path: Path) -> None:
+def test_a_run_with_all_its_measurements(device: torch.device, tmp_path: Path) -> None:
     config = find_experiment("table2-digits").runs("demo", 0)[0]
     jobs.run(config, Places(tmp_path, tmp_path / "results"), QUIET, options=OPTIONS)
-    accuracy = (tmp_path / "results" / "accuracy.csv").read_text()
-    assert torch.cuda.get_device_name() in accuracy
+    runs = (tmp_path / "results" / "runs.csv").read_text()
+    assert device_name(device) in runs
+
+
+@pytest.mark.parametrize("fast", [False, pytest.param(True, marks=pytest.mark.compiles)])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recorded_step_is_the_step(
+    device: torch.device, precision: str, fast: bool, tiny_config: RunConfig
+) -> None:
+    """Eager, and `fast`: compiled and aligned."""
+    recipe = dataclasses.replace(tiny_config.train, precision=precision, ema_decay=0.9)
+    config = dataclasses.replace(tiny_config, train=recipe)
+    found = []
+    for recorded in (False, True):
+        ways = {"recorded": recorded, "compiled": fast, "aligned": fast}
+        made = trainer(config, device, precision=precision, **ways)
+        found.append(make_steps(made, WARM_UP + 5) | {"values": made.epoch_meter.sums.cpu()})
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert torch.equal(value, found[1][name]), name
+
+
+@pytest.mark.compiles
+def test_compiled_equals_eager(device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = create_model(
+        find_experiment("table2-digits").runs("demo", 0)[0].model
+    ).to(device, memory_format=torch.channels_last)  # fmt: skip
+    objective = TrainingObjective(model.train(), mu=6.0)
+    x = torch.randn(8, 1, 8, 8, device=device).to(memory_format=torch.channels_last)
+    labels = torch.arange(8, device=device)
+    masks = {number: torch.ones(8, 10, device=device) for number in model.drop_starts}
+    found = []
+    for call in (objective, torch.compile(objective, fullgraph=True, dynamic=False)):
+        model.zero_grad(set_to_none=True)
+        parts = call(x, labels, masks)
+        parts.total.backward()
+        found.append([parts.total, *(p.grad for p in model.parameters())])
+    for eager, compiled in zip(*found, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=2e-2, atol=2e-4)

@@ -7,12 +7,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from rich.console import Console
+from torch import Tensor
 
+from codepath.data import Batch, Normalize
 from codepath.rundir import METRICS, TIMES, metrics_lines
 from codepath.train import FitOptions
+from codepath.train.loop import Trainer
 from codepath.train.progress import TrainingProgress
 
 CPU = torch.device("cpu")
@@ -52,3 +56,15 @@ class SignalAfter(TrainingProgress):
     def step(self, steps_done: int, epoch: int) -> None:  # noqa: ARG002
         if steps_done in self.at:
             os.kill(os.getpid(), self.number)
+
+
+def make_steps(made: Trainer, steps: int) -> dict[str, Tensor]:
+    """The state after some steps on random images, the same for every trainer."""
+    normalize = Normalize((0.4,), (0.3,)).to(made.world.device)
+    rng = np.random.default_rng(0)
+    for step in range(steps):
+        images = torch.from_numpy(rng.integers(0, 256, (32, 8, 8, 1), np.uint8))
+        indices = torch.arange(32) + 32 * step
+        batch = Batch(images.permute(0, 3, 1, 2), indices % 10, indices)
+        made.train_step(batch, 0, normalize)
+    return {name: value.cpu() for name, value in made.averaged_state().items()}
