@@ -9,13 +9,12 @@ import pandas as pd
 
 from codepath.runtime import (
     REPO_ROOT,
-    atomic_path,
     cpu_name,
     git_state,
     make_directory,
     now,
 )
-from codepath.store import check_benchmark, read_benchmark
+from codepath.store import put_benchmark
 
 FOLDER = REPO_ROOT / "results" / "benchmarks"
 
@@ -37,12 +36,5 @@ def write_rows(
         device=device or cpu_name(), commit=commit, dirty=dirty, created=now()
     )
     path = make_directory(folder) / f"{name}.csv"
-    if settings and path.exists():
-        old = read_benchmark(path)
-        key = [*settings, "device"]
-        replaced = old[key].apply(tuple, axis=1).isin(set(frame[key].apply(tuple, axis=1)))
-        frame = pd.concat([old[~replaced], frame], ignore_index=True)
-    check_benchmark(frame, path)
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
+    put_benchmark(path, frame, settings)
     return path

@@ -77,6 +77,14 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
             yield from _assumed(runs, results)
 
 
+def training_seconds(run: RunConfig, results: Path, device: str) -> float | None:
+    """What a run trains on a device, by the speeds measured there in the lowest precision that
+    its recipe allows; None where there are none."""
+    rows = _speeds(results)
+    times = dict(_times([run], rows[rows["device"] == device]))
+    return times.get(run.train.precision, times.get("float32"))
+
+
 def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
     """Of runs of one scale."""
     counts = benchmark_rows(results, "architectures")
@@ -106,7 +114,9 @@ def _speeds(results: Path) -> pd.DataFrame:
         role = rows["variant"].replace({"plain": "baseline"})
         found.append(rows.assign(model=role, file=path.name))
     for path in benchmark_files(results, "step"):
-        found.append(read_benchmark(path).assign(file=path.name))
+        rows = read_benchmark(path)
+        of_runs = ~rows["way"].str.contains("+", regex=False)  # the others are candidates
+        found.append(rows[of_runs].assign(file=path.name))
     columns = ["network", "model", "precision", "seconds", "device", "created", "file"]
     if not found:
         return pd.DataFrame(columns=columns)
@@ -145,7 +155,7 @@ def _seconds(run: RunConfig, rows: pd.DataFrame) -> float | None:
     rows = rows[
         (rows["network"] == _NETWORKS.get(run.model.name)) & (rows["model"] == run.model_role)
     ]
-    if rows.empty:
+    if rows.empty or run.data.source not in TRAINING_IMAGES:
         return None
     newest = rows.groupby("file")["created"].transform("max")
     return float(_images(run) * rows[rows["created"] == newest]["seconds"].min())

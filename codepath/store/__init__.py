@@ -1,7 +1,15 @@
 """Tidy rows in, tidy frames out (pandas; no torch)."""
 
-from codepath.store.benchmarks import check_benchmark, read_benchmark
-from codepath.store.schema import ALL, DRAWN, KINDS, ON_REQUEST, Measurement, Provenance
+from codepath.store.benchmarks import check_benchmark, put_benchmark, read_benchmark
+from codepath.store.schema import (
+    ALL,
+    BENCHMARK_SETTINGS,
+    DRAWN,
+    KINDS,
+    ON_REQUEST,
+    Measurement,
+    Provenance,
+)
 from codepath.store.tables import (
     RUNS,
     Rows,
@@ -14,6 +22,7 @@ from codepath.store.tables import (
 
 __all__ = [
     "ALL",
+    "BENCHMARK_SETTINGS",
     "DRAWN",
     "KINDS",
     "ON_REQUEST",
@@ -24,6 +33,7 @@ __all__ = [
     "append_rows",
     "check_benchmark",
     "collect",
+    "put_benchmark",
     "read_benchmark",
     "read_rows",
     "replace_rows",

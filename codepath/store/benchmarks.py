@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from codepath.runtime import UserError
+from codepath.runtime import UserError, atomic_path
 from codepath.store.schema import benchmark_columns
 
 
@@ -38,6 +39,22 @@ def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
             raise UserError(
                 f"{path}: column '{column}' holds something that is not a number"
             ) from None
+
+
+def put_benchmark(path: Path, rows: pd.DataFrame, settings: Sequence[str]) -> None:
+    """Write rows to benchmarks/NAME.csv or NAME-DEVICE.csv.
+
+    Rows that are there already stay where no new row is equal to them in the columns `settings`
+    (and on the same device); without `settings` the file is replaced.
+    """
+    check_benchmark(rows, path)
+    if settings and path.exists():
+        old = read_benchmark(path)
+        key = [*settings, "device"]
+        replaced = old[key].apply(tuple, axis=1).isin(set(rows[key].apply(tuple, axis=1)))
+        rows = pd.concat([old[~replaced], rows], ignore_index=True)
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _name(path: Path) -> str:

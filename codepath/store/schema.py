@@ -199,10 +199,15 @@ _BENCHMARKS = {
         "batch workers first_batch_seconds processes",
     ),
     "network": ("network precision what variant", "pixels batch value coded_ratio"),
+    "profile": (
+        "network model precision torch way kernel what",
+        "batch calls seconds share",
+    ),
     "redraw": ("what", "cores turns runs rows value least most processor_seconds"),
+    "roofline": ("network way stage operation card", "batch bytes multiply_adds value"),
     "step": (
         "network model precision torch way",
-        "batch value images_per_second peak_bytes speed_up",
+        "batch value images_per_second peak_bytes speed_up coded_ratio",
     ),
     "train": (
         "network precision policy what variant source",
@@ -223,3 +228,10 @@ def benchmark_columns(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise ValueError(f"no benchmark is called '{name}': add its columns to {__name__}")
     text, numbers = (tuple(names.split()) for names in _BENCHMARKS[name])
     return text + _ORIGIN, numbers
+
+
+BENCHMARK_SETTINGS = {
+    "step": ("network", "model", "precision", "batch", "way"),
+    "profile": ("network", "model", "precision", "batch", "way"),
+}
+"""Of the benchmarks that a lease measures: the columns that a new row replaces an old one by."""

@@ -1,0 +1,83 @@
+"""Which kernels take the time of a step, by torch's profiler."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks._timing import wait
+
+STEPS = 3
+"""Steps that are profiled."""
+LEAST_SHARE = 0.001
+"""Of the time: kernels below it are one row, "rest"."""
+_NAME = 200
+"""Characters of a kernel's name that are kept."""
+_GROUPS = (
+    ("ours", r"^(moments|mix|statistics)_kernel"),
+    ("compiled reduction", r"^triton_(red|per)"),
+    ("compiled pointwise", r"^triton_poi"),
+    ("compiled", r"^triton"),
+    ("batch norm", r"batch_norm|bn_fw|bn_bw"),
+    ("optimizer", r"fused_sgd|FusedSgd|multi_tensor|_foreach"),
+    ("convolution", r"conv|fprop|dgrad|wgrad|cudnn|winograd"),
+    ("matrix product", r"gemm|bmm|addmm|aten::mm|cutlass|nvjet|matmul|dot_kernel"),
+    ("copy", r"memcpy|memset|copy|aten::to|contiguous"),
+    ("reduction", r"reduce|sum|mean"),
+    ("pointwise", r"elementwise|vectorized|mul|add|relu|clamp|pow|rsqrt"),
+)  # fmt: skip
+"""Kind of a kernel -> what its name has; the first that fits counts."""
+
+
+def kind(name: str) -> str:
+    """What a kernel does, by its name."""
+    found = (kind for kind, pattern in _GROUPS if re.search(pattern, name, re.IGNORECASE))
+    return next(found, "other")
+
+
+def kernels(step: Callable[[], None], device: torch.device) -> list[dict[str, Any]]:
+    """A row for each kernel (on the CPU: operator), by falling time.
+
+    `kernel`, `what` (its kind), `calls` and `seconds` of one of the STEPS steps that `step` makes,
+    and `share` of all kernels' time; those below LEAST_SHARE are added up as "rest".
+    """
+    wait(device)
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        step()
+        wait(device)
+    found = []
+    for event in profiler.key_averages():
+        on_device = event.device_type == DeviceType.CUDA
+        if device.type == "cuda" and on_device:
+            found.append((event.key, event.count, event.self_device_time_total))
+        elif device.type != "cuda" and not on_device:
+            found.append((event.key, event.count, event.self_cpu_time_total))
+    return _rows(found)
+
+
+def _rows(found: list[tuple[str, int, float]]) -> list[dict[str, Any]]:
+    """(name, calls, microseconds) of all steps -> rows of one."""
+    total = sum(time for _, _, time in found)
+    rows, rest = [], {"kernel": "rest", "what": "other", "calls": 0.0, "seconds": 0.0, "share": 0.0}
+    for name, calls, time in sorted(found, key=lambda one: -one[2]):
+        row = {
+            "kernel": name[:_NAME],
+            "what": kind(name),
+            "calls": calls / STEPS,
+            "seconds": time / 1e6 / STEPS,
+            "share": time / total,
+        }
+        if row["share"] >= LEAST_SHARE:
+            rows.append(row)
+        else:
+            for key in ("calls", "seconds", "share"):
+                rest[key] += row[key]
+    return [*rows, rest] if rest["calls"] else rows
