@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.runtime import EXIT_INTERRUPTED, REPO_ROOT, InterruptedRun, UserError, has_gpu
+from codepath.runtime import (
+    EXIT_INTERRUPTED,
+    REPO_ROOT,
+    InterruptedRun,
+    UserError,
+    has_gpu,
+    make_directory,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -389,15 +396,30 @@ def paths(
 
 @app.command()
 def collect(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or a lease's folder.")
+    ],
     results: ResultsIn = REPO_ROOT / "results",
 ) -> None:
-    """Append the rows of run directories to the results; rows already there are left out."""
+    """Append the rows of run directories to the results; rows already there are left out.
+
+    Of a lease's folder (see `codepath lease`) the rows of all its finished runs, and of its
+    benchmarks, which replace older ones of the same device.
+    """
     from codepath import store
 
+    leases = [folder for folder in folders if (folder / "lease.json").exists()]
+    runs = [folder for folder in folders if folder not in leases]
     absent = [run for run in runs if not (run / "rows").is_dir()]
     if absent:
         raise UserError(f"{absent[0]} has no rows: evaluate it first")
+    for folder in leases:
+        runs += [path.parent for path in sorted(folder.glob("runs/*/*/*/DONE"))]
+        for path in sorted((folder / "results" / "benchmarks").glob("*.csv")):
+            target = make_directory(results / "benchmarks") / path.name
+            settings = store.BENCHMARK_SETTINGS[path.stem.split("-")[0]]
+            store.put_benchmark(target, store.read_benchmark(path), settings)
+            typer.echo(f"wrote {_shown(target)}")
     typer.echo(f"{store.collect(results, runs)} new rows in {_shown(results)}")
 
 
@@ -466,6 +488,76 @@ def submit(
     submission = Submission(plan, destination, cluster, data, loader, device_batch, precision)
     for line in submission.submit():
         typer.echo(line)
+
+
+@app.command()
+def lease(
+    out: Annotated[Path, typer.Option(help="Folder of the lease; the same one goes on.")],
+    minutes: Annotated[float, typer.Option(help="How long the GPU is there.")] = 13.0,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="On the CPU, with tiny settings: does all work here?")
+    ] = False,
+    data: Data = None,
+    loader: LoaderName = "auto",
+    back: Annotated[
+        Path | None, typer.Option(help="Folder for the files to take home; default: OUT/back.")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option("--results", help="Rows that are there already are not made again.")
+    ] = REPO_ROOT / "results",
+    continued: Annotated[
+        bool,
+        typer.Option(
+            "--to-be-continued", help="Another lease follows: begin runs that cannot end in this."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long it takes.")
+    ] = False,
+) -> None:
+    """Use a GPU that is there for some minutes: tests, speeds, and CIFAR-10 at the short scale.
+
+    The parts are ordered by worth. What cannot end in time is not begun, the rest is saved. Exit
+    code 0: done, or the time is up; 1: a part failed; 75 or 130: told to stop, and saved.
+    """
+    from rich.console import Console
+
+    from codepath.lease.parcel import require_room
+    from codepath.lease.parts import Place, paper_parts, rehearsal_parts
+    from codepath.lease.work import Lease
+    from codepath.runtime import git_state, gpu_name, processor_name
+
+    if minutes <= 0:
+        raise UserError(f"--minutes is {minutes:g}, must be more than 0")
+    if data is not None and not data.exists():
+        raise UserError(f"--data: {data} does not exist")
+    device = processor_name() if rehearse else gpu_name()
+    if not device:
+        raise UserError("no GPU answers here: --rehearse goes through the same list on the CPU")
+    commit, dirty = git_state()
+    place = Place(
+        folder=make_directory(out).resolve(),
+        device=device,
+        commit="" if dirty or commit == "unknown" else commit,
+        minutes=minutes,
+        known=results.resolve(),
+        data=data.resolve() if data else None,
+        loader=loader,
+        continued=continued,
+        full_minutes=0.0 if rehearse else Place.full_minutes,
+    )
+    back = (back or out / "back").resolve()
+    require_room(back)
+    parts = rehearsal_parts() if rehearse else paper_parts()
+    environment = {"CUDA_VISIBLE_DEVICES": ""} if rehearse else {}
+    working = Lease(place, parts, back, Console(), environment)
+    if dry_run:
+        for line in working.plan():
+            typer.echo(line)
+        return
+    code = working.work()
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command("job-goes-on", hidden=True)

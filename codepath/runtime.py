@@ -203,9 +203,39 @@ def keep_freed_memory() -> None:
     mallopt(top_pad, 2**28)
 
 
+def process_alive(pid: int) -> bool:
+    """Whether a process of that number runs here (zombies do not count)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def has_gpu() -> bool:
     """Whether an NVIDIA driver is here (asked without loading torch)."""
     return shutil.which("nvidia-smi") is not None
+
+
+def gpu_name() -> str:
+    """The first GPU's name as the driver gives it, empty where none answers (without torch)."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return next(iter(done.stdout.splitlines()), "").strip()
+
+
+def processor_name() -> str:
+    """The processor's name with the cores that may be used, as rows name it."""
+    return f"{cpu_name()}, {available_cores()} cores"
 
 
 def now() -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from codepath.launch.cluster import check_profiles
 from codepath.launch.plan import ALL, Destination, make_plan
-from codepath.launch.status import RunStatus, find_runs, look_all, process_alive
+from codepath.launch.status import RunStatus, find_runs, look_all
 from codepath.launch.submit import Submission
 from codepath.rundir import read_config
 from codepath.runstate import events, note, read_order
-from codepath.runtime import UserError, unknown_name
+from codepath.runtime import UserError, process_alive, unknown_name
 
 
 def choose_runs(runs: Path, names: Sequence[str]) -> list[Path]:

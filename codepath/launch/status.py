@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from codepath.config import RunConfig
 from codepath.launch.slurm import RUNNING, WAITING, JobState, job_states
 from codepath.rundir import is_done, read_config, readable_duration
 from codepath.runstate import ERROR_LINES, events, heartbeat, read_order
-from codepath.runtime import UserError
+from codepath.runtime import UserError, process_alive
 
 STATES = ("running", "waiting", "stopped", "failed", "cancelled", "done", "new")
 SILENT_S = 600
@@ -150,21 +149,6 @@ def _alive(status: RunStatus, origin: Mapping[str, Any]) -> bool:
         return True
     pid = str(origin.get("pid", "") if status.state == "running" else status.job)
     return process_alive(int(pid)) if pid.isdigit() else status.state == "running"
-
-
-def process_alive(pid: int) -> bool:
-    """Whether a process of that number runs here (zombies do not count)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def _gone(status: RunStatus) -> RunStatus:

@@ -42,12 +42,12 @@ from codepath.runtime import (
     Interruption,
     UserError,
     available_cores,
-    cpu_name,
     git_state,
     keep_freed_memory,
     make_directory,
     now,
     package_versions,
+    processor_name,
     write_text,
 )
 from codepath.train.card import save_with_card
@@ -148,7 +148,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's with the cores that may be used."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{cpu_name()}, {available_cores()} cores"
+    return processor_name()
 
 
 def choose_repeatable_algorithms() -> None:

@@ -26,12 +26,12 @@ from codepath.launch import snapshot
 from codepath.launch.control import retry, statuses_of
 from codepath.launch.plan import Destination, make_plan
 from codepath.launch.recovery import ATTEMPTS
-from codepath.launch.status import RunStatus, look, process_alive
+from codepath.launch.status import RunStatus, look
 from codepath.launch.submit import Submission
 from codepath.launch.task import REQUEUE_SIGNAL, RunTask
 from codepath.rundir import claim, is_done
 from codepath.runstate import events, note, read_order, write_order
-from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory
+from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory, process_alive
 from tests.test_cli import assert_one_clear_line, call
 
 PATIENCE_S = 240

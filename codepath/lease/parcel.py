@@ -1,0 +1,97 @@
+"""The files of a lease to take home: one archive, cut into pieces."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from codepath.rundir import WEIGHTS
+from codepath.runtime import UserError, make_directory
+
+PIECE = 15 * 2**20
+"""Bytes of a piece."""
+MOST = 60 * 2**20
+"""Bytes that the files may have together; what does not fit stays where it is, and is named."""
+NAME = "lease.tar"
+_RECORDS = ("lease.json", "lease.md", "tests-*.jsonl", "results/*.csv", "results/benchmarks/*.csv")
+_OF_RUNS = (
+    "config.json", "env.json", "data.json", "events.jsonl", "metrics.jsonl", "rows/*.csv", "DONE",
+)  # fmt: skip
+
+
+class _Pieces:
+    """A file that is written in pieces NAME.00, NAME.01, ..."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files: list[Path] = []
+        self._room = 0
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        while rest:
+            if not self._room:
+                self.files.append(self._folder / f"{NAME}.{len(self.files):02}")
+                self.files[-1].write_bytes(b"")
+                self._room = PIECE
+            part = rest[: self._room]
+            with self.files[-1].open("ab") as file:
+                file.write(part)
+            self._room -= len(part)
+            rest = rest[len(part) :]
+        return len(data)
+
+
+def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
+    """Write the pieces into `back`; returns them, and the files of `folder` that did not fit.
+
+    In this order: what was done, rows and logs; final weights, of the latest run first; the
+    newest checkpoints of runs that are not done, so that they can go on elsewhere. The archive
+    begins with what matters most, so that its first pieces are of use alone. Pieces of an earlier
+    call are replaced once the new ones are whole.
+    """
+    make_directory(back)
+    fresh = make_directory(back / ".new")
+    pieces = _Pieces(fresh)
+    used, left = 0, []
+    with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
+        for path in _by_worth(folder):
+            size = path.stat().st_size
+            if used + size > MOST:
+                left.append(str(path.relative_to(folder)))
+                continue
+            used += size
+            archive.add(path, path.relative_to(folder))
+    for old in back.glob(f"{NAME}.*"):
+        old.unlink()
+    files = [piece.rename(back / piece.name) for piece in pieces.files]
+    fresh.rmdir()
+    return files, left
+
+
+def _by_worth(folder: Path) -> Iterator[Path]:
+    for pattern in _RECORDS:
+        yield from sorted(folder.glob(pattern))
+    runs = sorted((path.parent for path in folder.glob("runs/*/*/*/config.json")), key=_age)
+    for run in runs:
+        for pattern in _OF_RUNS:
+            yield from sorted(run.glob(pattern))
+    yield from sorted(folder.glob("logs/*.log"))
+    for run in runs:
+        yield from run.glob(WEIGHTS)
+    for run in runs:
+        if not (run / WEIGHTS).exists():
+            yield from sorted(run.glob("ckpt/step-*.pt"))[-1:]
+
+
+def _age(run: Path) -> float:
+    files = [run / WEIGHTS, run / "config.json"]
+    return -max(path.stat().st_mtime for path in files if path.exists())
+
+
+def require_room(back: Path) -> None:
+    """UserError where `back` holds something that is no piece."""
+    others = [path.name for path in back.glob("*") if not path.name.startswith((NAME, "."))]
+    if others:
+        raise UserError(f"{back} holds other files ({others[0]}): choose an empty folder")

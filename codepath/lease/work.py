@@ -1,0 +1,334 @@
+"""One part of a lease after another, until its time is up."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from codepath.lease.parcel import pack
+from codepath.lease.parts import START_S, Part, Place, Run, Taken
+from codepath.runtime import (
+    EXIT_INTERRUPTED,
+    EXIT_REQUEUE,
+    REPO_ROOT,
+    Interruption,
+    UserError,
+    make_directory,
+    now,
+    process_alive,
+    write_text,
+)
+
+SAVE_S = 20.0
+"""Seconds that a part has to save and end once it is told to; then it is killed."""
+CLOSE_S = 25.0
+"""Seconds before the end at which the last part is told to end: it saves, and files are packed."""
+_LEAST_S = 5.0
+"""Seconds below which nothing is begun."""
+_WORTH_BEGINNING_S = 1.5 * START_S
+"""Seconds in which a run gets beyond its start."""
+_LOOK_S = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+class Lease:
+    """The parts of a lease in one folder, and what became of them (DIR/lease.json).
+
+    Args:
+        place: where, and with what.
+        parts: in the order of their worth.
+        back: where the files to take home go.
+        console: for progress.
+        environment: of the parts' processes.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        parts: Sequence[Part],
+        back: Path,
+        console: Console,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.place, self.parts, self.back, self.console = place, parts, back, console
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._end = time.monotonic() + 60 * place.minutes
+        self._state: dict[str, Any] = {"parts": {}, "child": 0}
+        self._shared: dict[str, float] = {}
+
+    @property
+    def left(self) -> float:
+        """Seconds until the last part has to be told to end."""
+        return self._end - CLOSE_S - time.monotonic()
+
+    @property
+    def taken(self) -> Taken:
+        """See `Taken`."""
+        return {
+            name: (record["seconds"], record["besides"])
+            for name, record in self._state["parts"].items()
+            if record["state"] == "done"
+        }
+
+    def work(self) -> int:
+        """Work through the parts; returns the exit code.
+
+        0: done or the time is up; 1: a part failed; 75 or 130: a signal, after which the same
+        command goes on.
+        """
+        make_directory(self.place.folder / "logs")
+        with self._alone(), Interruption() as interruption, interruption.deferred():
+            for part in self.parts:
+                why = part.ready(self.place)
+                if why:
+                    self._note(part, "left out", why)
+                    continue
+                if interruption.received:
+                    self._note(part, "waiting", "interrupted before")
+                    continue
+                why = self._why_not(part)
+                if why:
+                    self._note(part, "waiting", why)
+                    continue
+                self._carry_out(part, interruption)
+                if isinstance(part, Run):
+                    self.pack()
+            lines = self.report()
+            for line in lines:
+                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            if interruption.received:
+                asked_by_hand = interruption.received == signal.SIGINT
+                return EXIT_INTERRUPTED if asked_by_hand else EXIT_REQUEUE
+        failed = any(record["state"] == "failed" for record in self._state["parts"].values())
+        return int(failed)
+
+    def plan(self) -> Iterator[str]:
+        """What would be done, in lines."""
+        self._read()
+        for part in self.parts:
+            why = part.ready(self.place)
+            expected = part.expected(self.place, self.taken)
+            time_ = "unknown time" if expected is None else f"about {expected:.0f} s"
+            if part.limit is not None:
+                together = f" ({part.shares} together)" if part.shares else ""
+                time_ = f"at most {part.limit:.0f} s{together}"
+            yield f"{part.name:18} {f'left out: {why}' if why else time_}"
+
+    # One part
+
+    def _budget(self, part: Part) -> float:
+        """Seconds that a part may take."""
+        if part.limit is None:
+            return self.left
+        used = self._shared.get(part.shares, 0.0) if part.shares else 0.0
+        return min(self.left, part.limit - used)
+
+    def _why_not(self, part: Part) -> str:
+        """Why a part is not begun, or empty."""
+        budget, expected = self._budget(part), part.expected(self.place, self.taken)
+        if expected is not None and part.limit is not None and part.name not in self.taken:
+            expected = min(expected, part.limit / 2)  # it may be cut
+        needed = expected or 0.0
+        if self.place.continued and isinstance(part, Run):
+            needed = min(needed, _WORTH_BEGINNING_S)
+        if budget <= max(needed, _LEAST_S):
+            return f"not begun: it takes about {needed:.0f} s, {max(budget, 0):.0f} s are left"
+        return ""
+
+    def _carry_out(self, part: Part, interruption: Interruption) -> None:
+        """Run a part's process to its end, its limit, or the end of the lease."""
+        budget, expected = self._budget(part), part.expected(self.place, self.taken)
+        fresh = not (isinstance(part, Run) and part.run_dir(self.place).exists())
+        ends = "" if expected is None else f", about {min(expected, budget):.0f} s"
+        self._say(f"{part.name} begins{ends}")
+        log = self.place.folder / "logs" / f"{part.name.replace(' ', '-')}.log"
+        started = time.monotonic()
+        code, stopped = self._run(part, log, started + budget, interruption)
+        seconds = time.monotonic() - started
+        if part.shares:
+            self._shared[part.shares] = self._shared.get(part.shares, 0.0) + seconds
+        state = "done" if code == 0 else "cut" if stopped else "failed"
+        said = part.outcome(self.place)
+        if state == "failed":
+            said = f"{said}; {_last_line(log)} (logs/{log.name})"
+        besides = part.besides(self.place, seconds) if state == "done" and fresh else None
+        self._note(part, state, said, seconds, besides)
+
+    def _run(
+        self, part: Part, log: Path, end: float, interruption: Interruption
+    ) -> tuple[int, bool]:
+        """(exit code, whether it was told to stop)."""
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, *part.command(self.place)],
+                cwd=REPO_ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,  # a terminal's Ctrl-C is passed on once
+                preexec_fn=_dies_with_parent(),
+            )
+        self._state["child"] = child.pid
+        self._save()
+        stopped = False
+        with self._live(part, log) as show:
+            while child.poll() is None:
+                if not stopped and (interruption.received or time.monotonic() > end):
+                    child.send_signal(part.stop)
+                    stopped, end = True, time.monotonic() + SAVE_S
+                elif stopped and time.monotonic() > end:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child.pid, signal.SIGKILL)
+                show()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(_LOOK_S)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)  # workers that it left behind
+        self._state["child"] = 0
+        return child.returncode, stopped
+
+    @contextlib.contextmanager
+    def _live(self, part: Part, log: Path) -> Iterator[Callable[[], None]]:
+        """On a terminal: the time left, and the last line of the part's log."""
+        if not self.console.is_terminal:
+            yield lambda: None
+            return
+        with self.console.status(part.name) as status:
+            yield lambda: status.update(f"{part.name}  {_clock(self.left)} left  {_last_line(log)}")
+
+    # The folder
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder, after the last part of a lease that was killed has ended."""
+        lock = FileLock(self.place.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another lease works in {self.place.folder}; wait for it, or choose another --out"
+            ) from None
+        try:
+            self._read()
+            end = time.monotonic() + SAVE_S
+            while self._state["child"] and process_alive(self._state["child"]):
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"process {self._state['child']} still works in {self.place.folder}: end it"
+                    )
+                time.sleep(_LOOK_S)
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> None:
+        path = self.place.folder / "lease.json"
+        if path.exists():
+            try:
+                self._state = json.loads(path.read_text())
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path} is damaged ({error}); remove it") from None
+
+    def _save(self) -> None:
+        write_text(self.place.folder / "lease.json", json.dumps(self._state, indent=1) + "\n")
+
+    def _note(
+        self,
+        part: Part,
+        state: str,
+        said: str,
+        seconds: float = 0.0,
+        besides: float | None = None,
+    ) -> None:
+        """Write down what became of a part; one that was done before stays so."""
+        records = self._state["parts"]
+        if state == "left out" and records.get(part.name, {}).get("state") == "done":
+            return
+        place = self.place
+        records[part.name] = {
+            "state": state,
+            "said": said,
+            "seconds": round(seconds, 1),
+            "besides": besides,
+            "at": now(),
+            "device": place.device,
+            "commit": place.commit,
+        }
+        self._save()
+        took = f" after {seconds:.0f} s" if seconds else ""
+        self._say(f"{part.name}: {state}{took}: {said}")
+
+    def _say(self, text: str) -> None:
+        line = f"[{_clock(self.left)} left] {text}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    # The end
+
+    def pack(self) -> list[str]:
+        """Write what was done, and the files to take home; returns what is to be said of them."""
+        write_text(self.place.folder / "lease.md", "\n".join(self._summary()) + "\n")
+        files, left = pack(self.place.folder, self.back)
+        size = sum(path.stat().st_size for path in files) / 2**20
+        lines = [f"to take home: {len(files)} files, {size:.1f} MiB, in {self.back}"]
+        if left:
+            lines.append(f"not among them, for lack of room: {', '.join(left)}")
+        return lines
+
+    def _summary(self) -> Iterator[str]:
+        yield f"# What was done on {self.place.device}\n"
+        yield "| part | state | seconds | what came out | commit |"
+        yield "| --- | --- | --- | --- | --- |"
+        for name, record in self._state["parts"].items():
+            seconds = f"{record['seconds']:.0f}" if record["seconds"] else ""
+            cells = (name, record["state"], seconds, record["said"], record["commit"])
+            yield f"| {' | '.join(cells)} |"
+        yield from ("", *self._how_to_go_on())
+
+    def _how_to_go_on(self) -> Iterator[str]:
+        waiting = [
+            part.name
+            for part in self.parts
+            if self._state["parts"].get(part.name, {}).get("state") in ("cut", "failed", "waiting")
+        ]
+        if waiting:
+            yield f"left: {', '.join(waiting)}; the same command goes on"
+        yield (
+            "elsewhere: mkdir -p LEASE && cat lease.tar.* | tar -x -C LEASE; "
+            "then codepath lease --out LEASE goes on, and codepath collect LEASE takes the rows"
+        )
+
+    def report(self) -> list[str]:
+        """Pack, and say what there is and how to go on."""
+        return [*self.pack(), *self._how_to_go_on()]
+
+
+def _dies_with_parent() -> Callable[[], None] | None:
+    """For a child: SIGTERM when its parent is killed (Linux; elsewhere it works on)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()[-20:]
+    full = [line.strip() for line in lines if line.strip()]
+    return full[-1][:100] if full else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(int(seconds), 0), 60)
+    return f"{minutes}:{rest:02}"
