@@ -365,7 +365,7 @@ def rehearsal_parts() -> list[Part]:
 
     first = _steps("C10", "", ("launched", "aligned"), tiny, 60.0)
     return [
-        GpuTests("tests", "cpu", limit=20.0),
+        GpuTests("tests", "cpu", limit=35.0),
         first,
         _steps("C100", first.name, ("launched",), tiny, 60.0),
         *runs(0),

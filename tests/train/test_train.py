@@ -87,7 +87,7 @@ def test_a_run_directory_is_complete(
     assert f"torch {environment[0]['versions']['torch']}" in card
     write_card(tmp_path, dataclasses.replace(tiny_config, scale="short"), tiny_images)
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "at its short scale: the paper's network and recipe, 60 of 300 epochs, seed 0" in card
+    assert "at its short scale: the paper's network and recipe, 60 of 300 epochs, seed 3" in card
     assert "A proxy: not the paper's scale." in card
     config, model = load_trained(tmp_path, CPU)
     assert config == tiny_config
