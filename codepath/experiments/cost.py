@@ -105,19 +105,19 @@ def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
 
 
 def _speeds(results: Path) -> pd.DataFrame:
-    """Measured training speeds: network, model (coded or baseline), precision, seconds an image,
-    device, created and file."""
+    """Measured training speeds: network, model (coded or baseline), way, precision, seconds an
+    image, device, created and file."""
     found = []
     for path in benchmark_files(results, "network"):
         rows = read_benchmark(path)
         rows = rows[(rows["what"] == "train") & rows["variant"].isin(["coded", "plain"])]
         role = rows["variant"].replace({"plain": "baseline"})
-        found.append(rows.assign(model=role, file=path.name))
+        found.append(rows.assign(model=role, way="", file=path.name))
     for path in benchmark_files(results, "step"):
         rows = read_benchmark(path)
         of_runs = ~rows["way"].str.contains("+", regex=False)  # the others are candidates
         found.append(rows[of_runs].assign(file=path.name))
-    columns = ["network", "model", "precision", "seconds", "device", "created", "file"]
+    columns = ["network", "model", "way", "precision", "seconds", "device", "created", "file"]
     if not found:
         return pd.DataFrame(columns=columns)
     rows = pd.concat(found)
@@ -150,12 +150,14 @@ def _times(runs: Sequence[RunConfig], rows: pd.DataFrame) -> list[tuple[str, flo
 
 
 def _seconds(run: RunConfig, rows: pd.DataFrame) -> float | None:
-    """Of training on one device in one precision, by the latest speeds, the fastest way; None where
-    this network was not measured."""
+    """Of training on one device in one precision, by the latest speeds, in the fastest way; None
+    where this network was not measured."""
     rows = rows[
         (rows["network"] == _NETWORKS.get(run.model.name)) & (rows["model"] == run.model_role)
     ]
     if rows.empty or run.data.source not in TRAINING_IMAGES:
         return None
-    newest = rows.groupby("file")["created"].transform("max")
-    return float(_images(run) * rows[rows["created"] == newest]["seconds"].min())
+    latest = rows.sort_values("created", kind="stable").drop_duplicates(
+        ["file", "way"], keep="last"
+    )
+    return float(_images(run) * latest["seconds"].min())

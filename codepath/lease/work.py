@@ -179,7 +179,7 @@ class Lease:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,  # a terminal's Ctrl-C is passed on once
-                preexec_fn=_dies_with_parent(),
+                preexec_fn=_dies_with_parent(part.stop),
             )
         self._state["child"] = child.pid
         self._save()
@@ -315,12 +315,12 @@ class Lease:
         return [*self.pack(), *self._how_to_go_on()]
 
 
-def _dies_with_parent() -> Callable[[], None] | None:
-    """For a child: SIGTERM when its parent is killed (Linux; elsewhere it works on)."""
+def _dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """For a child: a signal when its parent is killed (Linux; elsewhere it works on)."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _last_line(log: Path) -> str:
