@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -53,14 +53,19 @@ def kernels(step: Callable[[], None], device: torch.device) -> list[dict[str, An
     with profile(activities=activities) as profiler:
         step()
         wait(device)
-    found = []
-    for event in profiler.key_averages():
-        on_device = event.device_type == DeviceType.CUDA
-        if device.type == "cuda" and on_device:
-            found.append((event.key, event.count, event.self_device_time_total))
-        elif device.type != "cuda" and not on_device:
-            found.append((event.key, event.count, event.self_cpu_time_total))
-    return _rows(found)
+    return _rows(_times(profiler.key_averages(), device))
+
+
+def _times(events: Iterable[Any], device: torch.device) -> list[tuple[str, int, float]]:
+    """(name, calls, microseconds) of a device's own events, of all steps."""
+    if device.type == "cpu":
+        return [(event.key, event.count, event.self_cpu_time_total) for event in events]
+    return [
+        (event.key, event.count, event.self_device_time_total)
+        for event in events
+        # Annotations span the kernels below them, which count already.
+        if event.device_type == DeviceType.CUDA and not event.is_user_annotation
+    ]
 
 
 def _rows(found: list[tuple[str, int, float]]) -> list[dict[str, Any]]:

@@ -178,7 +178,8 @@ class Steps(Part):
 
     def command(self, place: Place) -> list[str]:
         """The benchmark."""
-        chosen = ["--candidates", *self.candidates] if self.candidates else ["--profile"]
+        missing = [name for name in self.candidates if self._way(name) not in self._measured(place)]
+        chosen = ["--candidates", *missing] if self.candidates else ["--profile"]
         out = str(place.results / "benchmarks")
         return ["-m", "codepath.cli", "bench", "step", "--networks", self.network,
                 "--ways", *self.ways, *chosen, *self.options, "--out", out]  # fmt: skip
@@ -193,15 +194,20 @@ class Steps(Part):
                 found += rows[mine].to_dict("records")
         return found
 
+    def _way(self, candidate: str) -> str:
+        return f"{self.ways[-1]}+{candidate}"
+
     def _wanted(self) -> set[str]:
-        base = self.ways[-1]
-        return {*(f"{base}+{name}" for name in self.candidates)} or {*self.ways}
+        return set(map(self._way, self.candidates)) or set(self.ways)
+
+    def _measured(self, place: Place) -> set[str]:
+        """Ways with rows of this device and commit."""
+        rows = self._rows(place)
+        return {str(row["way"]) for row in rows if row["commit"] == place.commit}
 
     def ready(self, place: Place) -> str:
         """Whether all ways have rows of this device and commit."""
-        rows = [row for row in self._rows(place) if row["commit"] == place.commit]
-        measured = {str(row["way"]) for row in rows}
-        return "its rows are there" if self._wanted() <= measured else ""
+        return "its rows are there" if self._wanted() <= self._measured(place) else ""
 
     def expected(self, place: Place, taken: Taken) -> float | None:  # noqa: ARG002
         """What it took before, or what the first network took."""

@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,7 +39,7 @@ CLOSE_S = 25.0
 _LEAST_S = 5.0
 """Seconds below which nothing is begun."""
 _WORTH_BEGINNING_S = 1.5 * START_S
-"""Seconds in which a run gets beyond its start."""
+"""Seconds in which a part that need not end gets beyond its start."""
 _LOOK_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
@@ -65,7 +66,7 @@ class Lease:
         self.place, self.parts, self.back, self.console = place, parts, back, console
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._end = time.monotonic() + 60 * place.minutes
-        self._state: dict[str, Any] = {"parts": {}, "child": 0}
+        self._state: dict[str, Any] = {"parts": {}, "child": 0, "host": ""}
         self._shared: dict[str, float] = {}
 
     @property
@@ -137,14 +138,14 @@ class Lease:
 
     def _why_not(self, part: Part) -> str:
         """Why a part is not begun, or empty."""
-        budget, expected = self._budget(part), part.expected(self.place, self.taken)
-        if expected is not None and part.limit is not None and part.name not in self.taken:
-            expected = min(expected, part.limit / 2)  # it may be cut
-        needed = expected or 0.0
-        if self.place.continued and isinstance(part, Run):
+        budget, expected = self._budget(part), part.expected(self.place, self.taken) or 0.0
+        needed = expected
+        if part.limit is not None or self.place.continued:  # what it has done by then is kept
             needed = min(needed, _WORTH_BEGINNING_S)
-        if budget <= max(needed, _LEAST_S):
-            return f"not begun: it takes about {needed:.0f} s, {max(budget, 0):.0f} s are left"
+        if budget < _LEAST_S:
+            return "not begun: no time is left for it"
+        if budget < needed:
+            return f"not begun: it takes about {expected:.0f} s, {budget:.0f} s are left for it"
         return ""
 
     def _carry_out(self, part: Part, interruption: Interruption) -> None:
@@ -181,7 +182,7 @@ class Lease:
                 start_new_session=True,  # a terminal's Ctrl-C is passed on once
                 preexec_fn=_dies_with_parent(part.stop),
             )
-        self._state["child"] = child.pid
+        self._state |= {"child": child.pid, "host": socket.gethostname()}
         self._save()
         stopped = False
         with self._live(part, log) as show:
@@ -223,12 +224,11 @@ class Lease:
             ) from None
         try:
             self._read()
-            end = time.monotonic() + SAVE_S
-            while self._state["child"] and process_alive(self._state["child"]):
+            child, end = self._state["child"], time.monotonic() + SAVE_S
+            here = self._state["host"] == socket.gethostname()
+            while child and here and process_alive(child):
                 if time.monotonic() > end:
-                    raise UserError(
-                        f"process {self._state['child']} still works in {self.place.folder}: end it"
-                    )
+                    raise UserError(f"process {child} still works in {self.place.folder}: end it")
                 time.sleep(_LOOK_S)
             yield
         finally:

@@ -6,9 +6,11 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.autograd import DeviceType
 
 from benchmarks import _profile, convolutions, step
 from codepath.config import RunConfig
@@ -146,6 +148,24 @@ def test_the_profile_shares_out_all_of_the_time(
 )
 def test_kernels_are_told_apart_by_their_names(name: str, kind: str) -> None:
     assert _profile.kind(name) == kind
+
+
+def test_on_a_gpu_its_kernels_count_and_no_annotation() -> None:
+    def event(key: str, kind: DeviceType, annotation: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=key, device_type=kind, is_user_annotation=annotation, count=6,
+            self_device_time_total=3e6, self_cpu_time_total=9e6,
+        )  # fmt: skip
+
+    events = [
+        event("aten::conv2d", DeviceType.CPU),
+        event("moments_kernel", DeviceType.CUDA),
+        event("## compiled region", DeviceType.CUDA, annotation=True),
+    ]
+    (row,) = _profile._rows(_profile._times(events, torch.device("cuda")))
+    assert row == {
+        "kernel": "moments_kernel", "what": "ours", "calls": 2, "seconds": 1.0, "share": 1.0,
+    }  # fmt: skip
 
 
 def test_convolutions_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

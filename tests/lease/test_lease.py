@@ -387,6 +387,14 @@ def test_a_run_that_cannot_end_is_begun_where_another_lease_follows(place: Place
         assert bool(lease_of(short, [])._why_not(run)) is not begun_
 
 
+def test_at_its_start_a_lease_begins_whatever_may_be_cut(place: Place) -> None:
+    """Whatever its limit, also one as short as a start."""
+    lease = lease_of(place, [])
+    for part in paper_parts():
+        if part.limit is not None:
+            assert not lease._why_not(part)
+
+
 def test_full_runs_are_for_long_leases(place: Place) -> None:
     full = runs_of("paper")[0]
     assert full.ready(place) == "only on leases of more than 20 minutes"
@@ -401,6 +409,14 @@ def test_steps_are_done_where_this_commit_has_their_rows(place: Place) -> None:
     assert not steps.ready(replace(place, commit="def"))
     assert not steps.ready(replace(place, device="NVIDIA L4"))
     assert steps.outcome(place) == "coded 20,000 images/s compiled, 1.000 of plain"
+
+
+def test_candidates_that_have_rows_are_not_measured_again(place: Place) -> None:
+    steps = Steps("candidates C10", "C10", ("compiled",), ("sums", "folded"), limit=300.0)
+    write_steps(place.results, step_rows("NVIDIA H200", "compiled+sums"))
+    command = steps.command(place)
+    assert command[command.index("--candidates") + 1 : command.index("--out")] == ["folded"]
+    assert not steps.ready(place)
 
 
 # The tests
