@@ -91,13 +91,13 @@ def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolEx
 
 
 def _start_painter(cache: Path, parent: int) -> None:
-    """Begin a process that draws. It ends without words when interrupted, and when its parent is
-    gone."""
+    """Begin a process that draws. When interrupted it ends its picture and draws no other; when
+    its parent is gone it ends."""
 
     def interrupted(*_: object) -> None:
+        # Raised in a destructor an exception would be printed and forgotten.
         global _stopped
         _stopped = True
-        sys.exit(EXIT_INTERRUPTED)
 
     def watch() -> None:
         while os.getppid() == parent:
