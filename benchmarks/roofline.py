@@ -53,7 +53,7 @@ class Card(NamedTuple):
 
 
 CARDS = (Card("H200", 4.3e12, 790e12), Card("H100", 3.0e12, 798e12))
-"""As measured on one card each."""
+"""Assumed: as reported of one card each. No row of this suite holds them."""
 
 
 class Coding(NamedTuple):

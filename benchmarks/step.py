@@ -17,6 +17,7 @@ import argparse
 import gc
 import statistics
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from benchmarks._timing import interleaved, precision_here, speed_ratio, wait
 from codepath.config import STATISTICS, RunConfig
 from codepath.data import Batch, Normalize
 from codepath.experiments import find_experiment
-from codepath.runtime import InterruptedRun, Interruption, keep_freed_memory
+from codepath.runtime import InterruptedRun, Interruption, UserError, keep_freed_memory
 from codepath.store import BENCHMARK_SETTINGS
 from codepath.train import World, choose_device
 from codepath.train.candidates import check_candidates
@@ -67,6 +68,8 @@ def ways_of(names: list[str], candidates: list[str], device: torch.device) -> li
     for joined in candidates:
         chosen = tuple(joined.split("+"))
         check_candidates(chosen, compiled=WAYS[plain[-1]]["compiled"])
+        if device.type == "cpu" and not {"kernels", "statistics"}.isdisjoint(chosen):
+            raise UserError(f"the candidate {joined} needs a GPU: without one it is the plain way")
         options = {**WAYS[plain[-1]], "candidates": chosen}
         found.append(Way(f"{plain[-1]}+{joined}", options))
     return found
@@ -217,6 +220,7 @@ def main() -> None:
                         stop.signal_number,
                     ) from None
                 except Exception as error:  # of memory, of a compiler: the others may do
+                    traceback.print_exc()
                     failed.append(f"{network} {way.name}")
                     why = (str(error).splitlines() or [type(error).__name__])[0]
                     console.print(f"{failed[-1]} fails: {why}", highlight=False, markup=False)

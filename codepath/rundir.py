@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.config import RunConfig, differences, run_config_from_dict, to_dict
-from codepath.runtime import UserError, now, write_text
+from codepath.runtime import UserError, json_lines, now, write_text
 
 METRICS = "metrics.jsonl"
 WEIGHTS = "model.safetensors"
@@ -70,15 +70,8 @@ def mark_done(run_dir: Path, config: RunConfig) -> None:
 
 def metrics_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, oldest first; a last line that a kill cut short is left out."""
-    lines = []
-    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line and "kind" in line:
-            lines.append(line)
-    return lines
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return [line for line in json_lines(text) if "step" in line and "kind" in line]
 
 
 BOTTLENECK = 0.2

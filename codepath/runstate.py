@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codepath.runtime import InterruptedRun, UserError, now, write_text
+from codepath.runtime import InterruptedRun, UserError, json_lines, now, write_text
 
 EVENTS, HEARTBEAT, JOB = "events.jsonl", "heartbeat.json", "job.json"
 BEAT_S = 10.0
@@ -77,7 +77,7 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
     """The events, oldest first; half-written lines are left out."""
-    return [line for line in map(_parsed, _lines(run_dir / EVENTS)) if "event" in line]
+    return [line for line in json_lines(_text(run_dir / EVENTS)) if "event" in line]
 
 
 def beat(run_dir: Path, phase: str, **progress: Any) -> None:
@@ -142,20 +142,16 @@ def read_order(run_dir: Path) -> dict[str, Any]:
     return _read(run_dir / JOB)
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").splitlines()
+        return path.read_text(errors="replace")
     except OSError:
-        return []
+        return ""
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return _parsed("\n".join(_lines(path)))
-
-
-def _parsed(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(_text(path))
     except json.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}

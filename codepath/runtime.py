@@ -281,6 +281,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(directory)
 
 
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """The objects that lines of JSON hold; a line that a kill cut short is left out."""
+    found = []
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
     with atomic_path(path) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import statistics
 from collections.abc import Hashable, Mapping
@@ -16,7 +15,7 @@ from codepath.experiments.cost import training_seconds
 from codepath.experiments.coverage import benchmark_files, rows_of_run
 from codepath.experiments.registry import override
 from codepath.rundir import METRICS, Places, is_done, metrics_lines
-from codepath.runtime import REPO_ROOT
+from codepath.runtime import REPO_ROOT, json_lines
 from codepath.store import read_benchmark
 
 START_S = 60.0
@@ -128,11 +127,7 @@ class GpuTests(Part):
         path = self._progress(place)
         tests: list[str] = []
         outcomes: dict[str, str] = {}
-        for text in path.read_text().splitlines() if path.exists() else []:
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # cut by a kill
-                continue
+        for line in json_lines(path.read_text() if path.exists() else ""):
             tests = line.get("tests", tests)
             if "outcome" in line:
                 outcomes[line["test"]] = line["outcome"]
@@ -288,11 +283,11 @@ class Run(Part):
     def _done(self, place: Place) -> float:
         """Share of the training that is saved."""
         saved = sorted((self.run_dir(place) / "ckpt").glob("step-*.pt"))
-        last = _last_epoch(self.run_dir(place))
-        if not saved or last is None:
+        epochs = _epochs(self.run_dir(place))
+        if not saved or not epochs:
             return 0.0
         step = int(saved[-1].stem.rpartition("-")[2])
-        return step / (last["step"] / last["epoch"] * self.config.train.epochs)
+        return step / (epochs[-1]["step"] / epochs[-1]["epoch"] * self.config.train.epochs)
 
     def outcome(self, place: Place) -> str:
         """Its top-1, or how far it came."""
@@ -303,15 +298,14 @@ class Run(Part):
         return f"top-1 {100 * float(rows['value'].iloc[-1]):.2f} %"
 
 
-def _last_epoch(run_dir: Path) -> dict[str, Any] | None:
-    """The last line of an epoch in a run's metrics."""
-    lines = [line for line in metrics_lines(run_dir / METRICS) if line["kind"] == "epoch"]
-    return lines[-1] if lines else None
+def _epochs(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics that report an epoch."""
+    return [line for line in metrics_lines(run_dir / METRICS) if line["kind"] == "epoch"]
 
 
 def _training_by_metrics(run_dir: Path, config: RunConfig) -> float | None:
     """Seconds that all epochs of a run take at the median speed of those that it made."""
-    lines = [line for line in metrics_lines(run_dir / METRICS) if line["kind"] == "epoch"]
+    lines = _epochs(run_dir)
     if not lines:
         return None
     images = lines[-1]["step"] / lines[-1]["epoch"] * config.train.epochs * config.train.batch_size

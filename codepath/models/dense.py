@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @torch.library.custom_op("codepath::dense_energies", mutates_args=())
@@ -21,12 +24,6 @@ def _energies(h: Tensor, grams: Tensor) -> tuple[Tensor, Tensor]:
     blocks = products.view(-1, N, d, N, d).diagonal(dim1=1, dim2=3)  # (B, d, d, N)
     moments = blocks.permute(0, 3, 1, 2).contiguous()
     return (moments * grams).sum((-2, -1)) / x.shape[1], moments
-
-
-@_energies.register_fake
-def _(h: Tensor, grams: Tensor) -> tuple[Tensor, Tensor]:
-    B, (N, d) = h.shape[0], grams.shape[:2]
-    return grams.new_empty(B, N), grams.new_empty(B, N, d, d)
 
 
 @torch.library.custom_op("codepath::dense_mix", mutates_args=())
@@ -51,18 +48,34 @@ def _rows(h: Tensor) -> Tensor:
     return h.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, output[1])
+def complete_energies(energies: torch.library.CustomOpDef, mix: Mix) -> None:
+    """Give an operator (h, grams) -> (energies, moments) its shapes and its gradient.
+
+    dL/dh = 2 (dL/dE_n) G_n h_n / (H W), dL/dG_n = sum over the batch of (dL/dE_n) S_n / (H W); of
+    the moments nothing is differentiated.
+
+    Args:
+        energies: as `_energies`.
+        mix: as `_mix`.
+    """
+
+    def shapes(h: Tensor, grams: Tensor) -> tuple[Tensor, Tensor]:
+        B, (N, d) = h.shape[0], grams.shape[:2]
+        return grams.new_empty(B, N), grams.new_empty(B, N, d, d)
+
+    def keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs, output[1])
+
+    def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor]:
+        h, grams, moments = ctx.saved_tensors
+        share = gradient / (h.shape[2] * h.shape[3])
+        return mix(h, grams, 2 * share), torch.einsum("bn,bnij->nij", share, moments)
+
+    energies.register_fake(shapes)
+    energies.register_autograd(backward, setup_context=keep)
 
 
-def _backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor]:
-    """dL/dh = 2 (dL/dE_n) G_n h_n / (H W), dL/dG_n = sum over b of (dL/dE_n) S_n / (H W)."""
-    h, grams, moments = ctx.saved_tensors
-    share = gradient / (h.shape[2] * h.shape[3])
-    return _mix(h, grams, 2 * share), torch.einsum("bn,bnij->nij", share, moments)
-
-
-_energies.register_autograd(_backward, setup_context=_keep)
+complete_energies(_energies, _mix)
 
 
 def energies_from_grams(h: Tensor, grams: Tensor) -> Tensor:

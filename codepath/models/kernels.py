@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from codepath.models.coded_block import energies_from_grams as plain_energies
+from codepath.models.dense import complete_energies
 from codepath.models.statistics import group_statistics as plain_statistics
 
 INTERPRETED = triton.knobs.runtime.interpret
@@ -168,26 +169,7 @@ def _energies(h: Tensor, grams: Tensor) -> tuple[Tensor, Tensor]:
     return (S * grams).sum((-2, -1)) / (h.shape[2] * h.shape[3]), S
 
 
-@_energies.register_fake
-def _(h: Tensor, grams: Tensor) -> tuple[Tensor, Tensor]:
-    B, (N, d) = h.shape[0], grams.shape[:2]
-    return grams.new_empty(B, N), grams.new_empty(B, N, d, d)
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, output[1])
-
-
-def _energies_backward(
-    ctx: Any, gradient: Tensor, _: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """dL/dh = 2 (dL/dE_n) G_n h_n / (H W), dL/dG_n = sum over b of (dL/dE_n) S_n / (H W)."""
-    h, grams, S = ctx.saved_tensors
-    share = gradient / (h.shape[2] * h.shape[3])
-    return mix(h, grams, 2 * share), torch.einsum("bn,bnij->nij", share, S)
-
-
-_energies.register_autograd(_energies_backward, setup_context=_keep)
+complete_energies(_energies, mix)
 
 
 def energies_from_grams(h: Tensor, grams: Tensor) -> Tensor:

@@ -113,6 +113,8 @@ def test_a_wrong_candidate_is_refused_before_anything_is_timed(
 ) -> None:
     with pytest.raises(UserError, match="unknown candidate 'fold'"):
         run(monkeypatch, tmp_path, "--candidates", "fold")
+    with pytest.raises(UserError, match="the candidate folded\\+kernels needs a GPU"):
+        run(monkeypatch, tmp_path, "--ways", "launched", "--candidates", "folded+kernels")
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from codepath.runtime import json_lines
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -51,15 +53,8 @@ class Progress:
             file.write(json.dumps(line) + "\n")
 
     def _passed(self) -> set[str]:
-        passed = set()
-        for text in self._path.read_text().splitlines() if self._path.exists() else []:
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:  # cut by a kill
-                continue
-            if line.get("outcome") == "passed":
-                passed.add(line["test"])
-        return passed
+        lines = json_lines(self._path.read_text() if self._path.exists() else "")
+        return {line["test"] for line in lines if line.get("outcome") == "passed"}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
