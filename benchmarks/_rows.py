@@ -7,13 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from codepath.runtime import (
-    REPO_ROOT,
-    cpu_name,
-    git_state,
-    make_directory,
-    now,
-)
+from codepath.core.files import make_directory
+from codepath.core.machine import cpu_name
+from codepath.core.provenance import REPO_ROOT, git_state, now
 from codepath.store import put_benchmark
 
 FOLDER = REPO_ROOT / "results" / "benchmarks"

@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from codepath.config import RunConfig
+from codepath.run.config import RunConfig
 from codepath.train import FitOptions
 from codepath.train.graph import WARM_UP, Recorded
 from codepath.train.precision import autocast

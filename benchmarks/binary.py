@@ -29,17 +29,17 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
-from codepath.apply.trained import load_coded
+from codepath.core.errors import UserError
 from codepath.data import Loader, Normalize, Split, evaluation_loader
 from codepath.evaluate import predict
 from codepath.evaluate.binary_protocols import judge
 from codepath.evaluate.compression import classifier_scores
 from codepath.evaluate.thresholds import Objective
-from codepath.jobs import load_images
 from codepath.models import CodedResNeXt, extract_binary_classifier, extract_paths
 from codepath.models.compress import measure_effects
 from codepath.models.extract import FusedClassifier
-from codepath.runtime import UserError
+from codepath.parts.trained_run import load_coded
+from codepath.pipeline.measure import load_images
 from codepath.train import load_trained
 from codepath.train.fit import device_name
 

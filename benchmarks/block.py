@@ -25,12 +25,12 @@ from benchmarks._timing import (
 )
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import find_scheme
-from codepath.config import PRECISIONS
-from codepath.losses import coding_loss
+from codepath.core.machine import keep_freed_memory
 from codepath.models import CodedBottleneck
-from codepath.runtime import keep_freed_memory
+from codepath.run.config import PRECISIONS
 from codepath.train import choose_device
 from codepath.train.fit import device_name
+from codepath.train.losses import coding_loss
 from codepath.train.precision import autocast
 
 # Coded stages of the networks at their usual image size: C, d, N, Nact, K, pixels a side.

@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
-from codepath.apply.trained import load_coded
+from codepath.core.errors import UserError
 from codepath.data import Normalize, Split, evaluation_loader
 from codepath.evaluate import Predictions, exit_costs, fit_readouts
 from codepath.evaluate.cost import macs
@@ -41,10 +41,10 @@ from codepath.evaluate.exits import (
 )
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.evaluate.thresholds import halves
-from codepath.jobs import load_images
 from codepath.models import CodedResNeXt, EarlyExit
-from codepath.models.early_exit import SOFTMAX
-from codepath.runtime import UserError
+from codepath.models.early_exit import NETWORK_END
+from codepath.parts.trained_run import load_coded
+from codepath.pipeline.measure import load_images
 from codepath.train import load_trained
 from codepath.train.fit import device_name
 
@@ -185,7 +185,7 @@ def main() -> None:
     counted = ProbeExits(plain, probes, dict.fromkeys(blocks, math.inf))
     whole = macs(plain, images.image_shape)
     probe_costs = ExitCosts(
-        {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {SOFTMAX: whole}, {}
+        {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {NETWORK_END: whole}, {}
     )
     folds: dict[str, tuple[Folds, ExitCosts, float]] = {}
     for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items():
@@ -241,7 +241,8 @@ def main() -> None:
             p95 = float(np.mean([s["exits"].p95 for s in seconds]))
             base = float(np.mean([s["network"].p50 for s in seconds]))
             values = {
-                "top1": outcome.top1, "top1_whole": full, "macs": outcome.cost * cost.macs[SOFTMAX],
+                "top1": outcome.top1, "top1_whole": full,
+                "macs": outcome.cost * cost.macs[NETWORK_END],
                 "macs_share": outcome.cost, "p50": p50, "p95": p95, "network_p50": base,
             }  # fmt: skip
             rows.append(

@@ -23,13 +23,13 @@ from torch import nn
 import codepath.models  # noqa: F401 (registers the networks)
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import random_images
+from codepath.core.machine import keep_freed_memory
 from codepath.evaluate.cost import macs
 from codepath.evaluate.extraction import classifier_costs
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.models import extract_binary_classifier
 from codepath.models.compress import compress, measure_effects
 from codepath.models.extract import FusedClassifier, stored_numbers
-from codepath.runtime import keep_freed_memory
 from codepath.train import choose_device
 from codepath.train.fit import device_name
 

@@ -39,8 +39,9 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
-from codepath.config import STATISTICS, DataConfig
-from codepath.runtime import REPO_ROOT, available_cores
+from codepath.core.machine import available_cores
+from codepath.core.provenance import REPO_ROOT
+from codepath.run.config import STATISTICS, DataConfig
 
 RECIPES = ("", "rand-m4-n3", "rand-m2-n1")
 PHOTOGRAPHS = "photographs"

@@ -27,11 +27,11 @@ from benchmarks._timing import (
     random_images,
 )
 from benchmarks.literal import LiteralCodedBottleneck
-from codepath.config import PRECISIONS
-from codepath.losses import TrainingObjective
-from codepath.runtime import keep_freed_memory
+from codepath.core.machine import keep_freed_memory
+from codepath.run.config import PRECISIONS
 from codepath.train import choose_device
 from codepath.train.fit import device_name
+from codepath.train.losses import TrainingObjective
 from codepath.train.precision import autocast
 
 # Coded network, its baseline, pixels a side, images a step.

@@ -25,8 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks._rows import FOLDER, write_rows
-from codepath.figures.upkeep import CACHE
-from codepath.runtime import REPO_ROOT, UserError, available_cores
+from codepath.core.errors import UserError
+from codepath.core.machine import available_cores
+from codepath.core.provenance import REPO_ROOT
+from codepath.paper.upkeep import CACHE
 from codepath.store import KINDS, RUNS
 
 COMMANDS = (("figures", "report"), ("tables", "compare", "verdict"))

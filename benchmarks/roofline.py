@@ -32,10 +32,10 @@ from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks.step import AT_ONCE, NETWORKS
-from codepath.config import RunConfig
 from codepath.experiments import find_experiment
 from codepath.models import CodedBottleneck, create_model
 from codepath.models.aligned import AlignedConv2d
+from codepath.run.config import RunConfig
 from codepath.train.ghost import use_ghost_batches
 
 LOW, HIGH = 2, 4

@@ -29,10 +29,12 @@ from rich.table import Table
 from benchmarks import _profile
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import interleaved, precision_here, speed_ratio, wait
-from codepath.config import STATISTICS, RunConfig
+from codepath.core.errors import UserError
+from codepath.core.machine import keep_freed_memory
+from codepath.core.signals import InterruptedRun, Interruption
 from codepath.data import Batch, Normalize
 from codepath.experiments import find_experiment
-from codepath.runtime import InterruptedRun, Interruption, UserError, keep_freed_memory
+from codepath.run.config import STATISTICS, RunConfig
 from codepath.store import BENCHMARK_SETTINGS
 from codepath.train import World, choose_device
 from codepath.train.candidates import check_candidates

@@ -27,11 +27,11 @@ from rich.table import Table
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import precision_here
 from benchmarks.loader import REFERENCE, Batches, loaders_here, make_loader
-from codepath.config import PRECISIONS, RunConfig, to_dict
+from codepath.core.machine import available_cores, keep_freed_memory
 from codepath.data import Batch, Images, Normalize, evaluation_loader
 from codepath.evaluate import predict
 from codepath.experiments import find_experiment
-from codepath.runtime import available_cores, keep_freed_memory
+from codepath.run.config import PRECISIONS, RunConfig, to_dict
 from codepath.train import FitOptions, World, choose_device
 from codepath.train.checkpoint import Checkpoints
 from codepath.train.distributed import Placement

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.data import ImageSet, Split
+from codepath.run.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 
 
 @pytest.fixture(scope="session")

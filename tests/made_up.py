@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from codepath import store
-from codepath.config import RunConfig
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import all_experiments
-from codepath.runtime import REPO_ROOT
+from codepath.run.config import RunConfig
 from codepath.store import ALL, DRAWN, Measurement, Provenance
 
 BASE = Provenance(

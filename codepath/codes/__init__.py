@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from codepath.codes.bounds import fewest_pairs, johnson_bound, largest_distance
 from codepath.codes.catalog import FAMILIES, catalog_names, find_scheme, load_scheme
-from codepath.codes.certificate import Certificate
+from codepath.codes.certificate import Certificate, certify
 from codepath.codes.scheme import CodingScheme
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "Certificate",
     "CodingScheme",
     "catalog_names",
+    "certify",
     "design_scheme",
     "fewest_pairs",
     "find_scheme",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 
 @functools.cache

@@ -9,7 +9,8 @@ import functools
 from pathlib import Path
 
 from codepath.codes.scheme import CodingScheme
-from codepath.runtime import PACKAGE_ROOT, UserError, unknown_name
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.provenance import PACKAGE_ROOT
 
 TABLES = PACKAGE_ROOT / "codes" / "tables"
 FAMILIES = ("paper", "best")

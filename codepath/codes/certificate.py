@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from codepath.codes.bounds import fewest_pairs, largest_distance, refuted_by
-
-if TYPE_CHECKING:
-    from codepath.codes.scheme import CodingScheme
+from codepath.codes.scheme import CodingScheme
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,10 @@ class Certificate:
 
 
 def certify(scheme: CodingScheme) -> Certificate:
-    """The certificate of a scheme; see `codepath.codes.bounds` for the mathematics."""
+    """What is proved about distance, balance and pairs at d: optimal, or the gap.
+
+    See `codepath.codes.bounds` for the mathematics.
+    """
     size = scheme.classes, scheme.paths, scheme.active
     most = largest_distance(*size)
     least, rest = divmod(scheme.classes * scheme.active, scheme.paths)

@@ -17,7 +17,7 @@ from codepath.codes.groups import transitive_groups
 from codepath.codes.orbits import orbit_union
 from codepath.codes.scheme import CodingScheme
 from codepath.codes.words import Table
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 MOST_SCANNED = 20_000_000
 """Words that a lexicode may have to look at."""

@@ -10,7 +10,7 @@ import numpy as np
 from codepath.codes.bounds import check_distance
 from codepath.codes.scheme import CodingScheme
 from codepath.codes.words import Table, _shared, first_excess, neighbours, pack, scan, unpack
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 MOST_DRAWN = 2_000_000
 BATCH = 4096

@@ -8,15 +8,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from codepath.runtime import UserError, write_text
-
-if TYPE_CHECKING:
-    from codepath.codes.certificate import Certificate
+from codepath.core.errors import UserError
+from codepath.core.files import write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +110,6 @@ class CodingScheme:
     def pairs_at_min_distance(self) -> int:
         """Unordered pairs of codewords at distance d."""
         return int(self.distance_counts[self.min_distance])
-
-    def certificate(self) -> Certificate:
-        """What is proved about distance, balance and pairs at d: optimal, or the gap."""
-        from codepath.codes.certificate import certify
-
-        return certify(self)
 
     def to_csv(self) -> str:
         """Columns class, codeword; a codeword is N characters 0 or 1."""

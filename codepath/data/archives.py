@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
-from codepath.data.datasets import ImageSet, Split
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
+from codepath.data.image_sets import Split
 
 _Item = TypeVar("_Item")
 SPLITS = ("train", "test")
@@ -82,41 +82,6 @@ def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> Imag
         for split in SPLITS
     }
     return ImageFiles(splits, expected, quality)
-
-
-def load_images(data: Path | None) -> ImageSet:
-    """Any folder or tar of images train/CLASS/*, test/CLASS/*, all of one size.
-
-    Classes and size are what is found there; mean and standard deviation are the training images'.
-
-    Args:
-        data: the folder or tar. UserError where it is neither, besides those of
-            `read_image_files`.
-    """
-    if data is None or not data.exists() or not is_image_files(data):
-        raise UserError(
-            f"{data or 'no data'}: name a folder or tar of images train/CLASS/*, test/CLASS/* "
-            "with --data (make: DATA=)"
-        )
-    found = read_image_files(data)
-    quality = f", JPEG quality {found.jpeg_quality}" if found.jpeg_quality else ""
-    train, test = (found.splits[split] for split in SPLITS)
-    mean, std = _statistics(train.images)
-    source = f"images in {data.resolve().name}{quality}"
-    return ImageSet("images", source, train, test, found.class_names, mean, std)
-
-
-def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of (n, H, W, C), scaled to [0, 1]."""
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[3]):
-        share = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., 0].size
-        means.append(float(share @ values))
-        stds.append(float(np.sqrt(share @ (values - means[-1]) ** 2)))
-    if min(stds) == 0:
-        raise UserError("all training images are of one brightness: there is nothing to learn")
-    return tuple(means), tuple(stds)
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
 from codepath.data.kernels import crop_flip
 from codepath.data.randaugment import RandAugment
 from codepath.data.randomness import Draw, integers
 from codepath.data.resize import crop_draws, random_resized_crop_boxes, resized_crop
-from codepath.runtime import UserError
+from codepath.run.config import DataConfig
 
 
 def _policy(config: DataConfig, mean: tuple[float, ...]) -> RandAugment | None:

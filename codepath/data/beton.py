@@ -27,18 +27,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from xxhash import xxh3_64_intdigest
 
-from codepath.data.datasets import Images, ImageSet, Split
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.files import atomic_path, make_directory, write_text
+from codepath.core.machine import available_cores
+from codepath.core.provenance import package_versions
 from codepath.data.files import FileSplit, decode
+from codepath.data.image_sets import Images, ImageSet, Split
 from codepath.data.prefetch import prefetched
-from codepath.runtime import (
-    UserError,
-    atomic_path,
-    available_cores,
-    make_directory,
-    package_versions,
-    unknown_name,
-    write_text,
-)
 
 PAGE = 1 << 23
 """Bytes of a page, and the most that a sample may take."""

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codepath.core.errors import UserError
 from codepath.data.augment import Augmentation, CropAugmentation
 from codepath.data.beton import Beton
 from codepath.data.files import decode
@@ -27,7 +28,6 @@ from codepath.data.loaders import (
     make_batch,
 )
 from codepath.data.prefetch import Progress, StuckError, Workers
-from codepath.runtime import UserError
 
 _THREADS, _TYPED_DICT = torch.get_num_threads(), numba.typed.Dict
 # FFCV makes a typed dictionary at import, which numba compiles for three seconds; its compiled

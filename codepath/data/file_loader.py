@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codepath.core.machine import available_cores
 from codepath.data.augment import CropAugmentation
 from codepath.data.files import FileSplit
 from codepath.data.loaders import Batch, EpochOrder, OrderedLoader, Shard, make_batch
 from codepath.data.prefetch import Progress, prefetched
 from codepath.data.resize import central_crop
-from codepath.runtime import available_cores
 
 _AHEAD = 2
 """Batches under way while one is used."""

@@ -13,10 +13,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torchvision.io  # noqa: F401 (it registers the decoder)
 from numpy.typing import NDArray
 from PIL import Image
 
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 _JPEG_START = b"\xff\xd8"
 _RGB = 3
@@ -27,11 +28,8 @@ _RGB = 3
 def _jpeg_decoder() -> Callable[..., torch.Tensor] | None:
     """torchvision's, which releases the GIL; later releases may be without it.
 
-    Loaded late, since images in memory do not need it, and without its function that warns at
-    each call.
+    Its operator, since its function warns at each call.
     """
-    import torchvision.io  # noqa: F401 (it registers)
-
     return getattr(torch.ops.image, "decode_jpeg", None)
 
 

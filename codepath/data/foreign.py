@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.datasets import load_sample_images
+from torchvision.datasets import CIFAR10, CIFAR100
 
-from codepath.data.datasets import Images, Split, load_image_set
+from codepath.data.datasets import load_image_set
+from codepath.data.image_sets import Images, Split
 
 _COUNTERPARTS = {"cifar10": "cifar100", "cifar100": "cifar10"}
 MOST_PATCHES = 2000
@@ -46,16 +49,12 @@ def foreign_images(images: Images, data: Path | None) -> Foreign | None:
 
 
 def _has_archive(name: str, folder: Path) -> bool:
-    from torchvision.datasets import CIFAR10, CIFAR100  # late: it takes a second
-
     archive = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     return any((folder / part).exists() for part in (archive.filename, archive.base_folder))
 
 
 def photograph_patches(image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """(n, H, W, C) tiles of scikit-learn's photographs at three scales, at most MOST_PATCHES."""
-    from sklearn.datasets import load_sample_images
-
     C, H, W = image_shape
     tiles = []
     for photograph in load_sample_images().images:

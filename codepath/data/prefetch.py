@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from numba.core import event
 
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 PATIENCE = 60.0
 """Seconds in which nothing is finished after which loading counts as stuck."""

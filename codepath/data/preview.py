@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.config import DataConfig
 from codepath.data.augment import Augmentation, CropAugmentation
 from codepath.data.beton import Beton
-from codepath.data.datasets import Images, Split
 from codepath.data.files import FileSet, FileSplit
+from codepath.data.image_sets import Images, Split
 from codepath.data.resize import central_crop
+from codepath.run.config import DataConfig
 
 _LOOKED_AT = 200
 """Images in files whose size is read to describe a split."""

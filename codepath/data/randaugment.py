@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from codepath.core.errors import UserError, unknown_name
 from codepath.data.randomness import Draw, integers, uniform
-from codepath.runtime import UserError, unknown_name
 
 OPERATORS = (
     "AutoContrast",

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from codepath.core.errors import UserError, unknown_name
 from codepath.data.randomness import Draw, integers, uniform
-from codepath.runtime import UserError, unknown_name
 
 FILTERS = ("bilinear", "bicubic")
 _BITS = 22

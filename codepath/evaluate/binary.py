@@ -24,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path
 from codepath.data import FileSplit, Loader, Normalize, Split, evaluation_loader
 from codepath.data.randomness import counter_hash
 from codepath.evaluate.predict import evaluation_batches
 from codepath.evaluate.thresholds import Objective, choose_threshold, count
 from codepath.models import CodedResNeXt
-from codepath.runtime import UserError, atomic_path
 from codepath.store import ALL, DRAWN, Measurement
 
 HISTOGRAM_BINS = 40

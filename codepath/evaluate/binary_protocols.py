@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from codepath.core.errors import UserError
 from codepath.evaluate.binary import (
     DRAWS,
     NEGATIVES_PER_POSITIVE,
@@ -41,7 +42,6 @@ from codepath.evaluate.thresholds import (
     halves,
     rates,
 )
-from codepath.runtime import UserError
 from codepath.store import ALL, DRAWN, Measurement
 
 RESAMPLES = 500

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
 from codepath.data import Loader, Normalize
 from codepath.evaluate.predict import evaluation_batches
 from codepath.evaluate.thresholds import Objective, choose_threshold, count
 from codepath.models.compress import Statistics, compress
 from codepath.models.extract import FusedClassifier, stored_numbers
-from codepath.runtime import UserError
 from codepath.store import Measurement
 
 SHARES = (0.46, 0.44, 0.42, 0.40, 0.38, 0.36, 0.33, 0.30, 0.25, 0.20)

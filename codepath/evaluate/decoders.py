@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from codepath.codes import CodingScheme
+from codepath.codes.decoding import nearest_codeword
 from codepath.evaluate.predict import Predictions
 from codepath.models import Readout
 from codepath.store import Measurement
@@ -26,15 +27,6 @@ _NEVER = -1e4
 def readout_images(classes: int) -> int:
     """On how many training images at most linear decoders are fitted."""
     return max(10_000, 50 * classes)
-
-
-def nearest_codeword(energies: NDArray[np.float32], scheme: CodingScheme) -> NDArray[np.int64]:
-    """Eq. 7: argmin_k |r E - w_k|_2 for energies (n, N); (n,) classes.
-
-    All codewords have the same norm, so it is argmax_k of the inner product E.w_k; of equal
-    ones the smallest class.
-    """
-    return np.asarray(np.argmax(energies @ scheme.table.T.astype(energies.dtype), axis=1))
 
 
 def fit_readouts(training: Predictions) -> dict[int, Readout]:

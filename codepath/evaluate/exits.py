@@ -24,18 +24,13 @@ from scipy.special import expit, logsumexp
 from sklearn.linear_model import LogisticRegression
 
 from codepath.codes import CodingScheme
+from codepath.codes.decoding import codeword_scores
 from codepath.evaluate.cost import macs
 from codepath.evaluate.decoders import readout_scores
 from codepath.evaluate.predict import Predictions
 from codepath.evaluate.thresholds import halves
 from codepath.models import CodedResNeXt, EarlyExit, Readout
-from codepath.models.early_exit import (
-    CRITERIA,
-    SOFTMAX,
-    codeword_scores,
-    confidence,
-    count_agreeing,
-)
+from codepath.models.early_exit import CRITERIA, NETWORK_END, confidence, count_agreeing
 from codepath.store import Measurement
 
 BlockScores = Mapping[int, NDArray[np.float32]]
@@ -56,10 +51,10 @@ class ExitCosts(NamedTuple):
     """What an image costs that leaves at each exit, and at the network's end."""
 
     macs: dict[int, int]
-    """Block number -> multiply-adds; SOFTMAX: the whole network."""
+    """Block number -> multiply-adds; NETWORK_END: the whole network."""
     numbers: dict[int, int]
     """Block number -> parameters with Gram matrices, without a linear decoder's K (N + 1);
-    SOFTMAX: parameters of the network."""
+    NETWORK_END: parameters of the network."""
 
 
 def exit_costs(model: CodedResNeXt, image_shape: tuple[int, int, int]) -> ExitCosts:
@@ -68,9 +63,9 @@ def exit_costs(model: CodedResNeXt, image_shape: tuple[int, int, int]) -> ExitCo
     static = {block: exits.at(block) for block in exits.blocks}
     return ExitCosts(
         {b: macs(graph, image_shape) for b, graph in static.items()}
-        | {SOFTMAX: macs(model, image_shape)},
+        | {NETWORK_END: macs(model, image_shape)},
         {b: graph.numbers for b, graph in static.items()}
-        | {SOFTMAX: sum(p.numel() for p in model.parameters())},
+        | {NETWORK_END: sum(p.numel() for p in model.parameters())},
     )
 
 
@@ -226,7 +221,7 @@ def exit_table(
         previous = decided
         decisions.append(decided.numpy())
         confidences.append(confidence(criterion, mixed, agreeing).numpy())
-    share = np.array([costs.macs[b] for b in (*blocks, SOFTMAX)]) / costs.macs[SOFTMAX]
+    share = np.array([costs.macs[b] for b in (*blocks, NETWORK_END)]) / costs.macs[NETWORK_END]
     return ExitTable(blocks, np.stack(decisions, 1), np.stack(confidences, 1), final, labels, share)
 
 
@@ -393,7 +388,7 @@ def measure_exits(
         return
     scores = decoder_scores(predictions.energies, schemes, readouts)
     final = predictions.logits.argmax(1)
-    whole = costs.macs[SOFTMAX]
+    whole = costs.macs[NETWORK_END]
     for (decoder, criterion), folds in cross_fitted(
         scores, final, predictions.labels, costs
     ).items():
@@ -417,7 +412,7 @@ def measure_exits(
                     )  # fmt: skip
                 if target == "budget":
                     continue
-                for block, share in zip((*schemes, SOFTMAX), outcome.shares, strict=True):
+                for block, share in zip((*schemes, NETWORK_END), outcome.shares, strict=True):
                     yield Measurement(
                         kind="exits", metric="share", value=float(share), n=n, split=split,
                         block=block, decoder=decoder, criterion=criterion, fitted="crossfit",

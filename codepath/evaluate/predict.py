@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path
 from codepath.data import Loader, Normalize
 from codepath.models import CodedResNeXt
-from codepath.runtime import UserError, atomic_path
 
 
 @dataclass(frozen=True)

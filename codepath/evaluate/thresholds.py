@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from codepath.config import RunConfig
 from codepath.experiments.registry import (
     ON_REQUEST,
     Experiment,
@@ -19,6 +18,7 @@ from codepath.experiments.registry import (
     measuring_again,
 )
 from codepath.experiments.scales import SHORT
+from codepath.run.config import RunConfig
 from codepath.store import RUNS, read_benchmark, read_rows
 
 _NAMED_RUNS = 2
@@ -178,7 +178,7 @@ class Gap(NamedTuple):
     command: str
     begun: bool = False
     """Whether some rows of its runs are there."""
-    lacks_none: bool = False
+    only_outdated: bool = False
     """Whether all rows are there, though made with another configuration."""
 
     def line(self) -> str:
@@ -261,7 +261,7 @@ def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
         "; ".join(parts),
         command,
         begun=bool(partial or other),
-        lacks_none=not (absent or partial),
+        only_outdated=not (absent or partial),
     )
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from codepath.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.experiments.registry import baseline_of, experiment
 from codepath.experiments.smoke import smoke_of
+from codepath.run.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 
 
 @experiment(
     "table2-imagenet",
     paper_item="Table 2",
+    items=("table2",),
+    also_measured=("fig2a", "fig4", "fig7", "fig8"),
+    about=("Table 2; Fig 2a, 7, 8 and the mu = 1 points of Fig 4 are measured on its coded runs."),
+    usage="make replicate-imagenet DATA=...",
+    cost=(
+        "2 runs a seed of 150 epochs over 1,281,167 images, decoded on the processor's "
+        "cores. Demo scale: minutes, on made-up images."
+    ),
+    expected=("at paper scale top-1 of 78.12 % coded and 78.05 % plain. The demo scale is smoke."),
     scales=("demo", "paper"),
     smoke=("demo",),
     kinds=("accuracy",),
@@ -20,16 +29,7 @@ from codepath.experiments.smoke import smoke_of
     tolerance=0.5,
 )
 def table2_imagenet(scale: str, seed: int) -> Sequence[RunConfig]:
-    """Coded against plain ResNeXt-50 on ImageNet at 160 pixels.
-
-    Paper items: Table 2; Fig 2a, 7, 8 and the mu = 1 points of Fig 4 are measured on its coded
-    runs.
-
-    Command: make replicate-imagenet DATA=...
-    Cost: 2 runs a seed of 150 epochs over 1,281,167 images, decoded on the processor's cores.
-    Demo scale: minutes, on made-up images.
-    Expected: at paper scale top-1 of 78.12 % coded and 78.05 % plain. The demo scale is smoke.
-    """
+    """Coded against plain ResNeXt-50 on ImageNet at 160 pixels."""
     run = RunConfig(
         experiment="table2-imagenet",
         scale="paper",

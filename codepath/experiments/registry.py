@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments.scales import SHORT
-from codepath.rundir import Places
-from codepath.runtime import REPO_ROOT, UserError, unknown_name
+from codepath.run.config import RunConfig
+from codepath.run.directory import Places
 
 RunsOf = Callable[[str, int], Sequence[RunConfig]]
 
@@ -24,11 +26,23 @@ class Experiment:
 
     name: str
     paper_item: str
+    """What it is called in lists: its table or figure, a sentence of the text, or ours."""
+    items: tuple[str, ...]
+    """The paper's tables and figures that it is made for: table2, fig2a, ..."""
+    also_measured: tuple[str, ...]
+    """Other tables and figures that are measured on its runs."""
     scales: tuple[str, ...]
     """From the smallest to the paper's."""
     runs_of: RunsOf
-    description: str
-    """Paper item, command, expected cost, expected numbers."""
+    title: str
+    about: str
+    """Where it stands in the paper, or why it is here."""
+    usage: str
+    """The command that a person types first."""
+    cost: str
+    """How many runs of how many epochs, or how much time."""
+    expected: str
+    """The numbers that should come out."""
     smoke: tuple[str, ...]
     """Those of `scales` that run on made-up images; they are taken only where named."""
     kinds: tuple[str, ...]
@@ -41,6 +55,21 @@ class Experiment:
     """Points within which a paper-scale mean counts as the paper's number."""
     benchmarks: tuple[str, ...]
     """Scripts of benchmarks/ that measure it where it trains nothing."""
+
+    @property
+    def description(self) -> str:
+        """Title, place in the paper, command, cost and expected numbers, for a terminal."""
+        parts = (
+            f"{self.title}\n\nPaper item: {self.about}\n",
+            f"Command: {self.usage}",
+            f"Cost: {self.cost}",
+            f"Expected: {self.expected}",
+        )
+        return "\n".join(
+            textwrap.fill(line, 96, break_long_words=False, break_on_hyphens=False)
+            for part in parts
+            for line in part.split("\n")
+        )
 
     @property
     def real_scales(self) -> tuple[str, ...]:
@@ -119,6 +148,12 @@ def experiment(
     paper_item: str,
     scales: tuple[str, ...],
     *,
+    about: str,
+    usage: str,
+    cost: str,
+    expected: str,
+    items: tuple[str, ...] = (),
+    also_measured: tuple[str, ...] = (),
     smoke: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     pictures: tuple[str, ...] = (),
@@ -126,7 +161,7 @@ def experiment(
     tolerance: float | None = None,
     benchmarks: tuple[str, ...] = (),
 ) -> Callable[[RunsOf], RunsOf]:
-    """Register a function (scale, seed) -> runs under `name`; its docstring describes it.
+    """Register a function (scale, seed) -> runs under `name`; its docstring is the title.
 
     The other arguments are the fields of `Experiment`.
     """
@@ -134,15 +169,21 @@ def experiment(
     def register(runs: RunsOf) -> RunsOf:
         if name in _EXPERIMENTS:
             raise ValueError(f"experiment {name} is registered twice")
-        description = inspect.getdoc(runs)
-        if not description:
+        title = " ".join((inspect.getdoc(runs) or "").split())
+        if not title:
             raise ValueError(f"experiment {name} needs a docstring")
         _EXPERIMENTS[name] = Experiment(
             name=name,
             paper_item=paper_item,
             scales=scales,
             runs_of=runs,
-            description=description,
+            title=title,
+            about=about,
+            usage=usage,
+            cost=cost,
+            expected=expected,
+            items=items,
+            also_measured=also_measured,
             smoke=smoke,
             kinds=kinds,
             pictures=pictures,

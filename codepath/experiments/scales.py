@@ -1,4 +1,4 @@
-"""What the scales of `codepath.config.SCALES` are, and what they are called."""
+"""What the scales of `codepath.run.config.SCALES` are, and what they are called."""
 
 from __future__ import annotations
 

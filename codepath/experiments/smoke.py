@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from codepath.config import DataConfig, RunConfig, TrainConfig
+from codepath.run.config import DataConfig, RunConfig, TrainConfig
 
 CLASSES = 20
 """Of the made-up data sets: binary classifiers and codes stay cheap."""

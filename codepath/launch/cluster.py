@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from codepath.config import RunConfig
-from codepath.runtime import REPO_ROOT, UserError, unknown_name
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.provenance import REPO_ROOT
+from codepath.run.config import RunConfig
 
 PROFILES = Path(os.environ.get("CODEPATH_PROFILES") or REPO_ROOT / "slurm" / "profiles.toml")
 USE = "use"

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.machine import process_alive
 from codepath.launch.cluster import check_profiles
 from codepath.launch.plan import ALL, Destination, make_plan
-from codepath.launch.status import RunStatus, find_runs, look_all
 from codepath.launch.submit import Submission
-from codepath.rundir import read_config
-from codepath.runstate import events, note, read_order
-from codepath.runtime import UserError, process_alive, unknown_name
+from codepath.run.directory import read_config
+from codepath.run.events import events, note, read_order
+from codepath.run.state import RunStatus, find_runs, look_all
 
 
 def choose_runs(runs: Path, names: Sequence[str]) -> list[Path]:

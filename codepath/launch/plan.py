@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from codepath.config import DataConfig, RunConfig
+from codepath.core.errors import UserError, unknown_name
 from codepath.experiments import Experiment, all_experiments, find_experiment
 from codepath.launch.cluster import Profile, load_profile, profile_name
-from codepath.launch.status import RunStatus, look
-from codepath.rundir import Places
-from codepath.runtime import UserError, unknown_name
+from codepath.run.config import DataConfig, RunConfig
+from codepath.run.directory import Places
+from codepath.run.state import RunStatus, look
 
 ALL = "all"
-_ITEMS = re.compile(r"\b(Table|Fig)\.?\s*(\d+[a-z]?(?:(?:,\s*|\s+and\s+)\d+[a-z]?\b)*)")
-
-
-def paper_items(text: str) -> set[str]:
-    """Tables and figures that a text names: "Table 2, Fig 2a, 4 and 7" -> table2, fig2a, ..."""
-    return {
-        f"{word.lower()}{number}"
-        for word, numbers in _ITEMS.findall(text)
-        for number in re.findall(r"\d+[a-z]?", numbers)
-    }
 
 
 def find_targets(names: Sequence[str]) -> list[Experiment]:
     """The experiments meant by names of experiments, tables or figures ("table2", "Fig 4"), or all.
 
     A table or figure means the experiments that are registered for it; where there are none, those
-    whose description says that it is measured on their runs. UserError for other names.
+    on whose runs it is measured. UserError for other names.
     """
     experiments = all_experiments()
     found: dict[str, Experiment] = {}
     for name in names:
         item = name.lower().replace(" ", "").replace("figure", "fig").replace(".", "")
-        own = [e for e in experiments if item in paper_items(e.paper_item)]
-        measured = [e for e in experiments if item in _measured_items(e)]
+        own = [e for e in experiments if item in e.items]
+        measured = [e for e in experiments if item in e.also_measured]
         if name == ALL:
             chosen = experiments
         elif any(e.name == name for e in experiments):
@@ -46,17 +35,11 @@ def find_targets(names: Sequence[str]) -> list[Experiment]:
         elif own or measured:
             chosen = own or measured
         else:
-            items = sorted({i for e in experiments for i in _measured_items(e)})
+            items = sorted({i for e in experiments for i in (*e.items, *e.also_measured)})
             known = [ALL, *(e.name for e in experiments), *items]
             raise unknown_name("experiment, table or figure", name, known)
         found |= {experiment.name: experiment for experiment in chosen}
     return list(found.values())
-
-
-def _measured_items(experiment: Experiment) -> set[str]:
-    paragraphs = experiment.description.split("\n\n")
-    named = " ".join(p for p in paragraphs if p.startswith("Paper item"))
-    return paper_items(f"{experiment.paper_item} {named}")
 
 
 @dataclass(frozen=True)

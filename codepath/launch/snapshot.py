@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from codepath.runtime import PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state, make_directory
+from codepath.core.files import make_directory
+from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
 
 _PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
 """Beside the package: what jobs read, and what says which versions were meant."""

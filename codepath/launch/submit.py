@@ -14,15 +14,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.files import make_directory
+from codepath.core.provenance import git_state
+from codepath.core.signals import Interruption
 from codepath.launch.cluster import Profile
 from codepath.launch.plan import Destination, Plan, run_title
 from codepath.launch.snapshot import take_snapshot
-from codepath.launch.task import CollectTask, PrepareTask, RunTask, Sequence, Task
+from codepath.launch.task import CollectTask, PrepareTask, RunTask, Task, TasksInTurn
 from codepath.launch.undo import Before
-from codepath.rundir import claim
-from codepath.runstate import note, read_order, write_order
-from codepath.runtime import Interruption, UserError, git_state, make_directory, unknown_name
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim
+from codepath.run.events import note, read_order, write_order
 
 CLUSTERS = ("debug", "local", "slurm")
 MOST_TIMEOUTS = 1000
@@ -149,7 +152,7 @@ class Submission:
         import submitit
 
         tasks: list[Task] = [*self._preparations(), *map(self._task, self.plan.configs)]
-        sequence = Sequence((*tasks, *self._collections()))
+        sequence = TasksInTurn((*tasks, *self._collections()))
         if self.cluster == "debug":
             begun.append(str(os.getpid()))
             for config in self.plan.configs:

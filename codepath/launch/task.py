@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codepath.config import DataConfig
-from codepath.launch.recovery import failed_by_itself, is_cancelled, note_stop, since_submission
-from codepath.launch.slurm import job_state
-from codepath.rundir import Places, read_config
-from codepath.runstate import (
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
+from codepath.core.signals import InterruptedRun, Interruption
+from codepath.launch.requeue import failed_by_itself, is_cancelled, note_stop, since_submission
+from codepath.run.config import DataConfig
+from codepath.run.directory import Places, read_config
+from codepath.run.events import (
     beat,
     current_cluster,
     current_job,
@@ -25,7 +27,7 @@ from codepath.runstate import (
     process_rank,
     read_order,
 )
-from codepath.runtime import REPO_ROOT, InterruptedRun, Interruption, UserError
+from codepath.run.slurm import job_state
 
 REQUEUE_SIGNAL = signal.SIGUSR2
 """On it submitit calls the task's `checkpoint` and puts the job back into the queue."""
@@ -87,12 +89,12 @@ class RunTask(Task):
         with interruption.deferred():  # a module being imported may catch what is raised in it
             from rich.console import Console
 
-            from codepath import jobs
+            from codepath.pipeline.run import train_and_evaluate
             from codepath.train import FitOptions
         interruption.heed()
 
         config = read_config(self.run_dir)
-        jobs.run(
+        train_and_evaluate(
             config,
             Places(Path(order["runs"]), Path(order["results"])),
             Console(quiet=process_rank() > 0),
@@ -135,10 +137,10 @@ class PrepareTask(Task):
 
     def __call__(self) -> list[str]:
         """Do it and return a description of the data."""
-        from codepath import jobs
+        from codepath.pipeline.prepare import prepare_data
 
         try:
-            lines = jobs.prepare_data(self.config, self.data, self.backend)
+            lines = prepare_data(self.config, self.data, self.backend)
         except Exception as error:
             for run_dir in self.run_dirs:
                 note_failure(run_dir, error)
@@ -158,7 +160,7 @@ class CollectTask(Task):
     def __call__(self) -> list[str]:
         """Do it and return the states of the runs."""
         from codepath import store
-        from codepath.launch.status import look_all, table
+        from codepath.run.state import look_all, table
 
         statuses = look_all(self.run_dirs)
         done = [status.run_dir for status in statuses if status.state == "done"]
@@ -175,7 +177,7 @@ class CollectTask(Task):
 
 
 @dataclass(frozen=True)
-class Sequence(Task):
+class TasksInTurn(Task):
     """Several tasks, one after the other, in one process; a failure does not stop the others."""
 
     tasks: tuple[Task, ...]

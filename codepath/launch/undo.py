@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from codepath.launch.status import find_runs
-from codepath.runstate import EVENTS, JOB, read_order
-from codepath.runtime import atomic_path
+from codepath.core.files import atomic_path
+from codepath.run.events import EVENTS, JOB, read_order
+from codepath.run.state import find_runs
 
 _WRITTEN = ("config.json", JOB, EVENTS)
 """What a submission writes into a run's directory."""

@@ -6,8 +6,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from codepath.rundir import WEIGHTS
-from codepath.runtime import UserError, make_directory
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.run.directory import WEIGHTS
 
 PIECE = 15 * 2**20
 """Bytes of a piece."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from codepath.config import RunConfig
+from codepath.core.files import json_lines
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import find_experiment
-from codepath.experiments.cost import training_seconds
 from codepath.experiments.coverage import benchmark_files, rows_of_run
 from codepath.experiments.registry import override
-from codepath.rundir import METRICS, Places, is_done, metrics_lines
-from codepath.runtime import REPO_ROOT, json_lines
+from codepath.experiments.run_time import training_seconds
+from codepath.run.config import RunConfig
+from codepath.run.directory import Places, is_done
+from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.store import read_benchmark
 
 START_S = 60.0

@@ -18,19 +18,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory, write_text
+from codepath.core.machine import process_alive
+from codepath.core.provenance import REPO_ROOT, now
+from codepath.core.signals import EXIT_INTERRUPTED, EXIT_REQUEUE, Interruption
 from codepath.lease.parcel import pack
 from codepath.lease.parts import START_S, Part, Place, Run, Taken
-from codepath.runtime import (
-    EXIT_INTERRUPTED,
-    EXIT_REQUEUE,
-    REPO_ROOT,
-    Interruption,
-    UserError,
-    make_directory,
-    now,
-    process_alive,
-    write_text,
-)
 
 SAVE_S = 20.0
 """Seconds that a part has to save and end once it is told to; then it is killed."""

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path, make_directory, write_text
 from codepath.models.extract import BlockShape, ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
-from codepath.runtime import UserError, atomic_path, make_directory, write_text
 
 FORMATS = ("export", "onnx")
 WEIGHTS, CARD = "model.safetensors", "card.json"

@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from codepath.codes import CodingScheme
+from codepath.core.errors import UserError, unknown_name
 from codepath.models.aligned import AlignedConv2d
-from codepath.runtime import UserError, unknown_name
 
 AGGREGATES = ("sum", "concat")
 EnergiesOf = Callable[[Tensor, Tensor], Tensor]

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from codepath.codes import CodingScheme, find_scheme, load_scheme
-from codepath.config import STATISTICS
+from codepath.core.errors import UserError
 from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
-from codepath.runtime import UserError
+from codepath.run.config import STATISTICS
 
 SchemeLike = CodingScheme | ArrayLike | str
 
@@ -300,8 +300,8 @@ class CodedResNeXt(nn.Module):
         self._coding_heeded = True
         warnings.warn(
             "a coded network is being trained without its coding loss, so its paths will not "
-            "follow the codewords: train with codepath.losses.TrainingObjective, or run a timm "
-            "script through `codepath timm`",
+            "follow the codewords: train with codepath.train.losses.TrainingObjective, or run "
+            "a timm script through `codepath timm`",
             stacklevel=5,  # behind this, forward and two frames of nn.Module
         )
 

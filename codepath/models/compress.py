@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
 from codepath.models.extract import (
     BlockShape,
     ClassifierShape,
@@ -28,7 +29,6 @@ from codepath.models.extract import (
     FusedClassifier,
     stored_numbers,
 )
-from codepath.runtime import UserError
 
 CALIBRATION_IMAGES = 512
 _BATCH = 64

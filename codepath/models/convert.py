@@ -15,8 +15,8 @@ import timm
 import torch
 from torch import Tensor
 
+from codepath.core.errors import UserError, unknown_name
 from codepath.models.coded_resnext import REGISTERED, CodedResNeXt
-from codepath.runtime import UserError, unknown_name
 
 _LAYERS = {
     "conv_reduce": "conv1",

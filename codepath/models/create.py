@@ -7,9 +7,9 @@ from typing import Any
 import timm
 from torch import nn
 
-from codepath.config import ModelConfig
+from codepath.core.errors import unknown_name
 from codepath.models.coded_resnext import REGISTERED
-from codepath.runtime import unknown_name
+from codepath.run.config import ModelConfig
 
 
 def model_names() -> list[str]:

@@ -26,6 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codepath.codes.decoding import codeword_scores
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.files import write_text
 from codepath.models.coded_block import (
     CodedBottleneck,
     energies_from_grams,
@@ -33,19 +36,10 @@ from codepath.models.coded_block import (
     path_grams,
 )
 from codepath.models.coded_resnext import CodedResNeXt
-from codepath.runtime import UserError, unknown_name, write_text
 
 CRITERIA = ("margin", "softmax", "agreement")
-SOFTMAX = 0
+NETWORK_END = 0
 """Stands for the network's own end among the numbers of exits."""
-
-
-def codeword_scores(energies: Tensor, codewords: Tensor, ratio: float) -> Tensor:
-    """(B, N) energies of Eq. 3 and (K, N) codewords -> (B, K), -|r E - w_k|^2 (Eq. 7)."""
-    words = codewords.to(energies.dtype)
-    scaled = ratio * energies
-    square = scaled.square().sum(1, keepdim=True)
-    return 2 * scaled @ words.mT - square - words.sum(1)
 
 
 def combined_scores(scores: Sequence[Tensor], weights: Sequence[float] | None) -> Tensor:
@@ -91,7 +85,7 @@ class ExitOutput(NamedTuple):
     classes: Tensor
     """(B,) decisions"""
     exits: Tensor
-    """(B,) block at which each image left; SOFTMAX (0) for the network's end"""
+    """(B,) block at which each image left; NETWORK_END (0) for the network's end"""
 
 
 class _Decoder(nn.Module):
@@ -208,7 +202,7 @@ class EarlyExit(nn.Module):
         model = self.model
         B = len(x)
         classes = torch.zeros(B, dtype=torch.long, device=x.device)
-        exits = torch.full_like(classes, SOFTMAX)
+        exits = torch.full_like(classes, NETWORK_END)
         inside = torch.arange(B, device=x.device)
         history: list[Tensor] = []
         previous = agreeing = None

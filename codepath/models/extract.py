@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
+from codepath.core.errors import UserError
 from codepath.models.coded_block import (
     SMALLEST_MEAN_ENERGY,
     CodedBottleneck,
@@ -28,7 +29,6 @@ from codepath.models.coded_block import (
     path_grams,
 )
 from codepath.models.coded_resnext import CodedResNeXt
-from codepath.runtime import UserError
 
 
 def class_paths(model: CodedResNeXt, class_index: int) -> dict[int, list[int]]:

@@ -17,9 +17,10 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path, make_directory, write_text
 from codepath.models.coded_block import CodedBottleneck
 from codepath.models.coded_resnext import CodedResNeXt
-from codepath.runtime import UserError, atomic_path, make_directory, write_text
 
 _SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag")
 

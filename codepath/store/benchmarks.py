@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from codepath.runtime import UserError, atomic_path
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path
 from codepath.store.schema import benchmark_columns
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 from filelock import FileLock
 
-from codepath.runtime import UserError, make_directory, write_text
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory, write_text
 from codepath.store.schema import (
     DIMENSIONS,
     IDENTITY,

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from codepath.core.errors import UserError, unknown_name
 from codepath.models import CodedBottleneck
 from codepath.models.coded_block import EnergiesOf
 from codepath.models.statistics import group_statistics_by_sums
-from codepath.runtime import UserError, unknown_name
 from codepath.train.ghost import GhostBatchNorm2d, Statistics
 
 CANDIDATES = {

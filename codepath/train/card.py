@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from codepath.config import RunConfig
+from codepath.core.files import write_text
 from codepath.data import Images
 from codepath.experiments.scales import PAPER, in_full
 from codepath.models.hub import save_local
-from codepath.rundir import METRICS, metrics_lines
-from codepath.runtime import write_text
+from codepath.run.config import RunConfig
+from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.train.precision import trained_precision
 
 FOLDER = "model"

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 import xxhash
 
-from codepath.runtime import UserError, atomic_path
+from codepath.core.errors import UserError
+from codepath.core.files import atomic_path
 
 _MAGIC = b"codepath checkpoint 4\n"
 """Begins every file; behind it the digest of this and of the rest, and torch's archive."""

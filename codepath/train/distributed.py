@@ -21,8 +21,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from codepath.core.errors import LostProcessesError, UserError
+from codepath.core.machine import available_cores
 from codepath.data.loaders import Shard
-from codepath.runtime import UserError, available_cores
 
 _Value = TypeVar("_Value")
 _FIRST_PORT, _PORTS = 20_000, 20_000
@@ -122,10 +123,10 @@ class World:
         """How many of `total` evaluated images are this process's."""
         return len(range(self.rank, total, self.size))
 
-    def lost(self, error: RuntimeError) -> UserError:
+    def lost(self, error: RuntimeError) -> LostProcessesError:
         """The error that says that another process is gone; `error` is the connection's."""
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        return UserError(
+        return LostProcessesError(
             f"process {self.rank} of {self.size} lost the others ({reason}): look for the first "
             "one that ended; repeat the command, and the run goes on from what it saved last"
         )
@@ -146,7 +147,7 @@ class World:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
-    def most(self, *numbers: int) -> list[int]:
+    def largest_of_each(self, *numbers: int) -> list[int]:
         """The largest of every process's numbers, one by one."""
         if self.size == 1:
             return list(numbers)

@@ -9,9 +9,9 @@ import time
 import torch
 from torch import Tensor
 
-from codepath.config import TrainConfig
-from codepath.losses import TrainingObjective
+from codepath.run.config import TrainConfig
 from codepath.train.graph import WARM_UP, Recorded
+from codepath.train.losses import TrainingObjective
 from codepath.train.precision import autocast
 
 _PATIENCE = 10.0

@@ -30,26 +30,20 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from torch import Tensor, nn
 
-from codepath.config import RunConfig, differences, to_dict
+from codepath.core.durations import readable_duration
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory, write_text
+from codepath.core.machine import available_cores, keep_freed_memory, processor_name
+from codepath.core.provenance import git_state, now, package_versions
+from codepath.core.signals import InterruptedRun, Interruption
 from codepath.data import FileSet, Images, Normalize, choose_backend, training_loader
 from codepath.data.beton import Beton
 from codepath.models import create_model
 from codepath.models.hub import save_tensors
-from codepath.rundir import WEIGHTS, claim, loader_verdict, read_config, readable_duration
-from codepath.runstate import beat
-from codepath.runtime import (
-    InterruptedRun,
-    Interruption,
-    UserError,
-    available_cores,
-    git_state,
-    keep_freed_memory,
-    make_directory,
-    now,
-    package_versions,
-    processor_name,
-    write_text,
-)
+from codepath.run.config import RunConfig, differences, to_dict
+from codepath.run.directory import WEIGHTS, claim, read_config
+from codepath.run.events import beat
+from codepath.run.metrics_file import loader_verdict
 from codepath.train.card import save_with_card
 from codepath.train.checkpoint import Checkpoints
 from codepath.train.distributed import Placement, World
@@ -403,7 +397,7 @@ class _Run:
             return
         broken = self.trainer.due and self.trainer.trouble() is not None
         overdue = time.monotonic() - self.saved_at >= 60 * options.save_minutes
-        broken_, signal_number, save = world.most(
+        broken_, signal_number, save = world.largest_of_each(
             int(broken), self.interruption.received, int(overdue and world.first)
         )
         if broken_:
@@ -416,7 +410,7 @@ class _Run:
             self._stop(signal_number)
 
     def _stop_if_asked(self) -> None:
-        (signal_number,) = self.world.most(self.interruption.received)
+        (signal_number,) = self.world.largest_of_each(self.interruption.received)
         if signal_number:
             self._stop(signal_number)
 

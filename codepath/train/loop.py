@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
 from codepath.data import Batch, Normalize
 from codepath.data.randomness import Draw, uniform
-from codepath.losses import LossParts, TrainingObjective
 from codepath.models import CodedResNeXt, create_model
-from codepath.runtime import UserError
+from codepath.run.config import RunConfig
 from codepath.train.candidates import check_candidates, compiled_with, use_candidates
 from codepath.train.distributed import World
 from codepath.train.ghost import use_ghost_batches
 from codepath.train.graph import Recorded, fill
+from codepath.train.losses import LossParts, TrainingObjective
 from codepath.train.metrics import Meter, values_of
 from codepath.train.optim import make_optimizer, set_rate
 from codepath.train.precision import autocast

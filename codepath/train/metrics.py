@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codepath.losses import LossParts
-from codepath.rundir import METRICS, metrics_lines
-from codepath.runtime import UserError, now, write_text
+from codepath.core.errors import UserError
+from codepath.core.files import write_text
+from codepath.core.provenance import now
+from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.train.distributed import World
+from codepath.train.losses import LossParts
 
 
 def values_of(parts: LossParts, labels: Tensor) -> dict[str, Tensor]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from codepath.config import TrainConfig
+from codepath.core.errors import UserError
 from codepath.data import LoaderOptions
 from codepath.experiments.scales import GPU_SCALES
-from codepath.runtime import UserError
+from codepath.run.config import TrainConfig
 from codepath.train.precision import computes_in_bfloat16
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from codepath.rundir import METRICS, metrics_lines, read_config
+from codepath.run.directory import read_config
+from codepath.run.metrics_file import METRICS, metrics_lines
 
 _CPU_UNITS = (
     ("AMX", "amx_bf16", "_is_amx_tile_supported"),

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codepath.rundir import readable_duration
-from codepath.runstate import beat, beat_is_due
+from codepath.core.durations import readable_duration
+from codepath.run.events import beat, beat_is_due
 
 
 class TrainingProgress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from codepath.config import TrainConfig
+from codepath.run.config import TrainConfig
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:

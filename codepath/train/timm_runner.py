@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from codepath.losses import coding_loss, coding_loss_soft
+from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt
-from codepath.runtime import UserError
+from codepath.train.losses import coding_loss, coding_loss_soft
 
 
 def run_script(script: Path, arguments: Sequence[str], mu: float = 6, exponent: float = 4) -> None:

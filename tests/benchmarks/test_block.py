@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import _rows, block, network
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 from codepath.store.schema import benchmark_columns
 
 VARIANTS = {"plain", "coded", "literal"}

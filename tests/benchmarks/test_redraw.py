@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import redraw
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 from tests.made_up import write_results
 
 

@@ -13,8 +13,9 @@ import torch
 from torch.autograd import DeviceType
 
 from benchmarks import _profile, convolutions, step
-from codepath.config import RunConfig
-from codepath.runtime import InterruptedRun, UserError
+from codepath.core.errors import UserError
+from codepath.core.signals import InterruptedRun
+from codepath.run.config import RunConfig
 from codepath.store import read_benchmark
 
 CPU = torch.device("cpu")

@@ -13,12 +13,12 @@ import torch
 from rich.console import Console
 
 from benchmarks import binary, early_exit, extraction
-from codepath import jobs
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
 from codepath.data import ImageSet, Split, load_image_set
 from codepath.experiments.registry import baseline_of
-from codepath.figures import exits as figure
-from codepath.runtime import UserError
+from codepath.paper.pictures import exit_curves as figure
+from codepath.pipeline.measure import evaluate_run
+from codepath.run.config import RunConfig
 from codepath.train import fit
 
 
@@ -51,7 +51,7 @@ def runs(
     cpu, quiet = torch.device("cpu"), Console(quiet=True)
     fit(config, some_digits, coded, cpu, quiet)
     fit(baseline_of(config, "resnext20_10x4d"), some_digits, plain, cpu, quiet)
-    jobs.evaluate_run(coded, some_digits)
+    evaluate_run(coded, some_digits)
     for module in (binary, early_exit):
         monkeypatch.setattr(module, "load_images", lambda *_: some_digits)
     return coded, plain

@@ -8,6 +8,7 @@ import pytest
 
 from codepath.codes import (
     CodingScheme,
+    certify,
     design_scheme,
     fewest_pairs,
     johnson_bound,
@@ -64,16 +65,16 @@ def test_fewest_pairs_never_exceed_a_random_scheme() -> None:
 
 
 def test_certificate_says_optimal_or_the_gap() -> None:
-    best = load_scheme("best/10-10-5").certificate()
+    best = certify(load_scheme("best/10-10-5"))
     assert (best.distance_optimal, best.balance_optimal, best.pairs_optimal) == (True, True, True)
     assert best.lines()[0] == "minimum distance 4 (optimal: 6 is excluded by Johnson's bound)"
-    paper = load_scheme("paper/1000-32-16").certificate()
+    paper = certify(load_scheme("paper/1000-32-16"))
     assert not paper.distance_optimal
     assert "gap 2" in paper.lines()[0]
     assert "500 to 500 would be even" in paper.lines()[1]
-    gap = load_scheme("paper/10-10-5").certificate().lines()[2]
+    gap = certify(load_scheme("paper/10-10-5")).lines()[2]
     assert gap.startswith("pairs at distance 4: 20 (at least 10 by Delsarte")
-    uneven = CodingScheme([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]).certificate()
+    uneven = certify(CodingScheme([[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]))
     assert uneven.even_column_sums == (1, 2)
     assert not uneven.balance_optimal
-    assert design_scheme(7, 7, 3).certificate().distance_optimal
+    assert certify(design_scheme(7, 7, 3)).distance_optimal

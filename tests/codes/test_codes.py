@@ -10,12 +10,13 @@ from codepath.codes import (
     FAMILIES,
     CodingScheme,
     catalog_names,
+    certify,
     design_scheme,
     find_scheme,
     load_scheme,
 )
-from codepath.experiments.paper import REFERENCE
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
+from codepath.experiments.reference import REFERENCE
 
 # K, N, Nact -> minimum distance and column sums (least, most) of the paper's own schemes.
 PAPER_SETS = {
@@ -57,7 +58,7 @@ def test_paper_family_has_the_papers_distance_and_balance(size: tuple) -> None:
 @pytest.mark.parametrize("size", PAPER_SETS)
 def test_best_family_is_optimal_in_distance_and_balance(size: tuple) -> None:
     paper, best = find_scheme(*size), find_scheme(*size, "best")
-    certificate = best.certificate()
+    certificate = certify(best)
     assert best.table.shape == size[:2]
     assert certificate.distance_optimal
     assert certificate.balance_optimal

@@ -14,7 +14,7 @@ from codepath.codes.groups import transitive_groups
 from codepath.codes.orbits import orbit_union
 from codepath.codes.scheme import CodingScheme
 from codepath.codes.words import pack, unpack
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 
 def least_distance(table: np.ndarray) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codepath.codes import CodingScheme, design_scheme, fewest_pairs, largest_distance
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 
 # K, N, Nact -> minimum distance, column sums, most pairs at the distance.
 TARGETS = {

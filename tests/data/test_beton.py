@@ -23,7 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codepath import cli
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
 from codepath.data import (
     FileSet,
     ImageSet,
@@ -37,7 +37,7 @@ from codepath.data import (
 )
 from codepath.data import beton as beton_module
 from codepath.data.beton import Beton, BetonSettings, betons_of, ensure_beton
-from codepath.runtime import UserError
+from codepath.run.config import DataConfig
 from tests.data.photographs import TRAIN, WNIDS, make_archives, make_folders
 
 needs_ffcv = pytest.mark.skipif(
@@ -199,7 +199,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from codepath.data.beton import ensure_beton
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
 from tests.data.test_beton import noise
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
+from codepath.core.machine import available_cores
 from codepath.data import (
     ImageSet,
     Normalize,
@@ -15,7 +16,7 @@ from codepath.data import (
 )
 from codepath.data.loaders import ArrayLoader, EpochOrder, Shard, usable_workers
 from codepath.data.randomness import Draw, counter_hash, integers, permutation
-from codepath.runtime import UserError, available_cores
+from codepath.run.config import DataConfig
 
 PINNED = [1099492885005304040, 11321275236625755554, 8280904844487277629]
 PINNED_ORDER = [7, 4, 1, 5, 3, 2, 0, 6]

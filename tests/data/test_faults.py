@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.data import (
     FileSet,
     Images,
@@ -35,7 +36,7 @@ from codepath.data import (
 from codepath.data.beton import Beton, ensure_beton
 from codepath.data.prefetch import PATIENCE_VARIABLE, StuckError, prefetched
 from codepath.data.randaugment import RandAugment
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.run.config import DataConfig
 from tests.data.photographs import make_folders
 
 BACKENDS = [

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.data import ImageSet, LoaderOptions, Split, choose_backend, training_loader
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.run.config import DataConfig
 
 HAS_FFCV = importlib.util.find_spec("ffcv") is not None
 needs_ffcv = pytest.mark.skipif(not HAS_FFCV, reason="FFCV is not installed (codepath doctor)")

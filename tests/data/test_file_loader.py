@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
 from codepath.data import (
     FileSet,
     Loader,
@@ -27,7 +27,7 @@ from codepath.data.file_loader import FileLoader
 from codepath.data.randaugment import RandAugment
 from codepath.data.randomness import Draw, integers
 from codepath.data.resize import central_crop, crop_draws, random_resized_crop_boxes
-from codepath.runtime import UserError
+from codepath.run.config import DataConfig
 from tests.data.photographs import WNIDS, make_folders
 
 CONFIG = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")

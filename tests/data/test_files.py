@@ -16,11 +16,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from codepath import cli
-from codepath.data import ImageSet, archives, cifar, load_image_set
+from codepath.core.errors import UserError
+from codepath.data import ImageSet, archives, load_image_set
 from codepath.data.archives import read_image_files
-from codepath.data.cifar import CIFAR10_CLASSES
 from codepath.data.files import decode
-from codepath.runtime import UserError
+from codepath.data.sources import cifar
+from codepath.data.sources.cifar import CIFAR10_CLASSES
 
 
 def pixels(seed: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codepath.data import FileSet, imagenet, load_image_set
-from codepath.runtime import UserError
+from codepath.core.errors import UserError
+from codepath.data import FileSet, load_image_set
+from codepath.data.sources import imagenet
 from tests.data.photographs import TRAIN, VAL, WNIDS, add, make_archives, make_devkit, make_folders
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from codepath.config import DataConfig
+from codepath.core.provenance import REPO_ROOT
 from codepath.data import Split, prefetch, training_loader
 from codepath.data.augment import Augmentation
 from codepath.data.loaders import MOST_THREADS, SPARE_BATCHES, ArrayLoader, Batch
 from codepath.data.prefetch import Progress, prefetched
-from codepath.runtime import REPO_ROOT
+from codepath.run.config import DataConfig
 
 CONFIG = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m9-n3-mstd0.5-inc1")
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from codepath.config import DataConfig
 from codepath.data import (
     Images,
     ImageSet,
@@ -18,7 +17,8 @@ from codepath.data import (
     preview,
     training_loader,
 )
-from codepath.figures.sheet import draw_sheet
+from codepath.paper.drawings.contact_sheet import draw_sheet
+from codepath.run.config import DataConfig
 from tests.data.photographs import make_folders
 
 

@@ -16,9 +16,9 @@ from sklearn.datasets import load_sample_images
 from timm.data import auto_augment
 from timm.data.auto_augment import rand_augment_ops
 
-from codepath.config import DataConfig
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.data.augment import Augmentation, CropAugmentation
-from codepath.data.cifar import IMAGES_VARIABLE
 from codepath.data.randaugment import (
     OPERATORS,
     Decisions,
@@ -26,7 +26,8 @@ from codepath.data.randaugment import (
     apply_op,
     level_to_argument,
 )
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.data.sources.cifar import IMAGES_VARIABLE
+from codepath.run.config import DataConfig
 
 TIMM = {
     "AutoContrast": auto_augment.auto_contrast,

@@ -13,6 +13,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop as torchvision_resized_crop
 
+from codepath.core.errors import UserError
 from codepath.data.resize import (
     central_crop,
     crop_draws,
@@ -20,7 +21,6 @@ from codepath.data.resize import (
     resize,
     resized_crop,
 )
-from codepath.runtime import UserError
 
 PINNED = [[34, 31, 428, 341], [127, 15, 477, 375]]
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
+from codepath.core.errors import UserError
 from codepath.data import ImageSet, foreign_images
 from codepath.data.foreign import photograph_patches
 from codepath.evaluate import measure_binary, measure_out_of_distribution, measure_protocols
@@ -16,7 +17,6 @@ from codepath.evaluate.binary_protocols import (
     judge,
 )
 from codepath.evaluate.thresholds import Counts, Objective, choose_threshold, count, halves
-from codepath.runtime import UserError
 from codepath.store import ALL, DRAWN
 
 

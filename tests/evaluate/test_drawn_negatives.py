@@ -10,6 +10,7 @@ import timm
 import torch
 from sklearn.metrics import f1_score, precision_score
 
+from codepath.core.errors import UserError
 from codepath.data import ImageSet, Normalize, Split, evaluation_loader
 from codepath.evaluate import (
     BinaryScores,
@@ -26,7 +27,6 @@ from codepath.evaluate import (
 from codepath.evaluate.binary import DRAWS, draw_negatives
 from codepath.evaluate.thresholds import Objective, choose_threshold
 from codepath.models import CodedResNeXt
-from codepath.runtime import UserError
 from codepath.store import ALL, DRAWN, Measurement
 
 CPU = torch.device("cpu")

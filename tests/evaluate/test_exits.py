@@ -27,10 +27,10 @@ from codepath.evaluate.exits import (
 )
 from codepath.evaluate.thresholds import halves
 from codepath.models import EarlyExit
-from codepath.models.early_exit import CRITERIA, SOFTMAX
+from codepath.models.early_exit import CRITERIA, NETWORK_END
 from tests.models.test_extract import network
 
-COSTS = ExitCosts({5: 40, 6: 70, SOFTMAX: 100}, {5: 1, 6: 2, SOFTMAX: 3})
+COSTS = ExitCosts({5: 40, 6: 70, NETWORK_END: 100}, {5: 1, 6: 2, NETWORK_END: 3})
 SCHEMES = {5: load_scheme("10-10-3"), 6: load_scheme("10-10-3")}
 
 
@@ -55,7 +55,7 @@ def table_of(given: Predictions, criterion: str = "margin") -> ExitTable:
 def test_costs_are_those_of_the_parts_that_run() -> None:
     model = network("coded_resnext20_10x4d")
     costs = exit_costs(model, (3, 16, 16))
-    assert costs.macs[SOFTMAX] == macs(model, (3, 16, 16))
+    assert costs.macs[NETWORK_END] == macs(model, (3, 16, 16))
     assert [costs.macs[b] for b in (3, 4, 5, 6, 0)] == sorted(costs.macs.values())
     # From exit 5 to exit 6: block 5's conv3 and projection, block 6 up to its energies.
     d, hidden, out, pixels = 16, 160, 256, 16
@@ -63,7 +63,7 @@ def test_costs_are_those_of_the_parts_that_run() -> None:
     own = pixels * (out * hidden + hidden * d * 9)
     moments = 10 * d * d * pixels
     assert costs.macs[6] - costs.macs[5] == rest + own + moments
-    assert costs.numbers[SOFTMAX] == sum(p.numel() for p in model.parameters())
+    assert costs.numbers[NETWORK_END] == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -83,7 +83,7 @@ def test_the_table_does_what_the_model_does(criterion: str) -> None:
     real = EarlyExit(
         model, None, criterion, dict(zip(table.blocks, thresholds.tolist(), strict=True)), weights
     )(x)
-    ends = np.array([*table.blocks, SOFTMAX])
+    ends = np.array([*table.blocks, NETWORK_END])
     taken = table.leave(thresholds)
     assert ends[taken].tolist() == real.exits.tolist()
     decided = np.column_stack([table.decisions, table.final])[np.arange(40), taken]
@@ -162,7 +162,7 @@ def test_rows_of_exits() -> None:
         for m in rows
     }
     assert len(by_place) == len(rows)
-    assert by_place[None, SOFTMAX, *[None] * 5, "macs_until"] == 100
+    assert by_place[None, NETWORK_END, *[None] * 5, "macs_until"] == 100
     way = ("eq7", "margin", "crossfit")
     for budget in BUDGETS:
         assert 40 <= by_place["test", None, *way, "budget", budget, "macs"] <= 100

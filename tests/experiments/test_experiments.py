@@ -12,15 +12,16 @@ import pytest
 
 from codepath import store
 from codepath.codes import load_scheme
-from codepath.config import RunConfig, content_hash, differences, to_dict
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import all_experiments, find_experiment, registry
-from codepath.experiments.cost import cost_lines
 from codepath.experiments.coverage import complete_seeds, gap_at, other_configuration
-from codepath.experiments.paper import REFERENCE, reference
+from codepath.experiments.reference import REFERENCE, reference
 from codepath.experiments.registry import experiment, override
+from codepath.experiments.run_time import cost_lines
 from codepath.experiments.scales import in_full
 from codepath.models import model_names
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.run.config import RunConfig, content_hash, differences, to_dict
 from codepath.store.schema import benchmark_columns
 from tests.made_up import provenance_of
 
@@ -31,6 +32,7 @@ PAPER_ITEMS = Path(__file__).with_name("paper_items.csv")
 @pytest.mark.parametrize("name", [e.name for e in all_experiments()])
 def test_every_experiment_is_described_and_can_be_planned(name: str) -> None:
     found = find_experiment(name)
+    assert all((found.title, found.about, found.usage, found.cost, found.expected))
     for part in ("Paper item", "Command:", "Cost:", "Expected:"):
         assert part in found.description
     assert found.pictures
@@ -254,15 +256,16 @@ def test_bad_overrides(setting: str, message: str) -> None:
 
 
 def test_experiments_need_a_new_name_and_a_docstring() -> None:
+    words = dict.fromkeys(("about", "usage", "cost", "expected"), "words")
     with pytest.raises(ValueError, match="docstring"):
-        experiment("undescribed", "Table 2", ("demo",))(lambda scale, seed: [])  # noqa: ARG005
+        experiment("undescribed", "Table 2", ("demo",), **words)(lambda scale, seed: [])  # noqa: ARG005
 
     def again(scale: str, seed: int) -> list:  # noqa: ARG001
         """Described."""
         return []
 
     with pytest.raises(ValueError, match="registered twice"):
-        experiment("table2-digits", "Table 2", ("demo",))(again)
+        experiment("table2-digits", "Table 2", ("demo",), **words)(again)
 
 
 def test_references_are_readable() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from codepath.runtime import json_lines
+from codepath.core.files import json_lines
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

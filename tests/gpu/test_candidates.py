@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from codepath.codes import load_scheme
-from codepath.config import RunConfig
-from codepath.losses import coding_loss
 from codepath.models import CodedBottleneck
+from codepath.run.config import RunConfig
 from codepath.train.candidates import use_candidates
 from codepath.train.fit import choose_repeatable_algorithms
 from codepath.train.ghost import use_ghost_batches
+from codepath.train.losses import coding_loss
 from tests.gpu.test_cuda import trainer
 from tests.train.runs import make_steps
 

@@ -13,19 +13,19 @@ import pytest
 import torch
 
 from benchmarks.literal import LiteralCodedBottleneck
-from codepath import jobs
 from codepath.codes import load_scheme
-from codepath.config import RunConfig
+from codepath.core.signals import InterruptedRun
 from codepath.data import ImageSet, LoaderOptions
 from codepath.experiments import find_experiment
-from codepath.losses import TrainingObjective, coding_loss
 from codepath.models import CodedBottleneck, create_model
-from codepath.rundir import Places
-from codepath.runtime import InterruptedRun
+from codepath.pipeline.run import train_and_evaluate
+from codepath.run.config import RunConfig
+from codepath.run.directory import Places
 from codepath.train import FitOptions, World, fit, loop
 from codepath.train.distributed import Placement
 from codepath.train.fit import choose_repeatable_algorithms, device_name
 from codepath.train.graph import WARM_UP
+from codepath.train.losses import TrainingObjective, coding_loss
 from tests.train.runs import CPU, QUIET, SignalAfter, assert_same_run, make_steps
 
 OPTIONS = FitOptions(log_steps=2, loader=LoaderOptions("torch"))
@@ -125,7 +125,7 @@ def test_two_runs_and_an_interrupted_one_are_the_same_to_the_bit(
 
 def test_a_run_with_all_its_measurements(device: torch.device, tmp_path: Path) -> None:
     config = find_experiment("table2-digits").runs("demo", 0)[0]
-    jobs.run(config, Places(tmp_path, tmp_path / "results"), QUIET, options=OPTIONS)
+    train_and_evaluate(config, Places(tmp_path, tmp_path / "results"), QUIET, options=OPTIONS)
     runs = (tmp_path / "results" / "runs.csv").read_text()
     assert device_name(device) in runs
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import find_experiment
 from codepath.launch import cluster
 from codepath.launch.plan import Destination, make_plan
 from codepath.launch.submit import Submission
-from codepath.runtime import REPO_ROOT
 
 GOLDEN = REPO_ROOT / "tests" / "launch" / "golden"
 PROFILES = """

@@ -19,20 +19,23 @@ import pytest
 
 import codepath.train
 from codepath import store
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.core.machine import process_alive
+from codepath.core.provenance import REPO_ROOT, git_state
 from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
 from codepath.launch import snapshot
 from codepath.launch.control import retry, statuses_of
 from codepath.launch.plan import Destination, make_plan
-from codepath.launch.recovery import ATTEMPTS
-from codepath.launch.status import RunStatus, look
+from codepath.launch.requeue import ATTEMPTS
 from codepath.launch.submit import Submission
 from codepath.launch.task import REQUEUE_SIGNAL, RunTask
-from codepath.rundir import claim, is_done
-from codepath.runstate import events, note, read_order, write_order
-from codepath.runtime import REPO_ROOT, UserError, git_state, make_directory, process_alive
-from tests.test_cli import assert_one_clear_line, call
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim, is_done
+from codepath.run.events import events, note, read_order, write_order
+from codepath.run.state import RunStatus, look
+from tests.cli.test_cli import assert_one_clear_line, call
 
 PATIENCE_S = 240
 
@@ -126,7 +129,7 @@ def test_the_precision_is_that_of_the_order(
         trained.append(arguments[-1].precision)  # type: ignore[attr-defined]
         raise UserError("broken")
 
-    monkeypatch.setattr("codepath.jobs.run", noting)
+    monkeypatch.setattr("codepath.pipeline.run.train_and_evaluate", noting)
     coded = override(configs[0], ["train.precision=bfloat16"])
     submission = Submission(make_plan([coded], destination), destination, "debug")
     for precision in ("auto", "float32"):
@@ -240,7 +243,7 @@ def test_a_snapshot_is_what_was_submitted(tmp_path: Path, monkeypatch: pytest.Mo
     first = snapshot.take_snapshot(tmp_path)
     assert snapshot.take_snapshot(tmp_path) == first
     assert first.name.startswith(git_state()[0])
-    code = "import codepath.runtime as r; print(r.REPO_ROOT, *r.git_state())"
+    code = "import codepath.core.provenance as r; print(r.REPO_ROOT, *r.git_state())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -251,7 +254,7 @@ def test_a_snapshot_is_what_was_submitted(tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert done.stdout.split() == [str(first), git_state()[0], str(git_state()[1])]
     copied = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
-    assert Path("codepath/cli.py") in copied
+    assert Path("codepath/cli/program.py") in copied
     assert Path("codepath/codes/tables/paper/10-10-5.csv") in copied
     edited = tmp_path / "edited.toml"
     edited.write_text("[project]\n")

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
 from codepath.experiments import all_experiments, find_experiment
 from codepath.launch.cluster import MEETING, Profile, check_profiles, load_profile, profile_name
 from codepath.launch.plan import (
     Destination,
     find_targets,
     make_plan,
-    paper_items,
     run_title,
 )
-from codepath.rundir import claim, mark_done
-from codepath.runstate import note
-from codepath.runtime import UserError, make_directory
-from tests.test_cli import assert_one_clear_line, call
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim, mark_done
+from codepath.run.events import note
+from tests.cli.test_cli import assert_one_clear_line, call
 
 
 @pytest.fixture
@@ -39,14 +39,15 @@ def write_profiles(path: Path, text: str) -> Path:
     return path
 
 
-def test_names_of_items() -> None:
-    assert paper_items("Table 2, Fig 2a, 4 and the mu = 6 points of Fig 5.") == {
-        "table2",
-        "fig2a",
-        "fig4",
-        "fig5",
-    }
-    assert paper_items("nothing of 3 and 4") == set()
+def test_items_are_named_alike() -> None:
+    """As `find_targets` reads them: the paper has tables 1 to 4 and figures 2 to 8."""
+    for one in all_experiments():
+        for item in (*one.items, *one.also_measured):
+            assert re.fullmatch(r"table[1-4]|fig[2-8][a-c]?", item), (one.name, item)
+        assert not set(one.items) & set(one.also_measured)
+    table2 = find_experiment("table2-cifar10")
+    assert table2.items == ("table2",)
+    assert table2.also_measured == ("fig2a", "fig2b", "fig3", "fig4", "fig7")
 
 
 def test_targets_are_experiments_tables_and_figures() -> None:
@@ -155,7 +156,7 @@ def test_done_and_active_runs_are_left_out(
     note(destination.run_dir(waiting), "submitted")
     note(destination.run_dir(failed), "submitted")
     note(destination.run_dir(failed), "failed", error=["broken"])
-    from codepath.runstate import write_order
+    from codepath.run.events import write_order
 
     write_order(destination.run_dir(waiting), {"cluster": "slurm", "job": "7_1"})
     plan = make_plan(digits, destination)

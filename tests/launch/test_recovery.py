@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from codepath import runstate
-from codepath.config import RunConfig
-from codepath.launch.recovery import ATTEMPTS, job_goes_on
-from codepath.launch.status import look
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.core.signals import InterruptedRun
+from codepath.launch.requeue import ATTEMPTS, job_goes_on
 from codepath.launch.task import RunTask
-from codepath.rundir import claim, mark_done
-from codepath.runstate import beat, note, note_failure, write_order
-from codepath.runtime import InterruptedRun, UserError, make_directory
+from codepath.run import events as runstate
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim, mark_done
+from codepath.run.events import beat, note, note_failure, write_order
+from codepath.run.state import look
 from codepath.train.distributed import Placement, World
-from tests.test_cli import call
+from tests.cli.test_cli import call
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.core.signals import InterruptedRun
 from codepath.experiments import find_experiment
 from codepath.launch import submit
 from codepath.launch.plan import Destination, make_plan
 from codepath.launch.snapshot import take_snapshot
 from codepath.launch.submit import Submission
-from codepath.rundir import claim
-from codepath.runstate import note, write_order
-from codepath.runtime import InterruptedRun, UserError, make_directory
-from tests.test_cli import assert_one_clear_line, call
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim
+from codepath.run.events import note, write_order
+from tests.cli.test_cli import assert_one_clear_line, call
 
 SBATCH = """#!/bin/sh
 cd {here}

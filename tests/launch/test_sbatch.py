@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import find_experiment
-from codepath.runtime import REPO_ROOT
 
 SBATCH = ("cifar10", "cifar100", "imagenet")
 

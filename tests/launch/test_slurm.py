@@ -25,13 +25,14 @@ import safetensors.torch
 import torch
 
 from codepath import store
-from codepath.config import RunConfig
+from codepath.core.files import make_directory
+from codepath.core.provenance import REPO_ROOT
 from codepath.data import ImageSet
 from codepath.experiments import find_experiment
-from codepath.launch.status import RunStatus, look_all
-from codepath.rundir import claim
-from codepath.runstate import events
-from codepath.runtime import REPO_ROOT, make_directory
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim
+from codepath.run.events import events
+from codepath.run.state import RunStatus, look_all
 from codepath.train.distributed import Placement, World
 from tests.data.photographs import make_folders
 from tests.train.runs import CPU

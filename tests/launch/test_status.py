@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from codepath import runstate
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory, write_text
+from codepath.core.provenance import now
 from codepath.launch.control import cancel, choose_runs
-from codepath.launch.slurm import JobState
-from codepath.launch.status import find_runs, look, look_all, table
-from codepath.rundir import claim, mark_done
-from codepath.runstate import beat, events, note, note_failure, write_order
-from codepath.runtime import UserError, make_directory, now, write_text
-from tests.test_cli import call
+from codepath.run import events as runstate
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim, mark_done
+from codepath.run.events import beat, events, note, note_failure, write_order
+from codepath.run.slurm import JobState
+from codepath.run.state import find_runs, look, look_all, table
+from tests.cli.test_cli import call
 
 NO_PROCESS = 2**22 + 1
 """Above the largest process number of Linux."""

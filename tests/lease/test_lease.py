@@ -20,6 +20,8 @@ from filelock import FileLock
 from rich.console import Console
 
 from codepath import cli
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.lease import parcel, work
 from codepath.lease.parts import (
     START_S,
@@ -33,7 +35,6 @@ from codepath.lease.parts import (
     rehearsal_parts,
 )
 from codepath.lease.work import Lease
-from codepath.runtime import REPO_ROOT, UserError
 from codepath.store import BENCHMARK_SETTINGS, read_benchmark
 from codepath.store.schema import benchmark_columns
 
@@ -291,10 +292,10 @@ def test_new_pieces_replace_the_old_ones(
 
 def test_the_list_is_what_the_command_line_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run of the list is the one that its arguments ask `codepath run` for."""
-    from codepath import jobs
+    from codepath.pipeline import run
 
     made = []
-    monkeypatch.setattr(jobs, "run", lambda config, *_: made.append(config))
+    monkeypatch.setattr(run, "train_and_evaluate", lambda config, *_: made.append(config))
     for part in [*paper_parts(), *rehearsal_parts()]:
         if isinstance(part, Run):
             made.clear()

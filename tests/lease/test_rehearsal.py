@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from codepath.runtime import REPO_ROOT
+from codepath.core.provenance import REPO_ROOT
 from codepath.store import KINDS, read_rows
 
 COMMAND = [sys.executable, "-m", "codepath.cli", "lease", "--rehearse", "--out"]

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import Tensor
 
-from codepath.losses import TrainingObjective
 from codepath.models.aligned import aligned_width, crop_paths, pad_paths
 from codepath.train.ghost import use_ghost_batches
+from codepath.train.losses import TrainingObjective
 
 
 @pytest.mark.parametrize(

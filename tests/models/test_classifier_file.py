@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from codepath.core.errors import UserError
 from codepath.models import extract_binary_classifier, load_binary_classifier
 from codepath.models.classifier_file import ClassifierCard, save_binary_classifier
 from codepath.models.compress import compress, measure_effects
 from codepath.models.extract import FusedClassifier, stored_numbers
-from codepath.runtime import UserError
 from tests.models.test_extract import network
 
 CARD = ClassifierCard(

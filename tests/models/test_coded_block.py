@@ -11,12 +11,12 @@ from torch import Tensor
 
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import load_scheme
+from codepath.core.provenance import REPO_ROOT
 from codepath.evaluate import nearest_codeword
-from codepath.losses import coding_loss
 from codepath.models import CodedBottleneck, path_energies
 from codepath.models.coded_block import draw_drop_mask
 from codepath.models.convert import convert_block
-from codepath.runtime import REPO_ROOT
+from codepath.train.losses import coding_loss
 
 GOLDEN = REPO_ROOT.parent / "shared" / "golden"
 GEOMETRIES = {"skip": (24, 24, 3, 1), "project": (24, 40, 4, 2)}

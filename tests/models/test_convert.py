@@ -9,9 +9,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from codepath import cli
+from codepath.core.errors import UserError
 from codepath.models import CodedBottleneck, CodedResNeXt
 from codepath.models.convert import convert_block, convert_checkpoint, read_checkpoint
-from codepath.runtime import UserError
 from tests.models.networks import image_for, randomise_last_norms
 
 OUR_NAMES = {

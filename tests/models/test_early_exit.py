@@ -9,17 +9,12 @@ import pytest
 import timm
 import torch
 
+from codepath.codes.decoding import codeword_scores
+from codepath.core.errors import UserError
 from codepath.evaluate import nearest_codeword
 from codepath.models import CodedResNeXt, EarlyExit, Readout, load_early_exit
 from codepath.models.classifier_file import export_onnx, export_program
-from codepath.models.early_exit import (
-    CRITERIA,
-    codeword_scores,
-    combined_scores,
-    count_agreeing,
-    save_exit_settings,
-)
-from codepath.runtime import UserError
+from codepath.models.early_exit import CRITERIA, combined_scores, count_agreeing, save_exit_settings
 from tests.models.test_extract import network
 
 WEIGHTS = {b: [0.3 * (i + 1) for i in range(place)] for place, b in enumerate(range(3, 7), 1)}

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt, extract_binary_classifier, extract_paths
 from codepath.models.compress import Statistics, compress, measure_effects
 from codepath.models.extract import (
@@ -19,7 +20,6 @@ from codepath.models.extract import (
     count_parameters,
     stored_numbers,
 )
-from codepath.runtime import UserError
 from tests.models.networks import image_for, randomise_norms
 from tests.models.test_networks import CODED
 

@@ -12,8 +12,8 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from codepath.codes import CodingScheme
+from codepath.core.errors import UserError
 from codepath.models.hub import save_local
-from codepath.runtime import UserError
 from tests.models.networks import image_for, randomise_last_norms
 
 SMALL = "coded_resnext20_10x4d"

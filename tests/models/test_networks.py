@@ -10,10 +10,10 @@ import timm
 import torch
 
 from codepath.codes import CodingScheme, design_scheme, load_scheme
-from codepath.config import ModelConfig
+from codepath.core.errors import UserError
 from codepath.models import CodedBottleneck, create_model, model_names
 from codepath.models.coded_resnext import REGISTERED
-from codepath.runtime import UserError
+from codepath.run.config import ModelConfig
 from tests.models.networks import image_for, randomise_last_norms
 
 PARAMETERS = {

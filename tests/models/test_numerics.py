@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import load_scheme
-from codepath.losses import TrainingObjective, coding_loss
 from codepath.models import CodedBottleneck
 from codepath.models import coded_block as module
+from codepath.train.losses import TrainingObjective, coding_loss
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

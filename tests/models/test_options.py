@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from codepath.codes import find_scheme, load_scheme
-from codepath.config import ModelConfig, run_config_from_dict, to_dict
+from codepath.core.errors import UserError
 from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
-from codepath.losses import TrainingObjective
 from codepath.models import CodedBottleneck, create_model
 from codepath.models.hub import save_local
-from codepath.runtime import UserError
+from codepath.run.config import ModelConfig, run_config_from_dict, to_dict
+from codepath.train.losses import TrainingObjective
 
 
 def test_imagenet_variants_have_their_own_ratios() -> None:

@@ -16,8 +16,8 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 import codepath.models
+from codepath.core.errors import UserError
 from codepath.models.coded_resnext import REGISTERED
-from codepath.runtime import UserError
 from tests.models.networks import image_for, randomise_last_norms
 
 SMALL = "coded_resnext20_10x4d"

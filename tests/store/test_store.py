@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from codepath import store
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.store import Measurement, Provenance, Rows, schema
 
 PROVENANCE = Provenance(

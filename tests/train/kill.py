@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from codepath import jobs
-from codepath.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.data import ImageSet, LoaderOptions, Split
+from codepath.pipeline.measure import predict_test_images
+from codepath.run.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.train import FitOptions, World, fit, load_trained
 from codepath.train.distributed import Placement
 
@@ -73,7 +73,7 @@ def child(folder: Path, run: str, backend: str, epochs: int) -> int:
         )
         fit(make_config(epochs), images, folder / run, CPU, Console(quiet=True), options)
         _, model = load_trained(folder / run, CPU)
-        predictions = jobs._predict(model, images, World(Placement(), CPU))
+        predictions = predict_test_images(model, images, World(Placement(), CPU))
         predictions.save(folder / f"{run}.npz")
     except BaseException:
         traceback.print_exc()

@@ -14,7 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from codepath.data import Batch, Normalize
-from codepath.rundir import METRICS, TIMES, metrics_lines
+from codepath.run.metrics_file import METRICS, TIMES, metrics_lines
 from codepath.train import FitOptions
 from codepath.train.loop import Trainer
 from codepath.train.progress import TrainingProgress

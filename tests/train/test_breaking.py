@@ -21,11 +21,12 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from codepath import runtime
-from codepath.config import RunConfig
+from codepath.core import files
+from codepath.core.errors import UserError
+from codepath.core.signals import InterruptedRun
 from codepath.data import ImageSet, Split
 from codepath.models import hub
-from codepath.runtime import InterruptedRun, UserError
+from codepath.run.config import RunConfig
 from codepath.train import FitOptions, fit
 from codepath.train import checkpoint as checkpoint_module
 from codepath.train.checkpoint import (
@@ -209,7 +210,7 @@ def test_a_disk_too_full_for_the_final_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of the run, or the card beside them."""
-    real = runtime.atomic_path
+    real = files.atomic_path
 
     def full(path: Path) -> Any:
         if path.name == name:
@@ -218,7 +219,7 @@ def test_a_disk_too_full_for_the_final_weights(
 
     with monkeypatch.context() as patch:
         patch.setattr(hub, "atomic_path", full)
-        patch.setattr(runtime, "atomic_path", full)
+        patch.setattr(files, "atomic_path", full)
         with pytest.raises((UserError, OSError), match="No space left on device"):
             fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
     assert not (tmp_path / "model.safetensors").exists()

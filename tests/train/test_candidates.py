@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from codepath.codes import load_scheme
-from codepath.config import RunConfig
-from codepath.losses import coding_loss
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
 from codepath.models import CodedBottleneck
 from codepath.models.statistics import group_statistics, group_statistics_by_sums
-from codepath.runtime import REPO_ROOT, UserError
+from codepath.run.config import RunConfig
 from codepath.train import World
 from codepath.train.candidates import (
     CANDIDATES,
@@ -29,6 +29,7 @@ from codepath.train.candidates import (
 from codepath.train.distributed import Placement
 from codepath.train.ghost import use_ghost_batches
 from codepath.train.loop import Trainer
+from codepath.train.losses import coding_loss
 from tests.train.runs import make_steps
 
 HERE = [("dense",), ("folded",), ("sums",), ("dense", "folded", "sums")]

@@ -19,12 +19,14 @@ import pytest
 import torch
 
 from codepath import store
-from codepath.config import RunConfig, to_dict
+from codepath.core.errors import UserError
+from codepath.core.machine import available_cores
+from codepath.core.provenance import REPO_ROOT
 from codepath.data import ImageSet, Normalize, evaluation_loader, training_loader
 from codepath.data.loaders import Shard
 from codepath.evaluate import Predictions, predict
 from codepath.models import create_model
-from codepath.runtime import REPO_ROOT, UserError, available_cores
+from codepath.run.config import RunConfig, to_dict
 from codepath.train import FitOptions, fit, load_trained, loop
 from codepath.train.distributed import Placement, World, first_host, placement
 from tests.train.runs import CPU, QUIET, assert_same_run, reported
@@ -34,9 +36,9 @@ import json, pickle, signal, sys
 from pathlib import Path
 import torch
 from rich.console import Console
-from codepath import jobs
-from codepath.config import run_config_from_dict
-from codepath.runtime import InterruptedRun, Interruption
+from codepath.pipeline.measure import predict_test_images
+from codepath.run.config import run_config_from_dict
+from codepath.core.signals import InterruptedRun, Interruption
 from codepath.train import FitOptions, connected, fit
 import tests.train.runs as runs
 import codepath.train.fit
@@ -57,7 +59,7 @@ with Interruption() as interruption, connected(torch.device("cpu")) as world:
         sys.exit(error.exit_code)
     from codepath.train import load_trained
     _, model = load_trained(folder / "run", world.device)
-    found = jobs._predict(model, images, world)
+    found = predict_test_images(model, images, world)
     if world.first:
         found.save(folder / "predictions.npz")
 """
@@ -68,8 +70,8 @@ import pickle, signal, sys
 from pathlib import Path
 import torch
 from rich.console import Console
-from codepath.config import run_config_from_dict
-from codepath.runtime import InterruptedRun, Interruption
+from codepath.run.config import run_config_from_dict
+from codepath.core.signals import InterruptedRun, Interruption
 from codepath.train import FitOptions, connected, fit
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 job = pickle.loads((folder / "job").read_bytes())
@@ -110,7 +112,7 @@ IN_FLOAT64 = """
 import pickle, sys
 from pathlib import Path
 import torch
-from codepath.config import run_config_from_dict
+from codepath.run.config import run_config_from_dict
 from codepath.train import connected
 from tests.train.test_distributed import in_float64
 folder = Path(sys.argv[1])

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from codepath.config import RunConfig
 from codepath.models import create_model
 from codepath.models.statistics import group_statistics
+from codepath.run.config import RunConfig
 from codepath.train.ghost import GhostBatchNorm2d, _ghost_norm, use_ghost_batches
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from codepath.runtime import REPO_ROOT
+from codepath.core.provenance import REPO_ROOT
 
 BACKENDS = ["torch", *(["ffcv"] if importlib.util.find_spec("ffcv") else [])]
 

@@ -16,14 +16,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from codepath import watch
-from codepath.config import RunConfig, TrainConfig
+from codepath.core.errors import UserError
+from codepath.core.files import write_text
 from codepath.data import ImageSet, LoaderOptions, load_image_set
 from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
 from codepath.models import CodedResNeXt, create_model
-from codepath.rundir import loader_verdict, metrics_lines
-from codepath.runtime import UserError, write_text
+from codepath.run import watch
+from codepath.run.config import RunConfig, TrainConfig
+from codepath.run.metrics_file import loader_verdict, metrics_lines
+from codepath.run.state import look
 from codepath.train import FitOptions, fit, load_trained
 from codepath.train.checkpoint import load_checkpoint
 from codepath.train.loop import drop_masks
@@ -184,7 +186,7 @@ def test_a_loader_that_is_too_slow_is_named(
 def shown(run_dir: Path, later: float = 0) -> str:
     out = io.StringIO()
     at = datetime.now(UTC) + timedelta(seconds=later)
-    Console(file=out, width=200).print(watch.report(run_dir, at))
+    Console(file=out, width=200).print(watch.report(look(run_dir), at))
     return out.getvalue()
 
 
@@ -193,11 +195,12 @@ def test_watching(tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path)
     assert "trained, not evaluated yet" in shown(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     text = shown(tmp_path)
-    assert "training, last report" in text
+    assert "running, epoch 3/3" in text
+    assert "last report" in text
     assert "3 of 3, step 9 of 9" in text
     for block in (3, 4, 5, 6):
         assert f"\n    {block}  " in text
-    assert "silent for 60 min: stopped or stuck" in shown(tmp_path, later=3600)
+    assert "silent for 60 min: stuck?" in shown(tmp_path, later=3600)
     assert "last report 0 s ago" in shown(tmp_path, later=-3600)  # the clock went back
     write_text(tmp_path / "divergence.json", '{"step": 12, "first": "the energies of block 4"}')
     assert "diverged at step 12: the energies of block 4 not finite" in shown(tmp_path)

@@ -12,10 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from codepath.config import RunConfig
+from codepath.core.errors import UserError
+from codepath.core.signals import InterruptedRun
 from codepath.data import ImageSet
-from codepath.rundir import claim
-from codepath.runtime import InterruptedRun, UserError
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim
 from codepath.train import FitOptions, fit
 from codepath.train import precision as precision_
 from codepath.train.checkpoint import Checkpoints

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from codepath import cli
-from codepath.losses import TrainingObjective, coding_loss_soft
+from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt
-from codepath.runtime import UserError
+from codepath.train.losses import TrainingObjective, coding_loss_soft
 from codepath.train.timm_runner import coding_loss_added, run_script
 
 SCRIPT = """

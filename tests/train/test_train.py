@@ -12,10 +12,11 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from codepath.config import RunConfig, TrainConfig
+from codepath.core.errors import UserError
+from codepath.core.signals import InterruptedRun
 from codepath.data import ImageSet
 from codepath.models import create_model
-from codepath.runtime import InterruptedRun, UserError
+from codepath.run.config import RunConfig, TrainConfig
 from codepath.train import FitOptions, fit, load_trained
 from codepath.train.card import write_card
 from codepath.train.optim import make_optimizer

@@ -1,0 +1,177 @@
+"""Commands on experiments and their runs: list, show, run, watch, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codepath.cli.options import places_of, planned_runs, shown_path
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
+
+if TYPE_CHECKING:
+    pass
+from codepath.cli.options import (
+    Data,
+    DeviceBatch,
+    LoaderName,
+    Name,
+    Precision,
+    Results,
+    ResultsIn,
+    Runs,
+    Scale,
+    Seed,
+    Seeds,
+    Settings,
+)
+
+commands = typer.Typer()
+
+
+@commands.command("list")
+def list_() -> None:
+    """Experiments and the paper's item that each belongs to."""
+    from codepath.experiments import all_experiments
+
+    experiments = all_experiments()
+    lines = [
+        (
+            experiment.name,
+            experiment.paper_item,
+            "counted" if experiment.benchmarks else ", ".join(experiment.scales),
+            experiment.title,
+        )
+        for experiment in experiments
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for *cells, title in lines:
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)]
+        typer.echo("  ".join([*padded, title]))
+
+
+@commands.command()
+def show(name: Name, scale: Scale = None, results: ResultsIn = REPO_ROOT / "results") -> None:
+    """What an experiment is, costs and should give, and its runs in full."""
+    from codepath.experiments import find_experiment
+    from codepath.experiments.run_time import cost_lines, facts
+    from codepath.run.config import to_dict
+
+    experiment = find_experiment(name)
+    scale = scale or experiment.usual_scales[0]
+    typer.echo(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
+    for line in (*facts(experiment), *cost_lines(experiment, results)):
+        typer.echo(line)
+    for config in experiment.runs(scale, seed=0):
+        typer.echo(config.run_id)
+        for section, values in to_dict(config).items():
+            if isinstance(values, dict):
+                typer.echo("  " + section + "  " + " ".join(f"{k}={v}" for k, v in values.items()))
+
+
+@commands.command()
+def run(
+    name: Name,
+    scale: Scale = None,
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    runs: Runs = Path("runs"),
+    results: Results = None,
+    settings: Settings = None,
+    data: Data = None,
+    loader: LoaderName = "auto",
+    only: Annotated[
+        str, typer.Option(help="Only the runs with this in their names: baseline, mu=2, ...")
+    ] = "",
+    device_batch: DeviceBatch = 0,
+    precision: Precision = "auto",
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Use torch.compile. Default: at short and paper scale, in one process with a GPU.",
+        ),
+    ] = None,
+    align: Annotated[
+        bool | None,
+        typer.Option(
+            "--align/--no-align",
+            help="Pad channels and merge groups where GPUs are faster so. Default: on a GPU.",
+        ),
+    ] = None,
+    save_minutes: Annotated[
+        float, typer.Option(help="Time between checkpoints, besides those after each epoch.")
+    ] = 5.0,
+    evaluate_every: Annotated[
+        int, typer.Option(help="Epochs between looks at the test split while training; 0: none.")
+    ] = 0,
+) -> None:
+    """Train and evaluate an experiment; finished work is skipped, interrupted work resumed.
+
+    Exit code 130 after Ctrl-C, 75 after SIGTERM or SIGUSR2: saved, the same command goes on.
+    """
+    from codepath.run.directory import is_done
+
+    planned = planned_runs(name, scale, seed, seeds, settings)
+    chosen = [config for config in planned if only in f"{config.experiment} {config.name}"]
+    if not chosen:
+        names = ", ".join(f"{config.experiment} {config.name}" for config in planned)
+        raise UserError(f"no run has '{only}' in its name: {names}")
+    for config in chosen:
+        config.train.check_precision(precision)
+    for config in chosen:
+        places = places_of(runs, results, config.scale)
+        run_dir = places.run_dir(config)
+        if is_done(run_dir, config):
+            from codepath import store
+
+            typer.echo(f"{config.experiment} {config.name}: done already ({shown_path(run_dir)})")
+            store.collect(places.results, [run_dir])
+        else:
+            from rich.console import Console
+
+            from codepath.pipeline.run import train_and_evaluate
+            from codepath.run.events import outcome_noted
+            from codepath.train import FitOptions
+
+            options = FitOptions(
+                device_batch=device_batch,
+                compile=compiled,
+                align=align,
+                precision=precision,
+                save_minutes=save_minutes,
+                evaluate_every=evaluate_every,
+            )
+            with outcome_noted(run_dir):
+                train_and_evaluate(config, places, Console(), data, loader, options)
+
+
+@commands.command()
+def watch(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")],
+    once: Annotated[bool, typer.Option("--once", help="Print its state and end.")] = False,
+) -> None:
+    """Show a run in training: losses, energies of the blocks' paths, speed, waiting for data."""
+    from rich.console import Console
+
+    from codepath.run.watch import watch as watch_
+
+    watch_(run_dir, Console(), once=once)
+
+
+@commands.command()
+def evaluate(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A trained run's directory.")],
+    data: Data = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind of rows, such as exits; may be repeated."),
+    ] = None,
+) -> None:
+    """Measure a trained run again; its rows go to RUN/rows (`codepath collect` takes them on)."""
+    from codepath.pipeline.measure import evaluate_run
+
+    evaluate_run(run_dir, data=data, kinds=kinds or ())
+    typer.echo(f"wrote {shown_path(run_dir / 'rows')}")

@@ -1,0 +1,144 @@
+"""Options that several commands have, and what their values mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codepath.core.errors import UserError
+from codepath.core.machine import has_gpu
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from codepath.run.config import RunConfig
+    from codepath.run.directory import Places
+
+
+Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="See `codepath list`.")]
+
+
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        help="demo, cpu, short (60 of 300 epochs, CIFAR) or paper; default: paper with a GPU, else "
+        "the smallest."
+    ),
+]
+
+
+Seed = Annotated[int, typer.Option(help="The first seed.")]
+
+
+Seeds = Annotated[int, typer.Option(help="How many seeds, from the first on.")]
+
+
+Runs = Annotated[Path, typer.Option(help="Where run directories live.")]
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override, such as train.epochs=2; recorded as another experiment."),
+]
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the data set's archive, or folder or tar of images."),
+]
+
+
+DeviceBatch = Annotated[
+    int,
+    typer.Option(help="Images at once on a device; the recipe's batch is accumulated. 0: all."),
+]
+
+
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="float32 or bfloat16; auto: the recipe's where the device has it, else float32."
+    ),
+]
+
+
+LoaderName = Annotated[str, typer.Option("--loader", help="ffcv, torch or auto.")]
+
+
+Results = Annotated[
+    Path | None,
+    typer.Option(help="Where rows go; default RUNS/SCALE/results."),
+]
+
+
+ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows.")]
+
+
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where rows are missing.")]
+
+
+ScaleAsked = Annotated[
+    str | None,
+    typer.Option("--scale", help="Call missing what this scale lacks; default: any scale will do."),
+]
+
+
+Out = Annotated[Path, typer.Option(help="Folder to write into.")]
+
+
+Force = Annotated[bool, typer.Option("--force", help="Make anew what is up to date, too.")]
+
+
+def shown_path(path: Path) -> str:
+    """A path relative to the working directory where it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def planned_runs(
+    name: str, scale: str | None, seed: int, seeds: int, settings: list[str] | None
+) -> list[RunConfig]:
+    from codepath.experiments import find_experiment
+    from codepath.experiments.registry import override
+
+    experiment = find_experiment(name)
+    if seeds < 1:
+        raise UserError(f"--seeds is {seeds}, at least 1 needed")
+    if experiment.benchmarks:
+        raise UserError(f"{name} trains nothing: {experiment.command('paper')}")
+    return [
+        override(config, settings or [])
+        for number in range(seed, seed + seeds)
+        for config in experiment.runs(scale or scale_here(experiment.usual_scales), number)
+    ]
+
+
+def scale_here(scales: tuple[str, ...]) -> str:
+    """The paper's scale where there is a GPU, else the smallest."""
+    return scales[-1] if has_gpu() else scales[0]
+
+
+def places_of(runs: Path, results: Path | None, scale: str) -> Places:
+    from codepath.run.directory import Places
+
+    return Places(runs, results or runs / scale / "results")
+
+
+def wide_console(console: Console) -> Console:
+    """As wide as a table needs where it goes to a file and not to a terminal."""
+    if not console.is_terminal:
+        console.width = 130
+    return console
+
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A trained coded run's directory.")]
+
+
+Chosen = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Runs, experiments or scales below RUNS; or all."),
+]

@@ -1,0 +1,170 @@
+"""Commands that draw and write what the rows say: figures, tables, compare, verdict, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codepath.cli.options import shown_path
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
+
+if TYPE_CHECKING:
+    from codepath.paper.upkeep import Made
+from codepath.cli.options import (
+    Force,
+    Out,
+    ResultsIn,
+    ScaleAsked,
+    Strict,
+)
+
+commands = typer.Typer()
+
+
+def _redraw(
+    command: str,
+    results: Path,
+    out: Path,
+    force: bool,
+    make: Callable[[], Made],
+    strict: bool = False,
+    options: tuple[object, ...] = (),
+) -> None:
+    """Make what is not up to date, say what a command always says, and what is missing."""
+    from codepath.paper import upkeep
+
+    inputs = upkeep.inputs_digest(results, str(results), *options)  # texts name the folder
+    made = None if force else upkeep.kept(out, command, inputs)
+    if made is None:
+        made = make()
+        upkeep.keep(out, command, inputs, made)
+    else:
+        files = f"{len(made.files)} file{'s' if len(made.files) > 1 else ''}"
+        typer.echo(f"{command}: up to date ({files} in {shown_path(out)}; --force makes them anew)")
+    for line in made.said:
+        typer.echo(line)
+    for line in made.missing:
+        typer.echo(f"missing: {line}")
+    if made.missing and strict:
+        raise UserError(f"{len(made.missing)} experiments miss rows; the commands above make them")
+
+
+def _wrote(path: Path) -> None:
+    typer.echo(f"wrote {shown_path(path)}")
+
+
+@commands.command()
+def figures(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Also two columns wide.")] = False,
+    force: Force = False,
+) -> None:
+    """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
+
+    def make() -> Made:
+        from codepath.paper.build import build_figures
+        from codepath.paper.upkeep import Made
+
+        built = build_figures(results, out, _wrote, scale, wide, force)
+        rest = len(built.paths) // 2 - built.drawn
+        if rest:
+            typer.echo(f"{rest} pictures were up to date (--force draws them anew)")
+        return Made(built.paths, missing=built.missing)
+
+    _redraw("figures", results, out, force, make, strict, (scale, wide))
+
+
+@commands.command()
+def tables(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+    force: Force = False,
+) -> None:
+    """Rewrite the tables in OUT/tables, as Markdown and LaTeX."""
+
+    def make() -> Made:
+        from codepath.paper.tables.table_files import write_tables
+        from codepath.paper.upkeep import Made
+
+        written = write_tables(results, out, scale)
+        for path in written.paths:
+            _wrote(path)
+        return Made(written.paths, missing=written.missing)
+
+    _redraw("tables", results, out, force, make, strict, (scale,))
+
+
+@commands.command()
+def compare(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    force: Force = False,
+) -> None:
+    """Write the baselines table: coded networks beside plain ones, OUT/tables/baselines.md."""
+
+    def make() -> Made:
+        from codepath.paper.tables.baselines import write_comparisons
+        from codepath.paper.upkeep import Made
+
+        path = write_comparisons(results, out)
+        _wrote(path)
+        return Made([path])
+
+    _redraw("compare", results, out, force, make)
+
+
+@commands.command()
+def verdict(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    force: Force = False,
+) -> None:
+    """Judge the paper's claims by the rows: OUT/claims.md, OUT/DEVIATIONS.md, a summary here."""
+
+    def make() -> Made:
+        from codepath.paper.claims.deviation_list import write_deviations
+        from codepath.paper.claims.verdict import summary, write_claims
+        from codepath.paper.upkeep import Made
+
+        path, judged = write_claims(results, out)
+        files = [path, write_deviations(results, out)]
+        for file in files:
+            _wrote(file)
+        said = [
+            f"{claim.verdict:12} {claim.text} [{claim.data}]: {claim.ours}"
+            for claim in judged
+            if claim.outcome
+        ]
+        return Made(files, [*said, f"of {len(judged)} claims: {summary(judged)}"])
+
+    _redraw("verdict", results, out, force, make)
+
+
+@commands.command()
+def report(
+    results: ResultsIn = REPO_ROOT / "results",
+    out: Out = REPO_ROOT / "paper",
+    strict: Strict = False,
+    scale: ScaleAsked = None,
+    force: Force = False,
+) -> None:
+    """Write OUT/report.html: claims, figures, tables and their runs on one page, no network."""
+
+    def make() -> Made:
+        from codepath.paper.report.page import write_report
+        from codepath.paper.upkeep import Made
+
+        path, missing = write_report(results, out, scale, force)
+        _wrote(path)
+        return Made([path], missing=missing)
+
+    _redraw("report", results, out, force, make, strict, (scale,))

@@ -1,0 +1,59 @@
+"""The command line put together, and its entry point."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+
+from codepath.cli import (
+    data_commands,
+    experiment_commands,
+    job_commands,
+    paper_commands,
+    scheme_commands,
+    tool_commands,
+    trained_run_commands,
+)
+from codepath.core.errors import UserError
+from codepath.core.signals import EXIT_INTERRUPTED, InterruptedRun
+
+app = typer.Typer(
+    help="Coded ResNeXt: train, measure and redraw, from named experiments.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Their order is that of the help.
+for group in (
+    experiment_commands, trained_run_commands, job_commands, paper_commands, tool_commands,
+):  # fmt: skip
+    app.add_typer(group.commands)
+app.add_typer(scheme_commands.codes, name="codes")
+app.add_typer(data_commands.data_sets, name="data")
+
+
+def main() -> None:
+    """Entry point: known mistakes end in one line and a non-zero exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # logs of background runs stay current
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except InterruptedRun as stop:
+        typer.echo(f"\n{stop}", err=True)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        typer.echo(
+            f"error: {error.strerror or error}{where}; "
+            "what was finished is kept, mend this and repeat the command",
+            err=True,
+        )
+        sys.exit(1)

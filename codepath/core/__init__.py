@@ -1,0 +1,1 @@
+"""Errors, files, signals, this machine and provenance (standard library only)."""

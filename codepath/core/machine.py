@@ -1,0 +1,77 @@
+"""This machine: its processor, its cores, its GPU and its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def cpu_name() -> str:
+    """The processor's model name as the operating system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its affinity, which Slurm narrows."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees (glibc; elsewhere nothing is done).
+
+    By default glibc gives large blocks back to the kernel, and a training step on the CPU pays
+    for zeroed pages again. Its resident memory then stays near its peak.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mmap_max, trim_threshold, top_pad = -4, -1, -2
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, -1)
+    mallopt(top_pad, 2**28)
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of that number runs here (zombies do not count)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA driver is here (asked without loading torch)."""
+    return shutil.which("nvidia-smi") is not None
+
+
+def gpu_name() -> str:
+    """The first GPU's name as the driver gives it, empty where none answers (without torch)."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return next(iter(done.stdout.splitlines()), "").strip()
+
+
+def processor_name() -> str:
+    """The processor's name with the cores that may be used, as rows name it."""
+    return f"{cpu_name()}, {available_cores()} cores"

@@ -1,0 +1,1 @@
+"""One module a source of images. Sources know nothing of one another."""

@@ -1,0 +1,163 @@
+"""What an experiment's runs should take, from measured speeds; and its facts in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from codepath.core.durations import readable_duration
+from codepath.experiments.coverage import benchmark_files, benchmark_rows
+from codepath.experiments.registry import Experiment
+from codepath.experiments.scales import GPU_SCALES
+from codepath.run.config import PRECISIONS, RunConfig
+from codepath.store import read_benchmark
+
+TRAINING_IMAGES = {"cifar10": 50_000, "cifar100": 50_000, "imagenet": 1_281_167}
+_NETWORKS = {
+    "coded_resnext29_10x11d": "C10",
+    "resnext29_10x11d": "C10",
+    "coded_resnext29_20x6d": "C100",
+    "resnext29_20x6d": "C100",
+    "coded_resnext50_32x4d": "ImageNet",
+    "resnext50_32x4d": "ImageNet",
+    "coded_resnext20_10x6d": "cpu scale",
+    "resnext20_10x6d": "cpu scale",
+}
+"""Model -> its name in the rows of benchmarks."""
+ASSUMED_GPU_OPERATIONS = 2e13
+"""Operations a second that a data-centre GPU is assumed to sustain in bfloat16 on these networks
+(grouped convolutions are far from its peak). An assumption, nothing measured."""
+_OPERATIONS_PER_MAC = 6
+"""A multiply-add is two operations, and a training step takes three forward passes' worth."""
+
+
+def facts(experiment: Experiment) -> Iterator[str]:
+    """What is measured, drawn and compared."""
+    for name, values in (
+        ("evaluation", experiment.kinds),
+        ("benchmarks", experiment.benchmarks),
+        ("pictures", experiment.pictures),
+        ("reference", [f"paper/reference/{name}.csv" for name in experiment.references]),
+    ):
+        if values:
+            yield f"{name}: {', '.join(values)}"
+    if experiment.tolerance is not None:
+        yield f"tolerance: {experiment.tolerance:g} points"
+
+
+def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
+    """How long one seed trains at each scale, by measured speeds of these networks.
+
+    Where no GPU's speed is among the rows, GPU hours are arithmetic on counted multiply-adds, and
+    say so.
+    """
+    speeds = _speeds(results)
+    for scale in experiment.real_scales:
+        runs = experiment.runs(scale, 0) if scale != "demo" else []
+        if not runs:
+            continue
+        on_gpu = False
+        for device, rows in speeds.groupby("device", sort=False):
+            times = _times(runs, rows)
+            if not times:
+                continue
+            gpu = not rows["file"].str.endswith("-cpu.csv").all()
+            on_gpu |= gpu
+            in_each = ", ".join(
+                f"{readable_duration(seconds)} in {precision}" for precision, seconds in times
+            )
+            yield (
+                f"cost at {scale} scale, {'GPU time' if gpu else 'time'} a seed for {_runs(runs)}: "
+                f"{in_each}, by the training speed measured on {device} "
+                f"({_listed(rows['file'])}; loading and evaluation not counted)"
+            )
+        if scale in GPU_SCALES and not on_gpu:
+            yield from _assumed(runs, results)
+
+
+def training_seconds(run: RunConfig, results: Path, device: str) -> float | None:
+    """What a run trains on a device, by the speeds measured there in the lowest precision that
+    its recipe allows; None where there are none."""
+    rows = _speeds(results)
+    times = dict(_times([run], rows[rows["device"] == device]))
+    return times.get(run.train.precision, times.get("float32"))
+
+
+def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
+    """Of runs of one scale."""
+    counts = benchmark_rows(results, "architectures")
+    if counts.empty:
+        return
+    macs = counts.groupby("dataset")["macs"].sum()
+    operations = sum(
+        _OPERATIONS_PER_MAC * float(macs[run.data.source]) * _images(run)
+        for run in runs
+        if run.data.source in macs
+    )
+    yield (
+        f"cost at {runs[0].scale} scale: about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} "
+        f"GPU hours a seed for {_runs(runs)}, by arithmetic on counted multiply-adds at an assumed "
+        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no row holds a GPU's speed yet "
+        "(codepath bench step, on a GPU, makes them)"
+    )
+
+
+def _speeds(results: Path) -> pd.DataFrame:
+    """Measured training speeds: network, model (coded or baseline), way, precision, seconds an
+    image, device, created and file."""
+    found = []
+    for path in benchmark_files(results, "network"):
+        rows = read_benchmark(path)
+        rows = rows[(rows["what"] == "train") & rows["variant"].isin(["coded", "plain"])]
+        role = rows["variant"].replace({"plain": "baseline"})
+        found.append(rows.assign(model=role, way="", file=path.name))
+    for path in benchmark_files(results, "step"):
+        rows = read_benchmark(path)
+        of_runs = ~rows["way"].str.contains("+", regex=False)  # the others are candidates
+        found.append(rows[of_runs].assign(file=path.name))
+    columns = ["network", "model", "way", "precision", "seconds", "device", "created", "file"]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    rows = pd.concat(found)
+    return rows.assign(seconds=rows["value"] / rows["batch"])[columns]
+
+
+def _runs(runs: Sequence[RunConfig]) -> str:
+    return f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _images(run: RunConfig) -> int:
+    return run.train.epochs * TRAINING_IMAGES[run.data.source]
+
+
+def _times(runs: Sequence[RunConfig], rows: pd.DataFrame) -> list[tuple[str, float]]:
+    """(precision, seconds that all runs train) on one device, for each precision that the recipes
+    allow and in which all their networks were measured."""
+    found = []
+    for precision in PRECISIONS:
+        allowed = all(precision in ("float32", run.train.precision) for run in runs)
+        each = [_seconds(run, rows[rows["precision"] == precision]) for run in runs]
+        measured = [seconds for seconds in each if seconds is not None]
+        if allowed and len(measured) == len(runs):
+            found.append((precision, sum(measured)))
+    return found
+
+
+def _seconds(run: RunConfig, rows: pd.DataFrame) -> float | None:
+    """Of training on one device in one precision, by the latest speeds, in the fastest way; None
+    where this network was not measured."""
+    rows = rows[
+        (rows["network"] == _NETWORKS.get(run.model.name)) & (rows["model"] == run.model_role)
+    ]
+    if rows.empty or run.data.source not in TRAINING_IMAGES:
+        return None
+    latest = rows.sort_values("created", kind="stable").drop_duplicates(
+        ["file", "way"], keep="last"
+    )
+    return float(_images(run) * latest["seconds"].min())

@@ -1,0 +1,1 @@
+"""What the rows say about the paper's claims."""

@@ -1,0 +1,1 @@
+"""Pictures that commands draw on request: a scheme, an explained image, augmented images."""

@@ -1,0 +1,175 @@
+"""Precision and recall of every class's binary classifier, as Fig 2b, 2c and 8 show them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+from codepath.experiments.coverage import rows_of_picture
+from codepath.experiments.reference import reference
+from codepath.paper.binary_rows import foreign_negatives, own_negatives
+from codepath.paper.hover import name_points
+from codepath.paper.style import PAPER_STYLE, SERIES, fix_layout, legend_below, paper_label
+
+TITLE = "Binary classifiers, one per class"
+MOST_NAMES = 20
+"""Points have error bars and names up to so many classes; more are a cloud."""
+IN, OUT = "in", "out"
+
+
+def load(results: Path, picture: str, drawn: bool = False) -> pd.DataFrame:
+    """Precision and recall of all classes, with a column `distribution` of the negatives.
+
+    `in`: the data set itself, all its negatives or, with `drawn`, nine for each positive where
+    that was measured. `out`: another data set, where that was measured. Thresholds come from
+    training images.
+    """
+    rows = rows_of_picture(results, "binary", picture)
+    inside, outside = own_negatives(rows, drawn), foreign_negatives(rows)
+    kept = [
+        part[part["metric"] == metric].assign(distribution=distribution)
+        for metric in ("precision", "recall")
+        for part, distribution in ((inside, IN), (outside, OUT))
+    ]
+    return pd.concat([part for part in kept if len(part)] or kept[:1], ignore_index=True)
+
+
+def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
+    """A point per class: means over seeds, in per cent; `finish` names them."""
+    paper = reference("fig2b_binary_cifar10") if dataset == "cifar10" else None
+    for negatives, look in zip((IN, OUT), SERIES, strict=False):
+        mine = rows[rows["distribution"] == negatives]
+        if len(mine):
+            label = "classes" if negatives == IN else _other_data(mine)
+            draw_points(ax, mine, label, look)
+        if paper is not None and len(mine):
+            published = paper[paper["negatives"] == negatives]
+            ax.plot(
+                published["recall"],
+                published["precision"],
+                marker=look["marker"],
+                label=paper_label(rows) + (", other negatives" if negatives == OUT else ""),
+                **PAPER_STYLE,
+            )
+    ax.set(xlabel="recall (%)", ylabel="precision (%)")
+    ax.margins(0.15)
+    for (least, most), limit in ((ax.get_xlim(), ax.set_xlim), (ax.get_ylim(), ax.set_ylim)):
+        limit(min(least, 94), min(most, 100.8))
+    legend_below(ax)
+
+
+def _other_data(rows: pd.DataFrame) -> str:
+    """What the negatives out of distribution are called; a substitute is called one."""
+    substitute = rows["negatives"].str.contains("substitute").any()
+    return "substitute photographs" if substitute else "negatives of other data"
+
+
+def draw_points(
+    ax: Axes, rows: pd.DataFrame, label: str, look: dict[str, Any], size: float = 5
+) -> None:
+    """Draw one cloud of means in per cent, with the seeds' extremes as bars."""
+    low, points, high = (
+        100 * rows.groupby(["class", "metric"])["value"].agg(how).astype(float).unstack()
+        for how in ("min", "mean", "max")
+    )
+    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    below, above = (points - low).clip(lower=0), (high - points).clip(lower=0)
+    bars = rows["seed"].nunique() > 1 and len(points) <= MOST_NAMES
+    drawn = ax.errorbar(
+        points["recall"],
+        points["precision"],
+        xerr=[below["recall"], above["recall"]] if bars else None,
+        yerr=[below["precision"], above["precision"]] if bars else None,
+        fmt=look["marker"],
+        color=look["color"],
+        ecolor="0.65",
+        elinewidth=0.7,
+        markersize=size if len(points) <= MOST_NAMES else 2.5,
+        label=label,
+    )
+    name_points(drawn[0], [str(name) for name in points.index])
+
+
+_PLACES = [
+    (distance * dx, distance * dy)
+    for distance in (4, 9, 15)
+    for dx, dy in ((-1, 0), (1, 0), (0, 1), (0, -1), (-0.7, 0.7), (0.7, 0.7), (-0.7, -0.7),
+                   (0.7, -0.7))
+]  # fmt: skip
+"""Where a label may stand beside its point, in points of print, best first."""
+
+
+def finish(ax: Axes, rows: pd.DataFrame) -> None:
+    """Write the names of the classes beside their points, once the axis has its place.
+
+    Of the places around a point that one is taken where the name covers least of the points,
+    error bars and names that are there, and near ones before far ones.
+    """
+    mine = rows[rows["distribution"] == IN]
+    if mine["class"].nunique() > MOST_NAMES:
+        return
+    means = 100 * mine.groupby(["class", "metric"])["value"].mean().astype(float).unstack()
+    names: dict[tuple[float, float], list[str]] = {}
+    for name, recall, precision in means.round(1)[["recall", "precision"]].itertuples():
+        names.setdefault((float(recall), float(precision)), []).append(str(name))
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    fix_layout(figure)
+    taken = _obstacles(ax)
+    inside = ax.get_window_extent()
+    for point, group in names.items():
+        label = ax.annotate(
+            ", ".join(group), point, xytext=_PLACES[0], textcoords="offset points", fontsize=6.5
+        )
+        label.set_in_layout(False)
+        best: tuple[float, int] | None = None
+        for number, place in enumerate(_PLACES):
+            _put(label, place)
+            box = label.get_window_extent()
+            covered = sum(_overlap(box, other) for other in taken)
+            outside = box.width * box.height - _overlap(box, inside)
+            cost = covered + 10 * outside + math.hypot(*place) + 0.1 * number
+            if best is None or cost < best[0]:
+                best = (cost, number)
+        assert best is not None
+        _put(label, _PLACES[best[1]])
+        taken.append(label.get_window_extent())
+
+
+def _put(label: Annotation, place: tuple[float, float]) -> None:
+    """Set a label beside its point, on the side that the offset has."""
+    x, y = place
+    label.set_position(place)
+    label.set_horizontalalignment("right" if x < 0 else "left" if x > 0 else "center")
+    label.set_verticalalignment("top" if y < 0 else "bottom" if y > 0 else "center")
+
+
+def _obstacles(ax: Axes) -> list[Bbox]:
+    """Boxes of all markers and error bars, in pixels."""
+    boxes = []
+    dpi = ax.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    for line in ax.lines:
+        half = line.get_markersize() * dpi / 2 + 1
+        for x, y in ax.transData.transform(line.get_xydata()):
+            boxes.append(Bbox([[x - half, y - half], [x + half, y + half]]))
+    for container in ax.containers:
+        if isinstance(container, ErrorbarContainer):
+            for bars in container[2]:
+                for segment in bars.get_segments():
+                    (x0, y0), (x1, y1) = ax.transData.transform(segment)
+                    boxes.append(Bbox([[x0 - 1, y0 - 1], [x1 + 1, y1 + 1]]))
+    return boxes
+
+
+def _overlap(a: Bbox, b: Bbox) -> float:
+    """The area that two boxes share."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return float(max(width, 0) * max(height, 0))

@@ -1,0 +1,35 @@
+"""The text's sentence on the exponent of Eq. 5, as a picture."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from codepath.experiments.reference import reference
+from codepath.paper.panel import Panel
+from codepath.paper.setting_rows import EXPONENT_ITEM, exponent_rows
+from codepath.paper.style import BLUE, PAPER_STYLE, legend_below, mean_line, paper_label
+
+NAME = "exponent"
+TITLE = "Exponent of the coding loss"
+ITEM = EXPONENT_ITEM
+load = exponent_rows
+
+
+def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
+    """Top-1 in per cent against the exponent, the paper's beside."""
+    values = sorted(rows["exponent"].unique())
+    places = pd.Series(values, index=values)
+    mean_line(ax, places, rows, "exponent", "ours", BLUE, marker="o", linestyle="-")
+    paper = reference("exponent_ablation")
+    paper = paper[paper["dataset"] == dataset]
+    if len(paper):
+        label = paper_label(rows)
+        ax.plot(paper["exponent"], paper["top1"], marker="o", label=label, **PAPER_STYLE)
+    legend_below(ax)
+    ax.set_xticks([1, 2, 4])
+    ax.set(xlabel="exponent of Eq. 5", ylabel="top-1 accuracy (%)")
+    ax.margins(0.15)
+
+
+PANEL = Panel(name=NAME, title=TITLE, item=ITEM, load=load, draw=draw)

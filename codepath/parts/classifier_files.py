@@ -1,0 +1,326 @@
+"""`codepath extract`: a run's binary classifiers as files, with what they are worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from codepath.core.files import make_directory, write_text
+from codepath.core.provenance import git_state, now
+from codepath.data import FileSplit, Images, Normalize, Split, evaluation_loader
+from codepath.evaluate import choose, load_binary_scores, spread
+from codepath.evaluate.binary import (
+    Scored,
+    draw_negatives,
+    negatives_are_drawn,
+    protocol_pairs,
+)
+from codepath.evaluate.binary_protocols import (
+    bootstrap_average_precision,
+    bootstrap_intervals,
+)
+from codepath.evaluate.compression import SHARES, classifier_scores, measure_compression
+from codepath.evaluate.extraction import classifier_costs
+from codepath.evaluate.latency import interleaved_latency, layout
+from codepath.evaluate.thresholds import Objective, choose_threshold, count
+from codepath.models import CodedResNeXt
+from codepath.models.classifier_file import (
+    ClassifierCard,
+    save_binary_classifier,
+)
+from codepath.models.compress import (
+    CALIBRATION_IMAGES,
+    calibration_images,
+    compress,
+    measure_effects,
+)
+from codepath.models.extract import class_paths, extract_binary_classifier, stored_numbers
+from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
+from codepath.pipeline.measure import load_images, provenance, write_rows
+from codepath.run.config import RunConfig
+from codepath.store import Measurement
+from codepath.train.fit import device_name
+
+THRESHOLD_IMAGES = 10_000
+"""Training images, spread over the split, behind a compressed classifier's threshold."""
+_SMALL_DIFFERENCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """What `codepath extract` is asked for."""
+
+    classes: str = "all"
+    objective: Objective = Objective("f1")  # noqa: RUF009 (frozen)
+    compress: float | None = None
+    """Largest share of the network's parameters that the classifier's file may hold."""
+    curve: bool = False
+    formats: tuple[str, ...] = ("export", "onnx")
+    latency_turns: int = 20
+
+
+def extract_run(
+    run_dir: Path, out: Path, options: ExtractOptions, data: Path | None, console: Console
+) -> list[ClassifierCard]:
+    """Write the classifiers of a run's classes into OUT/CLASS, and say what they are worth.
+
+    With `curve`, F1 against kept share is measured too: rows go to RUN/rows/compression.csv. A
+    repeated call with the same source, committed, goes on behind the last class that was finished.
+    """
+    config, model, device = load_coded(run_dir)
+    images = load_images(config, data)
+    indices = class_indices(options.classes, images.class_names)
+    normalize = Normalize(images.mean, images.std).to(device)
+    make_directory(out)
+    calibration = None
+    if options.compress is not None or options.curve:
+        calibration = _calibration(images, normalize, device)
+    cards = []
+    for k in track(indices, "classifiers", console=console, disable=len(indices) < 2):
+        cards.append(
+            _extract_class(run_dir, config, model, images, k, out, options, normalize, calibration)
+        )
+    console.print(_cards_table(cards))
+    if options.curve and calibration is not None:
+        measured = _curves(config, model, images, indices, out, normalize, calibration, console)
+        write_rows(run_dir, measured, provenance(run_dir, config, images, device), ("compression",))
+        console.print(f"wrote {run_dir / 'rows' / 'compression.csv'}", highlight=False)
+    return cards
+
+
+def _extract_class(
+    run_dir: Path,
+    config: RunConfig,
+    model: CodedResNeXt,
+    images: Images,
+    k: int,
+    out: Path,
+    options: ExtractOptions,
+    normalize: Normalize,
+    calibration: Tensor | None,
+) -> ClassifierCard:
+    device = next(model.parameters()).device
+    name = images.class_names[k]
+    sliced = extract_binary_classifier(model, k)
+    fused = sliced.fuse()
+    _check_equal(model, fused, k, images, normalize, device)
+    costs = classifier_costs(model, sliced, images.image_shape)
+    if options.compress is not None and calibration is not None:
+        statistics = measure_effects(fused, calibration)
+        fused = compress(fused, statistics, int(options.compress * costs["network_parameters"]))
+        costs["compressed_numbers"] = stored_numbers(fused)
+        costs["compressed_share"] = stored_numbers(fused) / costs["network_parameters"]
+    fused = fused.to(memory_format=torch.channels_last)
+    fitted, (score, positive) = _scores(run_dir, fused, k, images, normalize, options)
+    threshold = choose_threshold(*fitted, options.objective)
+    counts = count(score >= threshold, positive)
+    rng = np.random.default_rng(0)
+    metrics: dict[str, Any] = counts.metrics()
+    metrics["average_precision"] = float(average_precision_score(positive, score))
+    for metric, bounds in bootstrap_intervals(counts, rng).items():
+        metrics[f"{metric}_95"] = list(bounds)
+    metrics["average_precision_95"] = list(bootstrap_average_precision(score, positive, rng))
+    metrics |= {"prevalence": float(positive.mean()), "n": len(score), "split": "test"}
+    costs["latency"] = _latencies(model, fused, images, normalize, device, options.latency_turns)
+    card = ClassifierCard(
+        class_name=name,
+        class_index=k,
+        network=config.model.name,
+        run_id=config.run_id,
+        source=images.source,
+        codewords={
+            str(b): "".join(str(int(n in kept)) for n in range(model.paths))
+            for b, kept in class_paths(model, k).items()
+        },
+        image_shape=images.image_shape,
+        mean=images.mean,
+        std=images.std,
+        threshold=threshold,
+        threshold_origin=f"{options.objective} on {len(fitted.score):,} training images",
+        metrics=metrics,
+        costs=costs,
+        commit=git_state()[0],
+        created=now(),
+    )
+    folder = out / name.replace("/", "_").replace(" ", "_")
+    stored = fused.cpu().to(memory_format=torch.contiguous_format)
+    return save_binary_classifier(stored, card, folder, options.formats)
+
+
+def _check_equal(
+    model: CodedResNeXt,
+    fused: torch.nn.Module,
+    k: int,
+    images: Images,
+    normalize: Normalize,
+    device: torch.device,
+) -> None:
+    """The cut-out classifier answers as the masked network does, on some test images."""
+    batch = next(iter(evaluation_loader(images.test)))
+    x = normalize(batch.images[:32].to(device))
+    with torch.inference_mode():
+        expected = model.forward_coded(x, keep=k).logits[:, k]
+        difference = float((fused(x) - expected).abs().max() / expected.abs().max().clamp_min(1))
+    if not difference <= _SMALL_DIFFERENCE:
+        raise RuntimeError(f"class {k}: the cut-out classifier differs by {difference:g}")
+
+
+def _calibration(images: Images, normalize: Normalize, device: torch.device) -> Tensor:
+    loader = evaluation_loader(spread(images.train, CALIBRATION_IMAGES))
+    return calibration_images(normalize(batch.images.to(device)) for batch in loader)
+
+
+def _judging_splits(images: Images, k: int) -> tuple[Split | FileSplit, Split | FileSplit]:
+    """Training images for the threshold of class k, THRESHOLD_IMAGES at most, and test images.
+
+    Where the data set's protocol draws negatives, both are its first draw.
+    """
+    train, test = images.train, images.test
+    if negatives_are_drawn(len(images.class_names)):
+        train, test = (
+            choose(split, draw_negatives(split.labels == k, k, 0)) for split in (train, test)
+        )
+    return spread(train, THRESHOLD_IMAGES), test
+
+
+def _scores(
+    run_dir: Path,
+    fused: torch.nn.Module,
+    k: int,
+    images: Images,
+    normalize: Normalize,
+    options: ExtractOptions,
+) -> tuple[Scored, Scored]:
+    """Scores on training and on test images.
+
+    What the evaluation saved serves where the classifier is the evaluated one.
+    """
+    saved = [run_dir / "predictions" / f"binary-{split}.npz" for split in ("train", "test")]
+    if options.compress is None and all(path.exists() for path in saved):
+        train, test = (load_binary_scores(path).of_class(k) for path in saved)
+        return protocol_pairs(train, test, negatives_are_drawn(len(images.class_names)))[0]
+    device = next(fused.parameters()).device
+    fitted, judged = (
+        classifier_scores(fused, evaluation_loader(split), normalize, device)
+        for split in _judging_splits(images, k)
+    )
+    return Scored(fitted[0], fitted[1] == k), Scored(judged[0], judged[1] == k)
+
+
+def _latencies(
+    model: CodedResNeXt,
+    fused: torch.nn.Module,
+    images: Images,
+    normalize: Normalize,
+    device: torch.device,
+    turns: int,
+) -> dict[str, Any]:
+    """Classifier against its network at batch 1 and 64, in turns; empty for no turns."""
+    found: dict[str, Any] = {}
+    if not turns:
+        return found
+    batch = normalize(next(iter(evaluation_loader(images.test, 64))).images.to(device))
+    for size in LATENCY_BATCHES:
+        if size > len(batch):
+            continue
+        times = interleaved_latency({"network": model, "classifier": fused}, [batch[:size]], turns)
+        found[f"batch {size}"] = {
+            "network_ms": 1000 * times["network"].p50,
+            "classifier_ms": 1000 * times["classifier"].p50,
+            "ratio": times["classifier"].ratio,
+        }
+    found["device"] = f"{device_name(device)}, {layout(model)}"
+    return found
+
+
+def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
+    """Sizes, speed and worth of the classifiers that were written."""
+    costs = cards[0].costs
+    table = Table(
+        title=f"of {costs['network_parameters']:,} parameters {costs['parameters']:,} kept "
+        f"({100 * costs['parameters_share']:.1f} %; by ratios "
+        f"{100 * costs['parameters_by_ratio_share']:.1f} %), multiply-adds "
+        f"{100 * costs['macs_share']:.1f} %; n = {cards[0].metrics['n']:,} test images, "
+        f"threshold: {cards[0].threshold_origin}"
+    )
+    for heading in ("class", "F1 [95 %]", "precision", "recall", "AP", "threshold", "numbers",
+                    "MiB", "time, batch 1", "batch 64"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for card in cards:
+        m, c = card.metrics, card.costs
+        times = [c["latency"].get(f"batch {size}", {}).get("ratio") for size in LATENCY_BATCHES]
+        table.add_row(
+            card.class_name,
+            f"{m['f1']:.3f} [{m['f1_95'][0]:.3f}, {m['f1_95'][1]:.3f}]",
+            f"{m['precision']:.3f}",
+            f"{m['recall']:.3f}",
+            f"{m['average_precision']:.3f}",
+            f"{card.threshold:.3g}",
+            f"{c.get('compressed_numbers', c['stored_numbers']):,}",
+            f"{c['file_bytes'] / 2**20:.2f}",
+            *("-" if ratio is None else f"{ratio:.2f} x" for ratio in times),
+        )
+    return table
+
+
+def _curves(
+    config: RunConfig,
+    model: CodedResNeXt,
+    images: Images,
+    indices: Sequence[int],
+    out: Path,
+    normalize: Normalize,
+    calibration: Tensor,
+    console: Console,
+) -> Iterator[Measurement]:
+    """F1 against kept share of some classes.
+
+    Each class's is kept in OUT/CLASS/curve.json: a repeated call with the same source,
+    committed, goes on behind the last class that was finished.
+    """
+    network = sum(p.numel() for p in model.parameters())
+    commit, dirty = git_state()
+    about = {
+        "run": config.run_id,
+        "shares": list(SHARES),
+        "commit": commit,
+        "source": images.source,
+    }
+    for k in track(indices, "compression", console=console):
+        path = out / images.class_names[k] / "curve.json"
+        measured = None if dirty else _kept_curve(path, about)
+        if measured is None:
+            fused = extract_binary_classifier(model, k).fuse()
+            train, test = _judging_splits(images, k)
+            loaders = evaluation_loader(train), evaluation_loader(test)
+            measured = list(
+                measure_compression(
+                    fused, measure_effects(fused, calibration), k, images.class_names[k], network,
+                    loaders, normalize, calibration.device, SHARES,
+                )
+            )  # fmt: skip
+            rows = [asdict(measurement) for measurement in measured]
+            write_text(path, json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+        yield from measured
+
+
+def _kept_curve(path: Path, about: dict[str, Any]) -> list[Measurement] | None:
+    """What an earlier call measured; None where it is absent, damaged, or of something else."""
+    try:
+        kept = json.loads(path.read_text())
+        if kept["about"] != about:
+            return None
+        return [Measurement(**row) for row in kept["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

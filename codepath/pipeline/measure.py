@@ -1,0 +1,237 @@
+"""Measuring a trained run: from its predictions to the rows in RUN/rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from codepath.core.errors import UserError, unknown_name
+from codepath.core.files import make_directory, write_text
+from codepath.core.provenance import git_state, now
+from codepath.data import (
+    Images,
+    Normalize,
+    evaluation_loader,
+    load_image_set,
+)
+from codepath.evaluate import (
+    ALL_NEGATIVES_UP_TO,
+    ALL_TEST_IMAGES_UP_TO,
+    Predictions,
+    binary_scores,
+    exit_costs,
+    fit_readouts,
+    foreign_negatives,
+    measure_accuracy,
+    measure_binary,
+    measure_cost,
+    measure_decoders,
+    measure_exits,
+    measure_extraction,
+    measure_out_of_distribution,
+    measure_paths,
+    measure_protocols,
+    measure_removal,
+    predict,
+    readout_images,
+    score_split,
+    spread,
+)
+from codepath.models import CodedResNeXt
+from codepath.run.config import RunConfig
+from codepath.run.directory import read_config
+from codepath.store import (
+    KINDS,
+    ON_REQUEST,
+    Measurement,
+    Provenance,
+    replace_rows,
+    rows_of,
+)
+from codepath.train import World, choose_device, load_trained
+from codepath.train.card import write_card
+from codepath.train.distributed import Placement
+from codepath.train.fit import device_name
+from codepath.train.precision import trained_precision
+
+
+def predict_test_images(model: nn.Module, images: Images, world: World) -> Predictions:
+    """The network's outputs for every test image, each computed in one of the processes."""
+    normalize = Normalize(images.mean, images.std).to(world.device)
+    loader = evaluation_loader(images.test, shard=world.shard)
+    own = predict(model, loader, normalize, world.device, world.samples(len(images.test)))
+    return Predictions.merged(world.gather(own), len(images.test))
+
+
+def load_images(config: RunConfig, data: Path | None) -> Images:
+    """The images of a run."""
+    return load_image_set(config.data.source, data, config.data.crop, config.data.subset)
+
+
+def evaluate_run(
+    run_dir: Path,
+    images: Images | None = None,
+    device: torch.device | None = None,
+    data: Path | None = None,
+    predictions: Predictions | None = None,
+    kinds: Collection[str] = (),
+) -> None:
+    """Measure a trained run and write its rows to RUN/rows, its outputs to RUN/predictions.
+
+    Args:
+        run_dir: the run.
+        images: of its data set, where they are loaded already.
+        device: to measure on.
+        data: where the images are.
+        predictions: its outputs for the test images, where they are known.
+        kinds: of rows to make; others are left as they are. Empty: all.
+    """
+    possible = [kind for kind in KINDS if kind not in ON_REQUEST]
+    for kind in kinds:
+        if kind not in possible:
+            raise unknown_name("kind of rows", kind, possible)
+    wanted = set(kinds or possible)
+    config = read_config(run_dir)
+    images = images or load_images(config, data)
+    device = device or choose_device()
+    if predictions is None:
+        _, model = load_trained(run_dir, device)
+        predictions = predict_test_images(model, images, World(Placement(), device))
+    measured = (
+        measurement
+        for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
+        if measurement.kind in wanted
+    )
+    write_rows(run_dir, measured, provenance(run_dir, config, images, device), wanted)
+    (top1,) = measure_accuracy(predictions, "test")
+    if (run_dir / "model").is_dir():
+        write_card(run_dir, config, images, (top1.value, top1.n))
+
+
+def provenance(
+    run_dir: Path, config: RunConfig, images: Images, device: torch.device
+) -> Provenance:
+    """Where numbers of a run that are measured now come from."""
+    commit, dirty = git_state()
+    return Provenance(
+        experiment=config.experiment,
+        run_id=config.run_id,
+        scale=config.scale,
+        dataset=images.dataset,
+        source=images.source,
+        model=config.model_role,
+        seed=config.seed,
+        precision=trained_precision(run_dir),
+        device=device_name(device),
+        commit=commit,
+        dirty=dirty,
+        created=now(),
+    )
+
+
+def write_rows(
+    run_dir: Path,
+    measurements: Iterable[Measurement],
+    provenance: Provenance,
+    kinds: Collection[str],
+) -> None:
+    """Measure, and put the rows into RUN/rows in place of those of the same kinds."""
+    replace_rows(run_dir / "rows", rows_of(measurements, provenance), kinds)
+
+
+def _measurements(
+    run_dir: Path,
+    images: Images,
+    device: torch.device,
+    predictions: Predictions,
+    data: Path | None,
+    wanted: Collection[str],
+) -> Iterator[Measurement]:
+    """What is cheap is measured in any case; what takes passes of its own, where it is wanted."""
+    config, model = load_trained(run_dir, device)
+    normalize = Normalize(images.mean, images.std).to(device)
+    test = evaluation_loader(images.test)
+    folder = make_directory(run_dir / "predictions")
+    predictions.save(folder / "test.npz")
+    DataFacts.of(images).save(run_dir)
+    yield from measure_accuracy(predictions, "test")
+    yield from measure_cost(model, images.image_shape)
+    if not isinstance(model, CodedResNeXt) or not model.coded_blocks:
+        return
+    schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
+    yield from measure_paths(predictions, schemes, images.class_names, "test")
+    if not {"decoders", "exits"}.isdisjoint(wanted):
+        some = spread(images.train, readout_images(len(images.class_names)))
+        training = predict(model, evaluation_loader(some), normalize, device)
+        training.save(folder / "train.npz")
+        readouts = fit_readouts(training)
+        yield from measure_decoders(predictions, schemes, "test", readouts)
+        if model.aggregate == "sum" and "exits" in wanted:
+            costs = exit_costs(model, images.image_shape)
+            yield from measure_exits(predictions, schemes, costs, "test", readouts)
+    if model.aggregate == "sum":
+        yield from measure_extraction(model, images.image_shape)
+    if config.evaluation.removal_block and "removal" in wanted:
+        yield from measure_removal(
+            model,
+            test,
+            normalize,
+            device,
+            config.evaluation.removal_block,
+            config.evaluation.removal_draws,
+            "test",
+        )
+    if {"binary", "histograms"}.isdisjoint(wanted):
+        return
+    scored = score_split(model, images.train, ALL_NEGATIVES_UP_TO, normalize, device)
+    scored.save(folder / "binary-train.npz")
+    judged = score_split(model, images.test, ALL_TEST_IMAGES_UP_TO, normalize, device)
+    judged.save(folder / "binary-test.npz")
+    yield from measure_binary(scored, judged, images.class_names)
+    yield from measure_protocols(scored, judged, images.class_names)
+    foreign = foreign_negatives(images, data)
+    if foreign is not None:
+        answers = binary_scores(model, evaluation_loader(foreign.split), normalize, device)
+        yield from measure_out_of_distribution(
+            scored, judged, answers.scores, foreign.name, images.class_names
+        )
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the commands on a trained run need of its data set, kept in RUN/data.json."""
+
+    source: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """(C, H, W)"""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, images: Images) -> DataFacts:
+        """Those of a data set."""
+        return cls(images.source, images.class_names, images.image_shape, images.mean, images.std)
+
+    def save(self, run_dir: Path) -> None:
+        """Write RUN/data.json."""
+        write_text(run_dir / "data.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, run_dir: Path) -> DataFacts:
+        """Read RUN/data.json; UserError where the run was not evaluated."""
+        path = run_dir / "data.json"
+        if not path.exists():
+            raise UserError(f"{path} does not exist: codepath evaluate {run_dir} writes it")
+        facts = json.loads(path.read_text())
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in facts.items()
+        }
+        return cls(**values)

@@ -1,0 +1,101 @@
+"""From an experiment to rows: train, evaluate, store. The only glue between those packages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from codepath.core.signals import InterruptedRun, Interruption
+from codepath.evaluate import (
+    measure_accuracy,
+)
+from codepath.pipeline.measure import evaluate_run, load_images, predict_test_images
+from codepath.pipeline.prepare import beton_folder
+from codepath.run.config import RunConfig
+from codepath.run.directory import Places, is_done, mark_done
+from codepath.run.events import beat
+from codepath.store import (
+    collect,
+)
+from codepath.train import FitOptions, connected, fit, load_trained
+
+
+def train_and_evaluate(
+    config: RunConfig,
+    places: Places,
+    console: Console,
+    data: Path | None = None,
+    backend: str = "auto",
+    options: FitOptions | None = None,
+) -> None:
+    """Train and evaluate `config`, and put its rows into the results.
+
+    Every part that an earlier call finished is skipped. Started by torchrun or srun, the processes
+    train together and share the pass over the test images; the first one does the rest alone.
+
+    Args:
+        config: the run.
+        places: where it lives and where its rows go.
+        console: for progress.
+        data: where the source's files are (see `load_image_set`).
+        backend: ffcv, torch or auto.
+        options: how it is carried out on this machine.
+
+    Raises:
+        UserError: see `fit`.
+        InterruptedRun: on SIGINT, SIGTERM or SIGUSR2; the same call goes on.
+    """
+    run_dir = places.run_dir(config)
+    with Interruption() as interruption:
+        if not is_done(run_dir, config):
+            options = options or FitOptions()
+            loader = replace(options.loader, backend=backend, betons=beton_folder(data))
+            options = replace(options, loader=loader)
+            if not _work_in_this_process(config, run_dir, console, data, options, interruption):
+                return
+        collect(places.results, [run_dir])
+
+
+def _work_in_this_process(
+    config: RunConfig,
+    run_dir: Path,
+    console: Console,
+    data: Path | None,
+    options: FitOptions,
+    interruption: Interruption,
+) -> bool:
+    """Train and evaluate; whether this is the process that did the last part."""
+    title = f"{config.experiment} {config.name}"
+    with connected() as world:
+        if not world.first:
+            console = Console(quiet=True)
+        images = world.first_leads(lambda: load_images(config, data))
+
+        def evaluate(model: nn.Module) -> dict[str, float]:
+            (top1,) = measure_accuracy(predict_test_images(model, images, world), "test")
+            return {"test_top1": top1.value}
+
+        fit(config, images, run_dir, world.device, console, options, world, interruption, evaluate)
+        console.print(f"{title}: evaluating", highlight=False)
+        beat(run_dir, "evaluating")
+        try:
+            _, model = load_trained(run_dir, world.device)
+            predictions = predict_test_images(model, images, world)
+        except InterruptedRun as stop:
+            raise _stopped_evaluating(title, stop) from None
+    if world.first:
+        try:
+            evaluate_run(run_dir, images, world.device, data, predictions)
+        except InterruptedRun as stop:
+            raise _stopped_evaluating(title, stop) from None
+        mark_done(run_dir, config)
+    return world.first
+
+
+def _stopped_evaluating(title: str, stop: InterruptedRun) -> InterruptedRun:
+    return InterruptedRun(
+        f"interrupted: {title} is trained; repeat the command to evaluate it", stop.signal_number
+    )

@@ -1,0 +1,263 @@
+"""The full, frozen description of a run (standard library only).
+
+A run is determined by its `RunConfig` alone: what only changes speed and rounding (device, loader
+backend, workers) is not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from codepath.core.errors import UserError
+
+SCALES = ("demo", "cpu", "short", "paper")
+"""From the smallest to the paper's."""
+PRECISIONS = ("float32", "bfloat16")
+
+STATISTICS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2673, 0.2564, 0.2762)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Data set -> mean and standard deviation per channel of pixels in [0, 1], as in the paper."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(f"bad configuration: {message}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network: a timm entry point and its arguments."""
+
+    name: str
+    num_classes: int
+    in_chans: int = 3
+    p_drop: float = 0.0
+    """DropSubNNs: probability that a path's output is zeroed in training."""
+    schemes: tuple[str, ...] = ()
+    """A catalogue name or CSV file per coded stage; empty: the family's."""
+    scheme_family: str = "paper"
+    """paper or best: which catalogue of coding schemes."""
+    active: tuple[int | tuple[int, ...], ...] = ()
+    """Nact per stage, or per block of a stage; empty: the network's own."""
+    aggregate: str = "sum"
+    """sum of the paths' outputs, or concat."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
+        _require(0 <= self.p_drop < 1, f"p_drop is {self.p_drop}, must be in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, and how training images are augmented."""
+
+    source: str
+    pad: int = 0
+    """Pixels of black padding on each side before a random crop back to the image's size."""
+    flip: bool = False
+    randaugment: str = ""
+    """timm's name of a RandAugment policy, such as rand-m4-n3; empty for none."""
+    posterize_min_bits: int = 0
+    """0: RandAugment's posterize gives a black image at magnitudes below 2.5, as on earlier Pillow;
+    1: it keeps the highest bit."""
+    crop: int = 0
+    """Side of the random resized crops, and of the central ones in evaluation, of images of many
+    sizes; 0: the source's own."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Least and largest share of an image's area in a random resized crop."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and largest width by height of a random resized crop before it is resized."""
+    subset: bool = False
+    """Whether fewer images than the data set has are meant."""
+
+    def __post_init__(self) -> None:
+        _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
+        _require(
+            self.posterize_min_bits in (0, 1),
+            f"posterize_min_bits is {self.posterize_min_bits}, must be 0 or 1",
+        )
+        _require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
+        _require(
+            len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1,
+            f"scale is {self.scale}, must be two rising numbers in (0, 1]",
+        )
+        _require(
+            len(self.ratio) == 2 and 0 < self.ratio[0] <= self.ratio[1],
+            f"ratio is {self.ratio}, must be two rising positive numbers",
+        )
+
+    def words(self) -> str:
+        """The augmentation in words, in the order in which it is done."""
+        crop = f"random resized crop {self.crop}" if self.crop else ""
+        pad = f"pad {self.pad} and crop" if self.pad else ""
+        flip = "flip" if self.flip else ""
+        steps = [crop, flip, self.randaugment] if crop else [self.randaugment, pad, flip]
+        return ", ".join(step for step in steps if step) or "no augmentation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The optimisation recipe."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    lr_end: float
+    warmup_epochs: int = 0
+    warmup_lr: float = 0.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also covers normalisation parameters and biases."""
+    mu: float = 0.0
+    """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
+    exponent: float = 4.0
+    """Exponent of the coding loss (Eq. 5)."""
+    gradient_masking: bool = False
+    """In place of the coding loss, gradients reach the class's own paths alone (footnote 5)."""
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    """The lowest that the recipe allows: float32, or bfloat16, at most autocast to it over float32
+    weights. What is trained in is bfloat16 where the device computes in it, else float32."""
+    bn_batch: int = 0
+    """Images that batch norm takes its statistics over (a replica's of the paper's runs); a divisor
+    of batch_size. 0: those that a device holds at once, hence the whole batch on one device."""
+    bn_momentum: float = 0.1
+    """Weight of the newest statistics in the running ones (PyTorch's sense)."""
+    ema_decay: float = 0.0
+    """Decay per step of a moving average of the weights, which is then what is kept; 0: none."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
+        _require(self.batch_size >= 2, f"batch_size is {self.batch_size}, batch norm needs 2")
+        _require(self.lr > 0, f"lr is {self.lr}, must be positive")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs",
+        )
+        _require(self.mu >= 0, f"mu is {self.mu}, must not be negative")
+        _require(self.exponent > 0, f"exponent is {self.exponent}, must be positive")
+        _require(
+            self.precision in PRECISIONS,
+            f"precision is '{self.precision}', must be float32 or bfloat16",
+        )
+        _require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing is {self.label_smoothing}, must be in [0, 1)",
+        )
+        _require(
+            self.bn_batch == 0 or (self.bn_batch > 1 and self.batch_size % self.bn_batch == 0),
+            f"bn_batch is {self.bn_batch}, must be 0 or a divisor of batch_size, "
+            f"{self.batch_size}, from 2",
+        )
+        _require(0 < self.bn_momentum <= 1, f"bn_momentum is {self.bn_momentum}, must be in (0, 1]")
+        _require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
+
+    def check_precision(self, asked: str) -> None:
+        """UserError unless a run of this recipe may be asked to train in it: "auto", or a name."""
+        if asked not in ("auto", *PRECISIONS):
+            raise UserError(f"precision is '{asked}', must be auto, float32 or bfloat16")
+        if asked == "bfloat16" and self.precision == "float32":
+            raise UserError(
+                "the recipe does not allow bfloat16: leave --precision out, or make another "
+                "experiment of it by --set train.precision=bfloat16"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """How a trained network is measured."""
+
+    removal_block: int = 0
+    """Block (from 1) whose paths are removed for Fig 2a; 0: no removal (uncoded network)."""
+    removal_draws: int = 5
+    """Random choices of the removed paths per image and count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run with its evaluation."""
+
+    experiment: str
+    scale: str
+    model_role: str
+    """"coded" or "baseline": the model column of the results."""
+    seed: int
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.scale in SCALES, f"scale is '{self.scale}', must be one of {SCALES}")
+        _require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
+
+    @property
+    def name(self) -> str:
+        """Name of the run within its experiment and scale, also of its directory."""
+        return f"{self.model_role}-s{self.seed}"
+
+    @functools.cached_property
+    def run_id(self) -> str:
+        """Experiment, run and content hash: what rows in results/ are traced by."""
+        return f"{self.experiment}-{self.scale}-{self.name}-{content_hash(self)}"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dicts of plain JSON values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def run_config_from_dict(values: dict[str, Any]) -> RunConfig:
+    """The inverse of `to_dict` for a RunConfig; unknown or missing keys raise UserError."""
+    return _from_dict(RunConfig, values, "run")
+
+
+def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    _require(not unknown, f"unknown key {where}.{unknown[0] if unknown else ''}")
+    types = get_type_hints(cls)
+    arguments = {
+        key: _from_dict(types[key], value, f"{where}.{key}")
+        if dataclasses.is_dataclass(types[key])
+        else _as_tuple(value)
+        if isinstance(value, list)
+        else value
+        for key, value in values.items()
+    }
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise UserError(f"bad configuration: {where}: {error}") from None
+
+
+def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)
+
+
+def content_hash(config: Any) -> str:
+    """Ten hexadecimal digits of SHA-256 over the canonical JSON of a configuration."""
+    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Readable differences of two configurations as dicts: ["train.epochs: 10 -> 15", ...]."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found

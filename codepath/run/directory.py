@@ -1,0 +1,66 @@
+"""Run directories: where runs live, what they were made for, and whether they are done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from codepath.core.errors import UserError
+from codepath.core.files import write_text
+from codepath.core.provenance import now
+from codepath.run.config import RunConfig, differences, run_config_from_dict, to_dict
+
+WEIGHTS = "model.safetensors"
+"""Final weights: their presence means that training is finished."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where runs live and where their rows go."""
+
+    runs: Path
+    results: Path
+
+    def run_dir(self, config: RunConfig) -> Path:
+        """RUNS/scale/experiment/run."""
+        return self.runs / config.scale / config.experiment / config.name
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """The configuration that a run directory was made for; UserError where it holds none."""
+    path = run_dir / "config.json"
+    if not path.exists():
+        raise UserError(f"{run_dir} is no run directory: it has no config.json")
+    try:
+        return run_config_from_dict(json.loads(path.read_text()))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); remove {run_dir}") from None
+
+
+def claim(config: RunConfig, run_dir: Path) -> None:
+    """Write config.json into a run directory, or check that the one there is the same.
+
+    Raises UserError where another configuration stands there.
+    """
+    path = run_dir / "config.json"
+    if not path.exists():
+        write_text(path, json.dumps(to_dict(config), indent=2) + "\n")
+        return
+    changed = differences(to_dict(read_config(run_dir)), to_dict(config))
+    if changed:
+        raise UserError(
+            f"{run_dir} holds a run with another configuration ({'; '.join(changed)}); "
+            "remove it or choose another --runs folder"
+        )
+
+
+def is_done(run_dir: Path, config: RunConfig) -> bool:
+    """Whether this very configuration was trained and evaluated there."""
+    done = run_dir / "DONE"
+    return done.exists() and json.loads(done.read_text()).get("run_id") == config.run_id
+
+
+def mark_done(run_dir: Path, config: RunConfig) -> None:
+    """Note that the run is trained and evaluated."""
+    write_text(run_dir / "DONE", json.dumps({"run_id": config.run_id, "at": now()}) + "\n")

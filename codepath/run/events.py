@@ -1,0 +1,164 @@
+"""What happens to a run, in its directory: its events and its heartbeat.
+
+    events.jsonl    one line per event: submitted, started, stopped, failed, cancelled
+    heartbeat.json  what its process is doing now, replaced every few seconds
+    job.json        the order of a submitted run: what its job is to do, and with which source
+
+They belong to no result: a run is done when DONE says so. Of several processes that train one
+network the first writes, and any of them notes its failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from codepath.core.errors import LostProcessesError, UserError
+from codepath.core.files import json_lines, write_text
+from codepath.core.provenance import now
+from codepath.core.signals import InterruptedRun
+
+EVENTS, HEARTBEAT, JOB = "events.jsonl", "heartbeat.json", "job.json"
+BEAT_S = 10.0
+"""Seconds between heartbeats within an epoch."""
+ERROR_LINES = 6
+"""Last lines of a failure that are kept."""
+
+_started: set[Path] = set()
+"""Runs whose start this process has noted."""
+_last_beat: dict[Path, float] = {}
+
+
+def process_rank() -> int:
+    """This process's number among those of its job, as torchrun or srun gave it; else 0."""
+    in_step = "SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ
+    rank = os.environ.get("RANK") or (os.environ.get("SLURM_PROCID") if in_step else None) or "0"
+    return int(rank) if rank.isdigit() else 0
+
+
+def current_job() -> str:
+    """The id of the job that this process belongs to, as submitit writes it; else empty."""
+    env = os.environ
+    if env.get("SLURM_ARRAY_JOB_ID"):
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
+    return env.get("SLURM_JOB_ID") or env.get("SUBMITIT_LOCAL_JOB_ID") or ""
+
+
+def current_cluster() -> str:
+    """slurm or local where this process belongs to a job, else empty."""
+    if "SLURM_JOB_ID" in os.environ:
+        return "slurm"
+    return "local" if "SUBMITIT_LOCAL_JOB_ID" in os.environ else ""
+
+
+def note(run_dir: Path, event: str, **details: Any) -> None:
+    """Append an event, if the run's directory is there.
+
+    Bookkeeping never ends a run: what cannot be written (a full disk) is left out.
+    """
+    if process_rank() and event != "failed":
+        return
+    with contextlib.suppress(OSError), (run_dir / EVENTS).open("a") as file:
+        file.write(json.dumps({"event": event, "at": now(), **details}) + "\n")
+
+
+def note_failure(run_dir: Path, error: BaseException) -> None:
+    """Append that the run failed, with the last lines of the error.
+
+    Where the error is that the other processes are gone, the event says `follows_another`.
+    """
+    if isinstance(error, UserError):
+        lines = str(error).splitlines()
+    else:
+        lines = "".join(traceback.format_exception(error)).splitlines()[-ERROR_LINES:]
+    follows = {"follows_another": True} if isinstance(error, LostProcessesError) else {}
+    note(run_dir, "failed", error=lines, job=current_job(), rank=process_rank(), **follows)
+
+
+def events(run_dir: Path) -> list[dict[str, Any]]:
+    """The events, oldest first; half-written lines are left out."""
+    return [line for line in json_lines(_text(run_dir / EVENTS)) if "event" in line]
+
+
+def beat(run_dir: Path, phase: str, **progress: Any) -> None:
+    """Say what this process is doing; its first beat in a run notes the start.
+
+    Args:
+        run_dir: the run's directory, which has to be there.
+        phase: starting, training or evaluating.
+        progress: in training done (the share of all steps), epoch and eta_s.
+    """
+    if process_rank():
+        return
+    process = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "job": current_job(),
+        "cluster": current_cluster(),
+    }
+    run_dir = run_dir.absolute()
+    if run_dir not in _started:
+        _started.add(run_dir)
+        log = os.environ.get("CODEPATH_LOG", "")
+        note(run_dir, "started", **process, **({"log": log} if log else {}))
+    _last_beat[run_dir] = time.monotonic()
+    with contextlib.suppress(OSError):
+        values = {"phase": phase, "at": now(), **process, **progress}
+        write_text(run_dir / HEARTBEAT, json.dumps(values) + "\n")
+
+
+def beat_is_due(run_dir: Path) -> bool:
+    """Whether the last heartbeat is old enough for another one within an epoch."""
+    return time.monotonic() - _last_beat.get(run_dir.absolute(), -BEAT_S) >= BEAT_S
+
+
+@contextlib.contextmanager
+def outcome_noted(run_dir: Path) -> Iterator[None]:
+    """Note how work on a run ends that does not finish, if this process has begun it."""
+    try:
+        yield
+    except (InterruptedRun, KeyboardInterrupt):
+        if run_dir.absolute() in _started:
+            note(run_dir, "stopped", job=current_job())
+        raise
+    except Exception as error:
+        if run_dir.absolute() in _started:
+            note_failure(run_dir, error)
+        raise
+
+
+def heartbeat(run_dir: Path) -> dict[str, Any]:
+    """The last heartbeat; empty where there is none."""
+    return _read(run_dir / HEARTBEAT)
+
+
+def write_order(run_dir: Path, order: dict[str, Any]) -> None:
+    """Put down what the run's job is to do."""
+    write_text(run_dir / JOB, json.dumps(order, indent=2) + "\n")
+
+
+def read_order(run_dir: Path) -> dict[str, Any]:
+    """What the run's job is to do; empty where the run was never submitted."""
+    return _read(run_dir / JOB)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

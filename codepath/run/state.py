@@ -1,0 +1,231 @@
+"""What runs are doing, by their own files, with Slurm's word beside them (no torch)."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from codepath.core.durations import readable_duration
+from codepath.core.errors import UserError
+from codepath.core.machine import process_alive
+from codepath.run.config import RunConfig
+from codepath.run.directory import is_done, read_config
+from codepath.run.events import ERROR_LINES, events, heartbeat, read_order
+from codepath.run.slurm import RUNNING, WAITING, JobState, job_states
+
+STATES = ("running", "waiting", "stopped", "failed", "cancelled", "done", "new")
+SILENT_S = 600
+"""A heartbeat older than this is remarked on."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run as `codepath status` shows it."""
+
+    run_dir: Path
+    state: str
+    """One of STATES: stopped is what goes on when its command is repeated, new what never began."""
+    progress: str = ""
+    """Epoch and remaining time, or why it waits or ended."""
+    requeues: int = 0
+    """How often its job was queued again."""
+    cluster: str = ""
+    """slurm, local, or empty: a process of a person's own."""
+    job: str = ""
+    slurm: str = ""
+    """Slurm's state of the job, where it says one."""
+    error: tuple[str, ...] = ()
+    """The last lines of a failure."""
+    run_id: str = ""
+    """Of the configuration there."""
+
+    @property
+    def name(self) -> str:
+        """SCALE/EXPERIMENT/RUN."""
+        return "/".join(self.run_dir.parts[-3:])
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ("waiting", "running")
+
+    @property
+    def is_asked_about(self) -> bool:
+        """Whether Slurm may know more than the run's files: it has a job that has not ended."""
+        return self.cluster == "slurm" and self.is_under_way
+
+    def holds(self, config: RunConfig) -> bool:
+        """Whether nothing has to be submitted for `config`: it is done or under way."""
+        return self.run_id == config.run_id and self.state in ("done", "waiting", "running")
+
+
+def find_runs(runs: Path) -> list[Path]:
+    """The run directories below RUNS, by name."""
+    return sorted(path.parent for path in runs.glob("*/*/*/config.json"))
+
+
+def look_all(run_dirs: Iterable[Path]) -> list[RunStatus]:
+    """The status of runs; Slurm is asked once for all jobs that have not ended by our files."""
+    first = [look(run_dir) for run_dir in run_dirs]
+    asked = {status.job for status in first if status.is_asked_about}
+    jobs = job_states(asked) if asked else {}
+    if jobs is None:
+        return [replace(s, slurm="no answer") if s.job in asked else s for s in first]
+    return [look(s.run_dir, jobs) if s.job in asked else s for s in first]
+
+
+def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus:
+    """The status of one run.
+
+    Args:
+        run_dir: a run directory, or one that is not there yet.
+        jobs: what Slurm says of jobs; None: it was not asked.
+    """
+    if not (run_dir / "config.json").exists():
+        return RunStatus(run_dir, "new")
+    try:
+        config = read_config(run_dir)
+        done = is_done(run_dir, config)
+    except (UserError, json.JSONDecodeError) as error:
+        return RunStatus(run_dir, "failed", error=(str(error),))
+    happened = events(run_dir)
+    submissions = [k for k, event in enumerate(happened) if event["event"] == "submitted"]
+    happened = happened[submissions[-1] if submissions else 0 :]
+    starts = [event for event in happened if event["event"] == "started"]
+    origin: Mapping[str, Any] = starts[-1] if starts else read_order(run_dir)
+    job, cluster = str(origin.get("job") or ""), str(origin.get("cluster") or "")
+    restarts = sum(bool(job) and start.get("job") == job for start in starts) - 1
+    status = RunStatus(run_dir, "done", "", max(restarts, 0), cluster, job, run_id=config.run_id)
+    if done or not happened:
+        return status if done else replace(status, state="new")
+    last = happened[-1]
+    match last["event"]:
+        case "failed":
+            first = _first_failure(happened)
+            return replace(status, state="failed", error=tuple(first["error"]))
+        case "cancelled":
+            return replace(status, state="cancelled")
+        case "stopped" if not job:
+            return replace(status, state="stopped", progress="goes on when repeated")
+        case "started":
+            status = replace(status, state="running", progress=_progress(config, run_dir, last))
+        case _:
+            status = replace(status, state="waiting", progress=str(last.get("why", "")))
+    if cluster == "slurm":
+        status = _with_slurm(status, (jobs or {}).get(job), last)
+    elif not _alive(status, origin):
+        status = _gone(status)
+    requeued = status.state == "waiting" and bool(starts)
+    return replace(status, requeues=status.requeues + 1) if requeued else status
+
+
+def _first_failure(happened: list[dict[str, Any]]) -> dict[str, Any]:
+    """The failure of the last attempt that came first: of several processes the others follow."""
+    since = 0
+    for number, event in enumerate(happened):
+        if event["event"] == "started":
+            since = number
+    return next(event for event in happened[since:] if event["event"] == "failed")
+
+
+def _with_slurm(status: RunStatus, job: JobState | None, last: Mapping[str, Any]) -> RunStatus:
+    if job is None:
+        return status
+    status = replace(status, slurm=job.words)
+    if job.state in WAITING:
+        return replace(status, state="waiting", progress="")
+    if job.state in RUNNING:
+        if last["event"] == "started":
+            return status
+        return replace(status, state="running", progress="starting")
+    if job.state == "CANCELLED":
+        why = "what it waits for failed" if "Dependency" in job.reason else "in Slurm"
+        return replace(status, state="cancelled", progress=why)
+    said = "ended without finishing" if job.state == "COMPLETED" else f"ended by {job.state}"
+    tail = log_tail(status)
+    return replace(status, state="failed", progress="", error=(f"Slurm: job {said}", *tail))
+
+
+def _alive(status: RunStatus, origin: Mapping[str, Any]) -> bool:
+    """Whether the process of a run outside Slurm lives, as far as can be said from here."""
+    if origin.get("host", socket.gethostname()) != socket.gethostname():
+        return True
+    pid = str(origin.get("pid", "") if status.state == "running" else status.job)
+    return process_alive(int(pid)) if pid.isdigit() else status.state == "running"
+
+
+def _gone(status: RunStatus) -> RunStatus:
+    if not status.job:
+        return replace(status, state="stopped", progress="killed; goes on when repeated")
+    error = ("its process is gone (killed?)", *log_tail(status))
+    return replace(status, state="failed", progress="", error=error)
+
+
+def log_path(status: RunStatus) -> Path | None:
+    """The log of a run's job, where it is known."""
+    starts = [event for event in events(status.run_dir) if event["event"] == "started"]
+    if starts and starts[-1].get("log"):
+        return Path(starts[-1]["log"])
+    order = read_order(status.run_dir)
+    if not order.get("folder") or order.get("job") != status.job:
+        return None
+    return Path(order["folder"]) / f"{status.job}_0_log.out"
+
+
+def log_tail(status: RunStatus) -> tuple[str, ...]:
+    """The last lines of the log of a run's job."""
+    path = log_path(status)
+    try:
+        lines = path.read_text(errors="replace").splitlines() if path else []
+    except OSError:
+        return ()
+    return tuple(line for line in lines if line.strip())[-ERROR_LINES:]
+
+
+def _progress(config: RunConfig, run_dir: Path, started: Mapping[str, Any]) -> str:
+    """Phase, epoch and remaining time by the heartbeat of the process that started last."""
+    beat = heartbeat(run_dir)
+    if (beat.get("host"), beat.get("pid")) != (started.get("host"), started.get("pid")):
+        return "starting"
+    words = str(beat.get("phase", ""))
+    age = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds()
+    if words == "training":
+        words = f"epoch {beat['epoch']}/{config.train.epochs}" if beat.get("epoch") else "training"
+        words += f", {beat['done']:.0%}" if "done" in beat else ""
+        if "eta_s" in beat:
+            words += f", ETA {readable_duration(max(0.0, beat['eta_s'] - age))}"
+    if age > SILENT_S:
+        words += f", silent for {readable_duration(age)}"
+    return words
+
+
+def table(statuses: Iterable[RunStatus]) -> list[str]:
+    """Lines for a person: one a run, the ends of failures, and a count of each state."""
+    statuses = list(statuses)
+    if not statuses:
+        return ["no runs"]
+    rows = [
+        (
+            status.state,
+            status.name,
+            status.progress,
+            f"requeued {status.requeues} x" if status.requeues else "",
+            f"{status.cluster} {status.job}".strip(),
+            status.slurm,
+        )
+        for status in statuses
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for status, row in zip(statuses, rows, strict=True):
+        cells = (c.ljust(w) for c, w in zip(row, widths, strict=True) if w)
+        lines.append("  ".join(cells).rstrip())
+        lines += [f"    {line}" for line in status.error]
+    counts = {state: sum(s.state == state for s in statuses) for state in STATES}
+    said = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    return [*lines, said]

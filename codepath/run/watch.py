@@ -1,0 +1,149 @@
+"""`codepath watch`: a run in training as its metrics.jsonl shows it (no torch)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from codepath.core.durations import readable_duration
+from codepath.run.config import RunConfig
+from codepath.run.directory import WEIGHTS, read_config
+from codepath.run.metrics_file import METRICS, loader_verdict, metrics_lines
+from codepath.run.state import RunStatus, look_all
+
+_SILENCE = 10.0
+"""A run that is silent for so many times its usual pause between reports is remarked on."""
+_EVERY_S, _EVERY_ON_SLURM_S = 2.0, 30.0
+"""Seconds between looks; Slurm, where it is asked, is asked seldom."""
+
+
+def state_of(status: RunStatus, lines: list[dict[str, Any]], age: float) -> str:
+    """The run's state, the one that `codepath status` shows, with what its metrics add.
+
+    Args:
+        status: of the run.
+        lines: of its metrics.
+        age: seconds since the last of them was written.
+    """
+    if status.state == "done":
+        return "done: trained and evaluated"
+    said = ", ".join(part for part in (status.state, status.progress, status.slurm) if part)
+    if (status.run_dir / WEIGHTS).exists():
+        said += "; trained, not evaluated yet"
+    elif status.state == "running":
+        said += f"; {_last_report(lines, age)}"
+    return "\n".join([said + _divergence(status.run_dir, lines), *status.error])
+
+
+def _last_report(lines: list[dict[str, Any]], age: float) -> str:
+    if not lines:
+        return "no step reported yet"
+    pause = _usual_pause(lines)
+    if pause and age > max(_SILENCE * pause, 60):
+        return f"silent for {readable_duration(age)}: stuck? codepath status says whether it lives"
+    return f"last report {readable_duration(max(age, 0))} ago"
+
+
+def _divergence(run_dir: Path, lines: list[dict[str, Any]]) -> str:
+    path = run_dir / "divergence.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    if lines and found["step"] <= lines[-1]["step"]:
+        return ""
+    return f"; diverged at step {found['step']}: {found['first']} not finite"
+
+
+def _usual_pause(lines: list[dict[str, Any]]) -> float:
+    """Median seconds between reports of steps, 0 where there are too few."""
+    times = [datetime.fromisoformat(line["time"]).timestamp() for line in lines[-20:]]
+    pauses = sorted(b - a for a, b in itertools.pairwise(times))
+    return max(pauses[len(pauses) // 2], 0.0) if pauses else 0.0
+
+
+def report(status: RunStatus, at: datetime | None = None) -> RenderableType:
+    """The run's state, its last metrics and those of its coded blocks, as rich shows them.
+
+    Raises UserError where there is no run directory.
+    """
+    config = read_config(status.run_dir)
+    lines = metrics_lines(status.run_dir / METRICS)
+    age = 0.0
+    if lines:
+        written = datetime.fromisoformat(lines[-1]["time"])
+        age = ((at or datetime.now(UTC)) - written).total_seconds()
+    parts: list[RenderableType] = [
+        f"{config.experiment} {config.name}, {config.scale} scale: " + state_of(status, lines, age)
+    ]
+    if lines:
+        parts.append(_overview(config, lines))
+        if any(key.startswith("coding_loss/") for key in lines[-1]):
+            parts.append(_blocks(lines[-1]))
+        verdict = loader_verdict(next((x for x in reversed(lines) if "data_wait" in x), {}))
+        if verdict:
+            parts.append(verdict)
+    return Group(*parts)
+
+
+def _overview(config: RunConfig, lines: list[dict[str, Any]]) -> Table:
+    last = lines[-1]
+    table = Table(show_header=False, box=None, pad_edge=False)
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"] if epochs else 0
+    place = f"{last['epoch']} of {config.train.epochs}, step {last['step']:,}"
+    if per_epoch:
+        steps = per_epoch * config.train.epochs
+        place += f" of {steps:,.0f}"
+        speed = last.get("images_per_second", 0) / config.train.batch_size
+        if speed:
+            place += f", {readable_duration((steps - last['step']) / speed)} left"
+    table.add_row("epoch", place)
+    table.add_row("loss", f"{last['loss']:.4f}, cross-entropy {last['cross_entropy']:.4f}")
+    top1 = f"{100 * last['train_top1']:.2f} % on training images"
+    tested = [line for line in epochs if "test_top1" in line]
+    if tested:
+        top1 += f", {100 * tested[-1]['test_top1']:.2f} % on test images"
+        top1 += f" (epoch {tested[-1]['epoch']})"
+    table.add_row("top-1", top1)
+    table.add_row("learning rate", f"{last['lr']:.5g}")
+    if "images_per_second" in last:
+        waited = 100 * last["data_wait"]
+        table.add_row(
+            "speed", f"{last['images_per_second']:,.0f} img/s, {waited:.1f} % waiting for images"
+        )
+    table.add_row("memory", f"{last['memory_mib']:,.0f} MiB")
+    return table
+
+
+def _blocks(line: dict[str, Any]) -> Table:
+    """A row for each coded block."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("block", "coding loss", "energy of active paths", "of inactive paths"):
+        table.add_column(heading, justify="right")
+    for key, loss in line.items():
+        if key.startswith("coding_loss/"):
+            block = key.removeprefix("coding_loss/block")
+            energies = [line[f"energy_{kind}/block{block}"] for kind in ("active", "inactive")]
+            table.add_row(block, f"{loss:.4f}", *(f"{energy:.3f}" for energy in energies))
+    return table
+
+
+def watch(run_dir: Path, console: Console, once: bool = False) -> None:
+    """Show the run until it has ended; once where the console is no terminal."""
+    (status,) = look_all([run_dir])
+    if once or not console.is_terminal:
+        console.print(report(status), highlight=False, soft_wrap=True)
+        return
+    with Live(report(status), console=console, auto_refresh=False) as live:
+        while status.is_under_way or status.state == "new":
+            time.sleep(_EVERY_ON_SLURM_S if status.is_asked_about else _EVERY_S)
+            (status,) = look_all([run_dir])
+            live.update(report(status), refresh=True)

@@ -1,0 +1,90 @@
+"""`codepath watch` and `codepath status` say the same of a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from codepath.core.errors import LostProcessesError, UserError
+from codepath.core.files import make_directory
+from codepath.run import events
+from codepath.run.config import RunConfig
+from codepath.run.directory import claim, mark_done
+from codepath.run.slurm import JobState
+from codepath.run.state import STATES, look, table
+from codepath.run.watch import report
+
+NO_PROCESS = 2**22 + 1
+"""Above the largest process number of Linux."""
+
+
+@pytest.fixture
+def run_dir(tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that nothing has happened to."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SUBMITIT_")) or name == "RANK":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(events, "_started", set())
+    path = make_directory(tmp_path / tiny_config.scale / tiny_config.experiment / tiny_config.name)
+    claim(tiny_config, path)
+    return path
+
+
+def _bring(run_dir: Path, config: RunConfig, state: str) -> None:
+    """Let that happen which ends in `state`."""
+    if state in ("waiting", "cancelled"):
+        order = {"cluster": "slurm", "job": "12_0", "folder": str(run_dir)}
+        events.write_order(run_dir, order)
+        events.note(run_dir, "submitted")
+        if state == "cancelled":
+            events.note(run_dir, "cancelled")
+    elif state == "failed":
+        events.beat(run_dir, "training")
+        events.note_failure(run_dir, UserError("no space left: remove something"))
+    elif state == "done":
+        mark_done(run_dir, config)
+    elif state == "stopped":
+        place = {"host": socket.gethostname(), "pid": NO_PROCESS, "job": "", "cluster": ""}
+        events.note(run_dir, "started", **place)
+    elif state == "running":
+        events.beat(run_dir, "evaluating")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_watch_and_status_agree(state: str, run_dir: Path, tiny_config: RunConfig) -> None:
+    _bring(run_dir, tiny_config, state)
+    status = look(run_dir)
+    assert status.state == state
+    out = io.StringIO()
+    Console(file=out, width=300).print(report(status))
+    said, listed = out.getvalue(), table([status])
+    assert f"scale: {state}" in said
+    assert listed[0].startswith(state)
+    for line in status.error:
+        assert line in said
+    if state == "running":
+        assert "evaluating" in said
+        assert "evaluating" in listed[0]
+
+
+def test_watch_believes_slurm_as_status_does(run_dir: Path, tiny_config: RunConfig) -> None:
+    _bring(run_dir, tiny_config, "waiting")
+    status = look(run_dir, {"12_0": JobState("OUT_OF_MEMORY")})
+    out = io.StringIO()
+    Console(file=out, width=300).print(report(status))
+    assert "scale: failed" in out.getvalue()
+    assert "ended by OUT_OF_MEMORY" in out.getvalue()
+
+
+def test_a_failure_that_follows_another_says_so(run_dir: Path) -> None:
+    events.note_failure(run_dir, LostProcessesError("process 1 of 2 lost the others"))
+    events.note_failure(run_dir, UserError("one of its own"))
+    assert [event.get("follows_another", False) for event in events.events(run_dir)] == [
+        True,
+        False,
+    ]
