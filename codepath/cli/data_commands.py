@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codepath.cli.options import Data, Name, Scale, Seed, Settings, planned_runs, shown_path
 from codepath.core.errors import UserError
 
 if TYPE_CHECKING:
     pass
-from codepath.cli.options import Data, Name, Scale, Seed, Settings, planned_runs, shown_path
 
 data_sets = typer.Typer(help="Data sets and augmentation.", no_args_is_help=True)
 

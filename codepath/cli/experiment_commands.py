@@ -7,12 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.cli.options import places_of, planned_runs, shown_path
-from codepath.core.errors import UserError
-from codepath.core.provenance import REPO_ROOT
-
-if TYPE_CHECKING:
-    pass
 from codepath.cli.options import (
     Data,
     DeviceBatch,
@@ -26,7 +20,15 @@ from codepath.cli.options import (
     Seed,
     Seeds,
     Settings,
+    places_of,
+    planned_runs,
+    shown_path,
 )
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
+
+if TYPE_CHECKING:
+    pass
 
 commands = typer.Typer()
 

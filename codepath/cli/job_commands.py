@@ -7,13 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.cli.options import planned_runs
-from codepath.core.errors import UserError
-from codepath.core.files import make_directory
-from codepath.core.provenance import REPO_ROOT
-
-if TYPE_CHECKING:
-    pass
 from codepath.cli.options import (
     Chosen,
     Data,
@@ -25,7 +18,14 @@ from codepath.cli.options import (
     Seed,
     Seeds,
     Settings,
+    planned_runs,
 )
+from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.core.provenance import REPO_ROOT
+
+if TYPE_CHECKING:
+    pass
 
 commands = typer.Typer()
 
@@ -198,7 +198,7 @@ def status(
         with Live(console=Console(highlight=False), auto_refresh=False) as live:
             while True:
                 live.update("\n".join(table(statuses)), refresh=True)
-                if not any(s.state in ("running", "waiting") for s in statuses):
+                if not any(status.is_under_way for status in statuses):
                     break
                 time.sleep(every)
                 statuses = statuses_of(runs, names or [])

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.cli.options import shown_path
-from codepath.core.errors import UserError
-from codepath.core.provenance import REPO_ROOT
-
-if TYPE_CHECKING:
-    from codepath.paper.upkeep import Made
 from codepath.cli.options import (
     Force,
     Out,
     ResultsIn,
     ScaleAsked,
     Strict,
+    shown_path,
 )
+from codepath.core.errors import UserError
+from codepath.core.provenance import REPO_ROOT
+
+if TYPE_CHECKING:
+    from codepath.paper.upkeep import Made
 
 commands = typer.Typer()
 

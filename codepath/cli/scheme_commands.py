@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codepath.cli.options import shown_path
 from codepath.core.errors import UserError
 
 if TYPE_CHECKING:
     pass
-from codepath.cli.options import shown_path
 
 codes = typer.Typer(help="Coding schemes.", no_args_is_help=True)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.cli.options import shown_path
+from codepath.cli.options import (
+    Out,
+    shown_path,
+)
 from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     pass
-from codepath.cli.options import (
-    Out,
-)
 
 commands = typer.Typer()
 

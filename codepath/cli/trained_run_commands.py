@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codepath.cli.options import shown_path, wide_console
+from codepath.cli.options import (
+    Data,
+    Out,
+    ResultsIn,
+    RunDir,
+    shown_path,
+    wide_console,
+)
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory
 from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     pass
-from codepath.cli.options import (
-    Data,
-    Out,
-    ResultsIn,
-    RunDir,
-)
 
 commands = typer.Typer()
 

@@ -56,7 +56,7 @@ def cancel(statuses: Sequence[RunStatus]) -> list[str]:
     """
     lines = []
     for status in statuses:
-        if status.state not in ("waiting", "running"):
+        if not status.is_under_way:
             lines.append(f"{status.name}: {status.state}, nothing to cancel")
             continue
         if status.cluster != "slurm" and status.state == "running":

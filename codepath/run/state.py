@@ -61,7 +61,7 @@ class RunStatus:
 
     def holds(self, config: RunConfig) -> bool:
         """Whether nothing has to be submitted for `config`: it is done or under way."""
-        return self.run_id == config.run_id and self.state in ("done", "waiting", "running")
+        return self.run_id == config.run_id and (self.state == "done" or self.is_under_way)
 
 
 def find_runs(runs: Path) -> list[Path]:

@@ -59,15 +59,15 @@ def test_the_papers_other_data_sets_have_figures_too(everything: Path) -> None:
     for panel in PANELS:
         rows = panel.load(everything)
         assert len(rows), panel.name
-    assert set(fig2c.load(everything)["dataset"]) == {"cifar100"}
-    assert set(fig8.load(everything)["dataset"]) == {"imagenet"}
+    assert set(fig2c.PANEL.load(everything)["dataset"]) == {"cifar100"}
+    assert set(fig8.PANEL.load(everything)["dataset"]) == {"imagenet"}
     assert set(fig5.load(everything)["dataset"]) == {"cifar10", "cifar100"}
 
 
-def drawn(panel, results: Path, dataset: str = "cifar10") -> plt.Axes:
+def drawn(module, results: Path, dataset: str = "cifar10") -> plt.Axes:
     _, ax = plt.subplots()
-    rows = panel.load(results)
-    panel.draw(ax, rows[rows["dataset"] == dataset], dataset)
+    rows = module.PANEL.load(results)
+    module.PANEL.draw(ax, rows[rows["dataset"] == dataset], dataset)
     return ax
 
 
@@ -115,7 +115,7 @@ def test_fig2c_prefers_nine_negatives_for_each_positive(everything: Path, tmp_pa
         for m in measurements(run)
     ]
     store.append_rows(tmp_path, store.rows_of([*every, *drawn_rows], provenance))
-    rows = fig2c.load(tmp_path)
+    rows = fig2c.PANEL.load(tmp_path)
     assert set(rows[rows["distribution"] == "in"]["value"]) == {0.5}
     assert len(points(drawn(fig2c, everything, "cifar100"), "classes")) == 100
 

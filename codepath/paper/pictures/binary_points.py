@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from codepath.experiments.coverage import rows_of_picture
 from codepath.experiments.reference import reference
 from codepath.paper.binary_rows import foreign_negatives, own_negatives
 from codepath.paper.hover import name_points
+from codepath.paper.panel import Panel
 from codepath.paper.style import PAPER_STYLE, SERIES, fix_layout, legend_below, paper_label
 
 TITLE = "Binary classifiers, one per class"
@@ -173,3 +175,15 @@ def _overlap(a: Bbox, b: Bbox) -> float:
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return float(max(width, 0) * max(height, 0))
+
+
+def panel(name: str, item: str, drawn: bool) -> Panel:
+    """The panel of one data set's classifiers; for `drawn` see `load`."""
+    return Panel(
+        name=name,
+        title=TITLE,
+        item=item,
+        load=partial(load, picture=name, drawn=drawn),
+        draw=draw,
+        finish=finish,
+    )
