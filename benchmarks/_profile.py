@@ -13,11 +13,11 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks._timing import wait
 
 STEPS = 3
-"""Steps that are profiled."""
+"""How many steps are profiled."""
 LEAST_SHARE = 0.001
-"""Of the time: kernels below it are one row, "rest"."""
+"""Kernels with a smaller share of the time are added up in one row, "rest"."""
 _NAME = 200
-"""Characters of a kernel's name that are kept."""
+"""How many characters of a kernel's name are kept."""
 _GROUPS = (
     ("ours", r"^(moments|mix|statistics)_kernel"),
     ("compiled reduction", r"^triton_(red|per)"),
@@ -31,11 +31,11 @@ _GROUPS = (
     ("reduction", r"reduce|sum|mean"),
     ("pointwise", r"elementwise|vectorized|mul|add|relu|clamp|pow|rsqrt"),
 )  # fmt: skip
-"""Kind of a kernel -> what its name has; the first that fits counts."""
+"""(kind of kernel, pattern of its name); the first pattern that fits counts."""
 
 
 def kind(name: str) -> str:
-    """What a kernel does, by its name."""
+    """What a kernel does, told by its name."""
     found = (kind for kind, pattern in _GROUPS if re.search(pattern, name, re.IGNORECASE))
     return next(found, "other")
 
@@ -43,8 +43,8 @@ def kind(name: str) -> str:
 def kernels(step: Callable[[], None], device: torch.device) -> list[dict[str, Any]]:
     """A row for each kernel (on the CPU: operator), by falling time.
 
-    `kernel`, `what` (its kind), `calls` and `seconds` of one of the STEPS steps that `step` makes,
-    and `share` of all kernels' time; those below LEAST_SHARE are added up as "rest".
+    `step` makes STEPS steps. A row has `kernel`, `what` (its kind), `calls` and `seconds` of one of
+    these steps, and `share` of all kernels' time. Kernels below LEAST_SHARE are added up as "rest".
     """
     wait(device)
     activities = [ProfilerActivity.CPU]
@@ -57,7 +57,7 @@ def kernels(step: Callable[[], None], device: torch.device) -> list[dict[str, An
 
 
 def _times(events: Iterable[Any], device: torch.device) -> list[tuple[str, int, float]]:
-    """(name, calls, microseconds) of a device's own events, of all steps."""
+    """(name, calls, microseconds) of a device's own events, summed over all steps."""
     if device.type == "cpu":
         return [(event.key, event.count, event.self_cpu_time_total) for event in events]
     return [
@@ -69,7 +69,7 @@ def _times(events: Iterable[Any], device: torch.device) -> list[tuple[str, int, 
 
 
 def _rows(found: list[tuple[str, int, float]]) -> list[dict[str, Any]]:
-    """(name, calls, microseconds) of all steps -> rows of one."""
+    """Turn (name, calls, microseconds) of all steps into rows of one step."""
     total = sum(time for _, _, time in found)
     rows, rest = [], {"kernel": "rest", "what": "other", "calls": 0.0, "seconds": 0.0, "share": 0.0}
     for name, calls, time in sorted(found, key=lambda one: -one[2]):

@@ -22,10 +22,10 @@ def write_rows(
     device: str = "",
     settings: tuple[str, ...] = (),
 ) -> Path:
-    """Put `rows` into NAME.csv, each with device, commit, dirty and created added.
+    """Put `rows` into NAME.csv, and add device, commit, dirty and created to each.
 
-    Rows that are there already stay where no new row is equal to them in the columns
-    `settings` (and on the same device); without `settings` the file is replaced.
+    A new row replaces an earlier one of the same device with equal values in the columns
+    `settings`; other earlier rows stay. Without `settings` the whole file is replaced.
     """
     commit, dirty = git_state()
     frame = pd.DataFrame(rows).assign(

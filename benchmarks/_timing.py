@@ -21,7 +21,7 @@ LITERAL_TURNS = 2
 
 
 def precision_here(config: RunConfig, device: torch.device, asked: str = "auto") -> str:
-    """What a run of `config` trains in on the device."""
+    """The precision that a run of `config` trains in on the device."""
     options = FitOptions(precision=asked)
     return options.settled(device, 1, config.scale, config.train).precision
 
@@ -42,8 +42,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of `repeats` calls of each step after one warm-up, taken in turns.
 
-    Every other turn goes backwards: what a step leaves in caches and allocator falls on each.
-    "literal" is many times slower and takes part in LITERAL_TURNS turns at most.
+    Every other turn goes backwards, so that what a step leaves in caches and allocator falls on
+    each of the others. "literal" is many times slower, and takes part in LITERAL_TURNS turns at
+    most.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 1):
@@ -62,7 +63,10 @@ def interleaved(
 
 
 def launched_at_once(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """On CUDA the step as a graph, as training makes its steps: else launching is what is timed."""
+    """On CUDA the step as a graph, as in training; on the CPU the step itself.
+
+    Without a graph the launching of kernels would be timed.
+    """
     if device.type == "cpu":
         return step
     nothing = torch.zeros(1, device=device)
@@ -82,12 +86,12 @@ def launched_at_once(step: Callable[[], None], device: torch.device) -> Callable
 
 
 def speed_ratio(slow: list[float], fast: list[float]) -> float:
-    """Median over the common turns of slow / fast: how many times the throughput."""
+    """Throughput of `fast` as a multiple of that of `slow`: median over the common turns."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=False))
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was given."""
+    """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -116,7 +120,7 @@ def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
 
 
 def _memory_events(profiler: Any) -> Iterator[tuple[int, int]]:
-    """(time, bytes allocated or, negative, freed)."""
+    """(time in nanoseconds, bytes): positive where allocated, negative where freed."""
     for event in profiler.profiler.kineto_results.events():
         if event.name() == "[memory]":
             yield event.start_ns(), event.nbytes()
@@ -131,10 +135,10 @@ def compare(
     repeats: int,
     device: torch.device,
 ) -> list[dict[str, Any]]:
-    """Training step, forward pass and peak memory of the step: a row for each and variant.
+    """A row for each variant and for training step, forward pass and peak memory of that step.
 
-    `value` is in seconds (median) or bytes; `coded_ratio` is the throughput, or the memory, of
-    "coded" as a multiple of the variant's (median over turns).
+    `value` is in seconds (median over turns) or bytes. `coded_ratio` is the throughput (median over
+    turns) or the memory of "coded", as a multiple of the variant's.
     """
     rows = []
     for what, steps in (("train", train), ("forward", forward)):
@@ -182,6 +186,6 @@ def add_comparison(table: Table, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def random_images(batch: int, channels: int, side: int, device: torch.device) -> Tensor:
-    """(B, C, H, W), normal, channels last."""
+    """Images (B, C, H, W) of normal noise, channels last."""
     images = torch.randn(batch, channels, side, side, device=device)
     return images.to(memory_format=torch.channels_last)

@@ -36,7 +36,7 @@ def _blocks(model: nn.Module, stage: str) -> list[Any]:
 
 
 def kept_by_stage(model: nn.Module) -> dict[str, int]:
-    """stem, layer1 .., head -> parameters of one class's binary classifier, cut out."""
+    """Stage (stem, layer1 .., head) -> parameters of one class's binary classifier, cut out."""
     kept = parameters_by_stage(model)
     for stage in kept:
         for block in _blocks(model, stage):
@@ -50,7 +50,7 @@ def kept_by_stage(model: nn.Module) -> dict[str, int]:
 
 
 def literal_operations(model: nn.Module, side: int) -> dict[str, int]:
-    """Stage -> what the paper adds per coded block for Eq. 2 and 3: 3 N C H W."""
+    """Stage -> operations that the paper adds for Eq. 2 and 3: 3 N C H W for each coded block."""
     found: dict[str, int] = {}
     reductions = {info["module"]: info["reduction"] for info in model.feature_info}
     for stage, reduction in reductions.items():

@@ -30,11 +30,11 @@ STAGES = {
     "C100": (20, ((6, 32), (12, 16), (24, 8)), 512),
     "ImageNet": (32, ((4, 40), (8, 20), (16, 10), (32, 5)), 256),
 }
-"""Network -> N, (d, pixels a side) of its stages, images."""
+"""Network -> N, (d, pixels a side) of each stage, images of a batch."""
 
 
 def work(channels: int, groups: int, side: int, batch: int, device: torch.device) -> Recorded:
-    """Forward and backward of a convolution."""
+    """Forward and backward pass of a convolution, as a CUDA graph."""
     x, weight = (
         torch.randn(*shape, dtype=torch.bfloat16, device=device)
         .to(memory_format=torch.channels_last)
@@ -52,7 +52,7 @@ def work(channels: int, groups: int, side: int, batch: int, device: torch.device
 
 
 def milliseconds(call: Recorded, calls: int) -> float:
-    """Of one call, by the device's clock."""
+    """Milliseconds of one call, by the device's clock."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     for _ in range(calls):

@@ -9,7 +9,7 @@ from codepath.models import CodedBottleneck
 
 
 class LiteralCodedBottleneck(CodedBottleneck):
-    """The same block, parameters and interface; every path's output is materialised."""
+    """The coded block with the same parameters and interface, every path's output materialised."""
 
     def forward_coded(
         self,

@@ -44,7 +44,7 @@ NETWORKS = {
 
 
 def build(network: str, device: torch.device) -> dict[str, Any]:
-    """The three variants with fresh weights; coded and literal have equal ones."""
+    """The three variants with fresh weights; coded and literal have the same weights."""
     coded_name, plain_name, _, _ = NETWORKS[network]
     torch.manual_seed(0)
     models: dict[str, Any] = {"plain": timm.create_model(plain_name)}
@@ -62,7 +62,7 @@ def build(network: str, device: torch.device) -> dict[str, Any]:
 def training_step(
     model: nn.Module, images: Tensor, labels: Tensor, precision: str
 ) -> Callable[[], None]:
-    """A whole step: objective, backward, update."""
+    """A whole training step: objective, backward pass, update."""
     objective = TrainingObjective(model, mu=6.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
 
@@ -90,7 +90,7 @@ def main() -> None:
     if "coded" not in options.variants:
         parser.error("--variants needs coded: the others are compared with it")
     device = choose_device()
-    if "literal" not in options.variants:  # its tensors would not fit beside what is kept
+    if "literal" not in options.variants:  # its tensors do not fit beside kept memory
         keep_freed_memory()
     console = Console(width=120)
     table = comparison_table(

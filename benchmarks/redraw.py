@@ -32,7 +32,10 @@ from codepath.paper.upkeep import CACHE
 from codepath.store import KINDS, RUNS
 
 COMMANDS = (("figures", "report"), ("tables", "compare", "verdict"))
-"""What `make figures tables compare verdict report` does side by side, each in this order."""
+"""The commands of `make figures tables compare verdict report`.
+
+The groups run side by side, and the commands of a group one after the other.
+"""
 STATES = ("from nothing", "nothing changed", "one run added")
 
 
@@ -100,7 +103,10 @@ def put_back(taken: dict[Path, str]) -> None:
 
 
 def contents(out: Path, place: Path) -> str:
-    """A checksum of all that was made; commands in the texts name `place`, which is left out."""
+    """A checksum of all that was made.
+
+    `place` is left out of the texts, whose commands name it.
+    """
     found = hashlib.sha256()
     for path in sorted(out.rglob("*")):
         if path.is_file() and CACHE not in path.parts:

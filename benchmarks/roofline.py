@@ -43,26 +43,26 @@ LOW, HIGH = 2, 4
 
 
 class Card(NamedTuple):
-    """What a GPU did with one thing alone."""
+    """What a GPU reached when it did one thing alone."""
 
     name: str
     bytes_per_second: float
-    """Read and written, of a copy on the device."""
+    """Bytes read and written by a copy on the device."""
     operations_per_second: float
-    """Of a product of two 8192 x 8192 matrices in bfloat16; a multiply-add is two."""
+    """Of a product of two 8192 x 8192 matrices in bfloat16; a multiply-add is two operations."""
 
 
 CARDS = (Card("H200", 4.3e12, 790e12), Card("H100", 3.0e12, 798e12))
-"""Assumed: as reported of one card each. No row of this suite holds them."""
+"""Assumed speeds, as reported of one card each. No row of this suite holds them."""
 
 
 class Coding(NamedTuple):
-    """Bytes that a way to carry out the coded part moves."""
+    """Bytes that one way of carrying out the coded part moves."""
 
     of_h: int
-    """For each number of h, which has 2 in bfloat16."""
+    """Bytes for each number of h, which takes 2 itself in bfloat16."""
     of_moments: int
-    """For each number of S_n, in float32."""
+    """Bytes for each number of S_n, in float32."""
 
 
 CODING = {
@@ -71,15 +71,23 @@ CODING = {
     "kernels": Coding(20, 12),
     "least": Coding(6, 8),
 }
-"""present, of h: forward two copies in float32, of which one has another layout (reads 4, writes
-8), the moments (8), the scaled h (2, 2); backward the sum of g h (4), two products of h's size
-(4, 8), their sum with the scaled gradient (12, 2). Of S_n: written, read for the energies and for
-dL/dG_n, dL/dS_n written and read twice.
-dense, kernels, of h: forward the moments (2), the scaled h (2, 2); backward the sum (4), G h
-(2, 2), its sum with the scaled gradient (4, 2). Of S_n: written, read for both. dense writes and
-reads (N d)^2 float32 numbers an image besides.
-least, of h: forward the moments (2), backward the sum (4); all else is joined with bn2's passes.
-S_n is written and read once.
+"""Way -> its bytes, made up as follows: (4) is bytes read, (4, 8) is bytes read and written.
+
+present
+    h, forward: two copies in float32, one of them in another layout (4, 8); the moments (8); the
+    scaled h (2, 2).
+    h, backward: the sum of g h (4); two products of h's size (4, 8); their sum with the scaled
+    gradient (12, 2).
+    S_n is written, then read for the energies and for dL/dG_n. dL/dS_n is written and read twice.
+dense, kernels
+    h, forward: the moments (2); the scaled h (2, 2).
+    h, backward: the sum of g h (4); G h (2, 2); its sum with the scaled gradient (4, 2).
+    S_n is written, then read for the energies and for dL/dG_n. Besides, dense writes and reads
+    (N d)^2 float32 numbers an image.
+least
+    h, forward: the moments (2). h, backward: the sum of g h (4). All else is joined with bn2's
+    passes.
+    S_n is written and read once.
 """
 
 
@@ -92,7 +100,7 @@ class Operation(NamedTuple):
     multiply_adds: int = 0
 
     def seconds(self, card: Card) -> float:
-        """At least."""
+        """Seconds that it takes at least on a card."""
         return max(
             self.bytes / card.bytes_per_second,
             2 * self.multiply_adds / card.operations_per_second,
@@ -104,8 +112,8 @@ def operations(config: RunConfig, images: int, coding: str = "present") -> list[
 
     Args:
         config: the run.
-        images: B.
-        coding: of CODING.
+        images: B, the images of the step.
+        coding: the way to carry out the coded part, a key of CODING.
     """
     found: list[Operation] = []
     model = create_model(config.model)
@@ -133,7 +141,8 @@ def operations(config: RunConfig, images: int, coding: str = "present") -> list[
     with torch.no_grad():
         model(torch.zeros(1, config.model.in_chans, side, side))
     parameters = sum(p.numel() for p in model.parameters())
-    # Weights, gradients and momenta are read, weights and momenta written, and bfloat16 copies.
+    # Weights, gradients and momenta are read; weights and momenta are written. Then the weights
+    # are read once more and written as bfloat16 copies.
     found.append(Operation("all", "optimiser", parameters * (6 * HIGH + LOW)))
     return found
 
@@ -153,7 +162,8 @@ def _batch_norm(
     _: nn.Module, __: Tensor, out: Tensor, stage: str, shortcut: bool
 ) -> Iterator[Operation]:
     n = LOW * out.numel()
-    # The block's ReLU is known by its output, which is read; an inner one by what it normalised.
+    # The backward passes need to know where a ReLU let through. For the block's ReLU they read its
+    # output; for an inner one they compute that from what the batch norm normalised.
     for passes in (1, 3 if shortcut else 2, 3 if shortcut else 2, 4 if shortcut else 3):
         yield Operation(stage, "batch norm", passes * n)
     if shortcut:  # gradient, output and conv1's part are read, their sum is written
@@ -163,7 +173,7 @@ def _batch_norm(
 def _coded(
     _: nn.Module, __: Tensor, h: Tensor, block: CodedBottleneck, stage: str, way: str
 ) -> Iterator[Operation]:
-    """The coding, and conv3, which a coded block applies without calling it."""
+    """Operations of the coding and of conv3, which a coded block applies without calling it."""
     B, channels, H, W = h.shape
     conv = block.conv3
     assert isinstance(conv, nn.Conv2d)
@@ -178,7 +188,7 @@ def _coded(
 
 
 def totals(found: list[Operation], card: Card) -> dict[str, float]:
-    """Seconds by kind."""
+    """Seconds at least, by kind of operation."""
     seconds: dict[str, float] = defaultdict(float)
     for operation in found:
         seconds[operation.kind] += operation.seconds(card)

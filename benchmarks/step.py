@@ -44,7 +44,7 @@ from codepath.train.graph import WARM_UP
 from codepath.train.loop import Trainer
 
 NETWORKS = {"C10": "cifar10", "C100": "cifar100", "ImageNet": "imagenet"}
-"""Name -> data set, whose Table 2 has the recipe."""
+"""Network -> data set, whose experiment of Table 2 has the recipe."""
 AT_ONCE = {"ImageNet": 128}
 """Images of a step where they are not the recipe's batch."""
 WAYS: dict[str, dict[str, bool]] = {
@@ -60,7 +60,7 @@ class Way(NamedTuple):
 
     name: str
     options: dict[str, Any]
-    """Of `Trainer`."""
+    """Arguments of `Trainer`."""
 
 
 def ways_of(names: list[str], candidates: list[str], device: torch.device) -> list[Way]:
@@ -85,7 +85,7 @@ def random_batch(config: RunConfig, side: int, size: int) -> Batch:
 
 
 class Steps:
-    """Ready training steps of one configuration in one way."""
+    """Training steps of one configuration in one way, warmed up."""
 
     def __init__(
         self, config: RunConfig, batch: Batch, way: Way, device: torch.device, **options: Any
@@ -119,8 +119,11 @@ class Steps:
 def measure(
     configs: list[RunConfig], batch: Batch, way: Way, turns: int, steps: int, device: torch.device
 ) -> list[dict[str, Any]]:
-    """A row for each configuration: seconds of a step (median over turns), images a second, peak
-    memory, and the coded one's `coded_ratio`, its throughput as a multiple of the plain one's."""
+    """Time a way; returns a row for each configuration.
+
+    A row has the seconds of a step (median over turns), images a second and peak memory. The coded
+    network's `coded_ratio` is its throughput as a multiple of the plain network's.
+    """
     made = {config.model_role: Steps(config, batch, way, device) for config in configs}
     work = {role: partial(one.make, steps) for role, one in made.items()}
     seconds = interleaved(work, turns, device)
@@ -154,8 +157,10 @@ def free(device: torch.device) -> None:
 def profiled(
     configs: list[RunConfig], batch: Batch, way: Way, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Which kernels take the time of a step in one way, launched one by one so that they have
-    names: a row for each kernel."""
+    """Which kernels take the time of a step in one way: a row for each kernel.
+
+    The kernels are launched one by one, so that they have names.
+    """
     rows = []
     for config in configs:
         steps = Steps(config, batch, way, device, recorded=False)
@@ -167,7 +172,7 @@ def profiled(
 
 
 def options_of() -> argparse.Namespace:
-    """The command line's."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     roles = ("coded", "baseline")
@@ -221,7 +226,7 @@ def main() -> None:
                         f"{options.out}",
                         stop.signal_number,
                     ) from None
-                except Exception as error:  # of memory, of a compiler: the others may do
+                except Exception as error:  # of memory or a compiler: other ways may work
                     traceback.print_exc()
                     failed.append(f"{network} {way.name}")
                     why = (str(error).splitlines() or [type(error).__name__])[0]
@@ -252,7 +257,7 @@ def write(name: str, rows: list[dict[str, Any]], folder: Path, device: torch.dev
 
 
 def add_line(table: Table, network: str, row: dict[str, Any]) -> None:
-    """A row, for a person."""
+    """Add a row to the printed table."""
     ratio, peak = row["coded_ratio"], row["peak_bytes"]
     table.add_row(
         f"{network} {row['model']}",

@@ -1,4 +1,7 @@
-"""Which rows of binary classifiers are the paper's way: best F1 on training images, test images."""
+"""The rows of binary classifiers that are measured as in the paper.
+
+The threshold is that of best F1 on training images, and the numbers are of test images.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from codepath.store import ALL, DRAWN
 
 
 def _papers_way(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single classes."""
+    """The rows of single classes that are measured as in the paper."""
     return rows[
         (rows["objective"] == "f1")
         & (rows["fitted"] == "train")
@@ -18,10 +21,10 @@ def _papers_way(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def own_negatives(rows: pd.DataFrame, drawn: bool = False) -> pd.DataFrame:
-    """Against negatives of the data set itself.
+    """Rows of single classes, judged against negatives of the data set itself.
 
-    All of them; nine drawn for each positive where all were not judged (above ten classes) or,
-    with `drawn`, where nine were.
+    The negatives are all of them or, where all were not judged (above ten classes), nine drawn for
+    each positive. With `drawn` they are the nine, and all of them where nine were not drawn.
     """
     rows = _papers_way(rows)
     first, second = (rows[rows["negatives"] == way] for way in (ALL, DRAWN))
@@ -31,7 +34,7 @@ def own_negatives(rows: pd.DataFrame, drawn: bool = False) -> pd.DataFrame:
 
 
 def foreign_negatives(rows: pd.DataFrame) -> pd.DataFrame:
-    """Against images of another data set."""
+    """Rows of single classes, judged against images of another data set."""
     rows = _papers_way(rows)
     return rows[~rows["negatives"].isin([ALL, DRAWN])]
 

@@ -1,4 +1,4 @@
-"""Figures as files: those that are not up to date, in as many processes as there are cores."""
+"""Draws the figures that are not up to date, in as many processes as there are cores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from codepath.paper.upkeep import file_digest, inputs_digest
 
 
 def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> Entry:
-    """Draw a picture and write its files of some formats, FILES or PAGE."""
+    """Draw a picture and write its files; `suffixes` is FILES or PAGE."""
     drawing = picture.draw()
     figure, name = drawing.figure, picture.name
     if "pdf" in suffixes:
@@ -51,7 +51,7 @@ def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> E
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """An interrupt of this process or of one that draws, in words."""
+    """Turn an interrupt of this process, or of one that draws, into InterruptedRun in words."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -62,11 +62,13 @@ def _explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes that draw, which get ready while this one reads the rows; None: draw here.
+    """Processes that draw, which get ready while this one reads the rows.
+
+    Yields None where this process is to draw by itself.
 
     Args:
-        gallery: in whose cache style and fonts are kept.
-        processes: how many at most; None: as many as there are cores.
+        gallery: its cache keeps style and fonts.
+        processes: at most so many; None: as many as there are cores.
     """
     cache = make_directory(gallery.cache)
     processes = processes or available_cores()
@@ -74,24 +76,27 @@ def _painters(gallery: Gallery, processes: int | None) -> Iterator[ProcessPoolEx
         _get_ready(cache)
         yield None
         return
-    # Forked processes have pandas and matplotlib loaded; on macOS forking them is not safe.
+    # Forked processes have pandas and matplotlib loaded already; on macOS forking is not safe.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_start_painter, initargs=(cache, os.getpid())
     ) as pool:
         try:
-            pool.submit(int)  # starts them
+            pool.submit(int)  # starts the processes
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _start_painter(cache: Path, parent: int) -> None:
-    """Begin a process that draws. When interrupted it ends its picture and draws no other; when
-    its parent is gone it ends."""
+    """Begin a process that draws.
+
+    After an interrupt the process finishes its picture and draws no other. It ends as soon as its
+    parent is gone.
+    """
 
     def interrupted(*_: object) -> None:
-        # Raised in a destructor an exception would be printed and forgotten.
+        # No exception: one that is raised inside a destructor is printed and forgotten.
         global _stopped
         _stopped = True
 
@@ -106,7 +111,7 @@ def _start_painter(cache: Path, parent: int) -> None:
 
 
 _stopped = False
-"""Whether this process was interrupted: what waits for it is not begun."""
+"""Whether this process was interrupted; it then begins no picture that still waits."""
 
 
 def _paint(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> Entry:
@@ -127,13 +132,13 @@ def _bring_up_to_date(
     force: bool,
     pool: ProcessPoolExecutor | None,
 ) -> Iterator[Entry]:
-    """Draw those pictures whose files are not up to date; yields them as they are finished."""
+    """Draw the pictures whose files are not up to date; yield each one when it is finished."""
     todo = [
         picture
         for picture in wanted
         if force or not gallery.holds(picture.name, picture.fingerprint, suffixes)
     ]
-    todo.sort(key=lambda picture: -picture.axes)  # no large one is left to the end
+    todo.sort(key=lambda picture: -picture.axes)  # none of the large ones is left to the end
     if pool is None:
         entries = (draw_files(gallery, picture, suffixes) for picture in todo)
     else:
@@ -148,9 +153,9 @@ class Built(NamedTuple):
     """What `build_figures` did."""
 
     paths: list[Path]
-    """Of all figures, in their order."""
+    """The files of all figures, in the figures' order."""
     drawn: int
-    """How many pictures were not up to date."""
+    """How many pictures were drawn: those not up to date, or all with `force`."""
     missing: list[str]
     """A line for each experiment without rows, with the command that makes them."""
 
@@ -168,12 +173,12 @@ def build_figures(
 
     Args:
         results: folder with the rows.
-        out: where figures/ is made.
+        out: folder in which figures/ is made.
         on_file: called with each file that was written.
-        scale: whose rows are called missing (see `gaps`).
-        wide: single panels also two columns wide.
-        force: draw those that are up to date too.
-        processes: that draw, at most; None: as many as there are cores.
+        scale: the scale whose rows are called missing (see `gaps`).
+        wide: draw single panels two columns wide as well.
+        force: draw the figures that are up to date too.
+        processes: at most so many draw; None: as many as there are cores.
 
     Raises UserError where there are no rows at all, and InterruptedRun on SIGINT.
     """
@@ -197,8 +202,7 @@ def _draws(names: tuple[str, ...]) -> bool:
 
 
 def draw_page(results: Path, gallery: Gallery, force: bool = False) -> list[Entry]:
-    """The pictures of the report, of which those are drawn that are not up to date, or with `force`
-    all."""
+    """The pictures of the report; first draws those not up to date, or with `force` all."""
     check_rows(results)
     with _explained(), _painters(gallery, None) as pool:
         wanted = [picture for picture in pictures(results) if picture.on_page]

@@ -1,4 +1,4 @@
-"""Every figure that the rows allow, for every data set and scale in them; drawn when asked for."""
+"""Every figure that the rows allow, for each of their data sets and scales; drawn on demand."""
 
 from __future__ import annotations
 
@@ -69,38 +69,38 @@ class Drawing(NamedTuple):
     item: str
     figure: Figure
     caption: str
-    """What it shows, with scale, seeds and n."""
+    """Says what the figure shows, with scale, seeds and n."""
     run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, not yet drawn; plain values, so that another process may draw it."""
+    """A figure, not yet drawn. It holds plain values, so that another process can draw it."""
 
     name: str
     fingerprint: str
-    """Of all that it is a function of: rows, size, code, style, libraries."""
+    """Checksum of all that it is a function of: rows, size, code, style, libraries."""
     modules: tuple[str, ...]
-    """The name of each panel, or of a study."""
+    """The names of its panels, or the name of its study."""
     on_page: bool
-    """Whether the report shows it: not those that show again what others do."""
+    """Whether the report shows it; it leaves out what other figures show already."""
     rows: tuple[pd.DataFrame, ...] = ()
-    """For each panel."""
+    """The rows of each panel."""
     dataset: str = ""
     width: float = 0.0
     """Inches."""
     files: tuple[Path, ...] = ()
-    """Rows of benchmarks, of a study."""
+    """The files of a study's benchmark rows."""
 
     @property
     def axes(self) -> int:
-        """How many it has, about: the more, the longer it takes."""
+        """About how many pairs of axes it has; the more, the longer it takes to draw."""
         if self.files:
             return 8
         return sum(_PANELS[name].axes for name in self.modules)
 
     def draw(self) -> Drawing:
-        """Draw it; whoever calls closes the figure."""
+        """Draw it; the caller closes the figure."""
         if self.files:
             study = _STUDIES[self.modules[0]]
             figure = study.draw(*map(read_benchmark, self.files))
@@ -126,12 +126,12 @@ _STUDIES = {study.name: study for study in STUDIES}
 
 
 def _is_single(panels: Sequence[Panel]) -> bool:
-    """Whether a figure has one pair of axes, as wide as one pleases."""
+    """Whether a figure has one pair of axes, which can be drawn at any width."""
     return len(panels) == 1 and panels[0].is_single
 
 
 def check_rows(results: Path) -> None:
-    """UserError where there are no runs at all; quicker than to ask for the pictures."""
+    """Raise UserError where there are no runs at all; quicker than asking for the pictures."""
     if not (results / f"{RUNS}.csv").exists():
         raise _no_rows(results)
 
@@ -141,11 +141,11 @@ def _no_rows(results: Path) -> UserError:
 
 
 def pictures(results: Path, wide: bool = False) -> list[Picture]:
-    """What can be drawn of the rows in `results`.
+    """All figures that can be drawn from the rows in `results`.
 
     Args:
         results: folder with the rows.
-        wide: single panels a second time, two columns wide, as NAME-wide.
+        wide: add single panels a second time, two columns wide, as NAME-wide.
 
     Raises UserError where there are no rows at all.
     """
@@ -187,7 +187,10 @@ def pictures(results: Path, wide: bool = False) -> list[Picture]:
 
 
 def drawings(results: Path, wide: bool = False) -> Iterator[Drawing]:
-    """Every figure in turn; each is closed when the next is asked for. Arguments: `pictures`."""
+    """Every figure in turn; each is closed when the next is asked for.
+
+    The arguments are those of `pictures`.
+    """
     style.use_style()
     for picture in pictures(results, wide):
         drawing = picture.draw()
@@ -215,7 +218,7 @@ def _digest_rows(rows: pd.DataFrame) -> str:
 def _panel_figure(
     panels: Sequence[Panel], rows: dict[str, pd.DataFrame], dataset: str, width: float
 ) -> Figure:
-    """One figure of one panel, of one panel with several pairs, or of four panels."""
+    """A figure of one panel, of one panel with several pairs of axes, or of four panels."""
     first = panels[0]
     shape = (2, 2) if len(panels) == 4 else first.shape or (1, 1)
     height = {(1, 1): 3.0, (2, 2): 5.8}.get(shape, 1.6 * shape[0])
@@ -226,7 +229,7 @@ def _panel_figure(
     else:
         for ax, panel in zip(axes.flat, panels, strict=True):
             panel.draw(ax, rows[panel.name], dataset)
-            if ax.axison:  # else it made room for axes with titles of their own
+            if ax.axison:  # else the panel put axes with titles of their own here
                 ax.set_title(panel.title, loc="left", fontweight="bold")
     fontsize = 7 if size[0] < style.TWO_COLUMNS else 8
     about = style.describe(rows[first.name], style.has_bars(figure))

@@ -1,4 +1,4 @@
-"""Fonts with few glyphs: of the time that a PDF takes half went into cutting a whole font down."""
+"""Fonts with few glyphs: cutting a whole font down took half of the time that a PDF takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCRIPTS = (
 
 
 def use_slim_fonts(folder: Path) -> None:
-    """Let figures take DejaVu Sans with the glyphs of some scripts, and the whole of it for others.
+    """Draw with DejaVu Sans cut down to some scripts, and with the whole font for other glyphs.
 
     Shapes, widths and kerning are the same. The files are made once, in `folder`.
     """

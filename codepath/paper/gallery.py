@@ -1,4 +1,7 @@
-"""What was drawn of which rows: OUT/.drawn/pictures.json (standard library only)."""
+"""Keeps what was drawn from which rows, in OUT/.drawn/pictures.json.
+
+This module uses the standard library only.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from codepath.core.files import write_text
 from codepath.paper.upkeep import CACHE, file_digest
 
 FILES, PAGE = ("pdf", "png", "svg"), ("svg",)
-"""Formats that `codepath figures` makes, and that the report needs. SVG goes to the cache alone."""
+"""Formats that `codepath figures` makes, and those that the report needs. SVG is only cached."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What was drawn of a picture."""
+    """A picture that was drawn."""
 
     name: str
     item: str
@@ -27,16 +30,16 @@ class Entry:
     on_page: bool
     """Whether the report shows it."""
     fingerprint: str
-    """Of all that it is a function of."""
+    """Checksum of all that the picture is a function of."""
     checksums: dict[str, str]
     """Format -> SHA-256 of the file."""
 
 
 class Gallery:
-    """The files of the pictures of a folder, and what they were drawn of.
+    """The pictures' files in a folder, and what they were drawn from.
 
     Args:
-        out: figures/ below it holds the files for people.
+        out: the folder; figures/ below it holds the files for people.
     """
 
     def __init__(self, out: Path) -> None:
@@ -44,7 +47,7 @@ class Gallery:
         self.index = self.cache / "pictures.json"
         self.entries: dict[str, Entry] = {}
         self.complete: tuple[str, list[str]] = ("", [])
-        """Checksum of the inputs of which all pictures are here, and their names in order."""
+        """Checksum of the inputs whose pictures are all here, and the pictures' names in order."""
         try:
             kept = json.loads(self.index.read_text())
             for one in kept["entries"]:
@@ -54,11 +57,11 @@ class Gallery:
             self.entries = {}  # absent or damaged: all is drawn anew
 
     def path(self, name: str, suffix: str) -> Path:
-        """Where a picture's file of a format is."""
+        """Path of a picture's file in one format."""
         return (self.cache if suffix == "svg" else self.out / "figures") / f"{name}.{suffix}"
 
     def holds(self, name: str, fingerprint: str, suffixes: Sequence[str]) -> bool:
-        """Whether the files of a picture are there unaltered, with this fingerprint."""
+        """Whether a picture's files are there unaltered and were drawn with this fingerprint."""
         entry = self.entries.get(name)
         return (
             entry is not None
@@ -70,7 +73,7 @@ class Gallery:
         )
 
     def page_of(self, inputs: str) -> list[Entry] | None:
-        """The pictures of the report, if those of these inputs are all here; else None."""
+        """The report's pictures for these inputs, if all of them are here unaltered; else None."""
         known, order = self.complete
         entries = [self.entries[name] for name in order if name in self.entries]
         if known != inputs or len(entries) < len(order):
@@ -80,12 +83,12 @@ class Gallery:
         return shown if there else None
 
     def add(self, entry: Entry) -> None:
-        """Note a picture, so that an interrupted call keeps it."""
+        """Write a picture down at once, so that an interrupted command keeps it."""
         self.entries[entry.name] = entry
         self._save()
 
     def finish(self, inputs: str, order: Iterable[str]) -> None:
-        """Note that all pictures of some inputs are here."""
+        """Write down that all pictures of some inputs are here, and their order."""
         self.complete = inputs, list(order)
         self._save()
 

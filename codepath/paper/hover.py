@@ -1,4 +1,4 @@
-"""Figures as SVG with a text for every point, for a page that shows it under the pointer."""
+"""Figures as SVG with a text for every point, which the page shows under the pointer."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Spot(NamedTuple):
 
 
 def name_points(line: Line2D, names: list[str]) -> None:
-    """Let the points of a line bear names, such as classes."""
+    """Give names, such as classes, to the points of a line."""
     _NAMES[line] = names
 
 
 def _value(value: float, axis: Any) -> str:
-    """A coordinate as its tick label says it where ticks have names, else as a number."""
+    """A coordinate as text: its tick label where ticks have names, else the number."""
     if isinstance(axis.get_major_locator(), FixedLocator):
         for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=False):
             if abs(place - value) < 0.3:
@@ -85,7 +85,7 @@ def _spots(ax: Axes) -> Iterator[tuple[float, float, str]]:
 
 
 def spots(figure: Figure) -> list[Spot]:
-    """Every labelled point of a drawn figure whose dpi is 72, where SVG units are points."""
+    """Every labelled point of a drawn figure; its dpi must be 72, so that SVG units are points."""
     found = []
     height = figure.get_figheight() * 72
     for ax in figure.axes:
@@ -103,10 +103,11 @@ def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element, with a `circle.spot` over every labelled point.
 
     Identifiers begin with `name`, so that several figures may stand on one page. The title above
-    all panels is cut off: the page has it as caption. The figure has no background afterwards.
+    all panels is cut off, since the page shows it as the caption. Afterwards the figure has no
+    background.
     """
     dpi = figure.get_dpi()
-    # Laid out at the figure's own resolution: at 72 dpi text is measured narrower than SVG's.
+    # The layout is made at the figure's own dpi: at 72 text is measured narrower than in SVG.
     fix_layout(figure)
     titles = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
     lower = min((title.get_window_extent().y0 for title in titles), default=None)

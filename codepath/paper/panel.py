@@ -1,4 +1,4 @@
-"""Modules of `codepath.paper.pictures`: a panel of runs' rows, a study of a benchmark's rows."""
+"""What a module of `codepath.paper.pictures` defines: a panel or a study."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ class Panel:
     """A picture of the rows of runs, for each data set and scale in them."""
 
     name: str
-    """Its file's name, without data set and scale."""
+    """Name of its file, without data set and scale."""
     title: str
-    """Above its axes; empty for a picture whose axes have titles of their own."""
+    """Stands above its axes; empty for a picture whose axes have titles of their own."""
     item: str
-    """Of the paper, or ours."""
+    """The item of the paper that it shows, or "ours"."""
     load: Callable[[Path], pd.DataFrame]
-    """Its rows in the folder of results; empty where they do not suffice."""
+    """Reads its rows from the folder of results; gives none where they do not suffice."""
     draw: Callable[[Any, pd.DataFrame, str], None]
-    """(axes, rows of a setting, data set); the axes are a list where `shape` is given."""
+    """Draws the picture; takes (axes, rows of one data set and scale, data set).
+
+    The axes are a list where `shape` is given.
+    """
     finish: Callable[[Any, pd.DataFrame], None] | None = None
-    """(axes, rows): what can be placed once all else is drawn."""
+    """Places what needs all else to be drawn first; takes (axes, rows)."""
     shape: tuple[int, int] | None = None
-    """Lines and columns of axes; None: one."""
+    """Lines and columns of axes; None: one pair of axes."""
     size: tuple[float, float] | None = None
-    """Inches, for what a column cannot hold."""
+    """Width and height in inches, of a picture that a column cannot hold."""
 
     @property
     def is_single(self) -> bool:
-        """Whether it has one pair of axes, as wide as one pleases."""
+        """Whether it has one pair of axes, which can be drawn at any width."""
         return self.shape is None and self.size is None
 
     @property
     def axes(self) -> int:
-        """How many axes it has, about: the more, the longer it takes."""
+        """About how many pairs of axes it has; the more, the longer it takes to draw."""
         lines, columns = self.shape or (1, 4 if self.size else 1)
         return lines * columns
 
@@ -53,4 +56,4 @@ class Study:
     benchmarks: tuple[str, ...]
     """Names of the benchmarks whose files it draws together."""
     draw: Callable[..., Figure]
-    """The rows of each file."""
+    """Draws the figure; takes the rows of each file."""

@@ -1,6 +1,6 @@
 """Rows of the ablations, with a column for the setting that their runs differ in.
 
-Tables and figures show the same ones; nothing here draws.
+Tables and figures show the same rows. Nothing here draws.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VARIANTS_ITEM = "Text: ImageNet variants"
 
 
 def several(rows: pd.DataFrame, setting: str) -> pd.DataFrame:
-    """Those data sets and scales of `rows` that have at least two values of a setting."""
+    """The rows of the data sets and scales that have at least two values of a setting."""
     if rows.empty:
         return rows
     values = rows.groupby(["dataset", "scale"])[setting].transform("nunique")
@@ -32,20 +32,20 @@ def top1_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def exponent_rows(results: Path) -> pd.DataFrame:
-    """Top-1, column exponent."""
+    """Top-1 on test images, with a column exponent."""
     settings = {"exponent": lambda run: run.train.exponent}
     return several(top1_of(rows_of_picture(results, "accuracy", "exponent", settings)), "exponent")
 
 
 def concat_rows(results: Path) -> pd.DataFrame:
-    """F1 and prevalence of all classes, column aggregate."""
+    """F1 and prevalence of all classes, with a column aggregate."""
     settings = {"aggregate": lambda run: run.model.aggregate}
     rows = own_negatives(rows_of_picture(results, "binary", "concat", settings))
     return several(rows[rows["metric"].isin(["f1", "prevalence"])], "aggregate")
 
 
 def variants_rows(results: Path) -> pd.DataFrame:
-    """Top-1 with columns variant, mu, p_drop, and whether only those two were changed."""
+    """Top-1 on test images, with the columns variant, mu, p_drop and published."""
     settings = {
         "variant": _variant,
         "mu": lambda run: run.train.mu,
@@ -56,7 +56,7 @@ def variants_rows(results: Path) -> pd.DataFrame:
 
 
 def _variant(run: RunConfig) -> str:
-    """The settings that make the variant, without their section."""
+    """A variant's name: the settings that make it, without their section."""
     settings = run.experiment.split("+")[1:]
     return "\n".join(setting.partition(".")[2] for setting in settings) or (
         f"as in Table 2\n(mu={run.train.mu:g}, p_drop={run.model.p_drop:g})"
@@ -64,6 +64,6 @@ def _variant(run: RunConfig) -> str:
 
 
 def _published(run: RunConfig) -> bool:
-    """Whether nothing but mu and p_drop was changed: then the paper may have its number."""
+    """Whether nothing but mu and p_drop was changed, so that the paper may have this number."""
     settings = run.experiment.split("+")[1:]
     return all(setting.startswith(("train.mu=", "model.p_drop=")) for setting in settings)

@@ -41,31 +41,34 @@ PAPER_STYLE: dict[str, Any] = {
     "color": "black",
     "markersize": 6,
 }
-"""Open markers: the paper's own numbers."""
+"""Look of the paper's own numbers: open markers."""
 
 
 def _theme(cache: Path | None) -> dict[Any, Any]:
-    """seaborn's white grid for papers, kept in `cache`: its import takes as long as two figures."""
+    """seaborn's white grid for papers.
+
+    It is kept in `cache`, since importing seaborn takes as long as drawing two figures.
+    """
     kept = cache and cache / f"seaborn-{importlib.metadata.version('seaborn')}.json"
     if kept and kept.exists():
-        with contextlib.suppress(ValueError):  # damaged: asked for again
+        with contextlib.suppress(ValueError):  # a damaged file is made again
             return dict(json.loads(kept.read_text()))
     import seaborn as sns
 
     theme = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper")}
-    del theme["image.cmap"]  # known to matplotlib where seaborn is imported alone
+    del theme["image.cmap"]  # matplotlib knows it only where seaborn is imported
     if kept:
         write_text(kept, json.dumps(theme, indent=1) + "\n")
     return theme
 
 
 def use_style(cache: Path | None = None) -> None:
-    """Set the style for all figures drawn afterwards; `cache` is a folder that saves time."""
+    """Set the style for all figures drawn afterwards; a folder `cache` makes later calls faster."""
     mpl.use("agg")
     mpl.rcParams.update(_theme(cache))
     mpl.rcParams.update(
         {
-            "font.sans-serif": [FAMILY],  # comes with matplotlib, so that no machine has another
+            "font.sans-serif": [FAMILY],  # comes with matplotlib: the same on every machine
             "font.size": 8,
             "axes.titlesize": 8,
             "axes.labelsize": 8,
@@ -85,7 +88,7 @@ def use_style(cache: Path | None = None) -> None:
 
 
 def fix_layout(figure: Figure) -> None:
-    """Give everything its place, once for all formats; nothing where that was done already."""
+    """Give everything its place, once for all formats; where that is done already, do nothing."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -96,7 +99,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.pdf and NAME.png; the same figure gives the same bytes."""
     fix_layout(figure)
     pdf, png = (folder / f"{name}.{suffix}" for suffix in ("pdf", "png"))
-    # Figure.savefig would draw each twice, to lay it out again.
+    # Figure.savefig would draw every file twice, since it lays the figure out again.
     with atomic_path(pdf) as temporary:
         FigureCanvasPdf(figure).print_pdf(temporary, metadata={"CreationDate": None})
     figure.set_dpi(DPI)
@@ -117,8 +120,8 @@ def has_bars(figure: Figure) -> bool:
 def describe(rows: pd.DataFrame, bars: bool) -> str:
     """Data source, scale, seeds (of each setting) and test images behind `rows`, for a title.
 
-    With `bars` several seeds have bars in the figure, else their means alone. A scale that takes
-    many words has a line of its own, and a last line says where rows are of another configuration
+    `bars` tells whether the figure has bars for several seeds, or their means alone. A scale that
+    takes many words has a line of its own. A last line says where rows are of another configuration
     than the experiment's.
     """
     sources = ", ".join(sorted(rows["source"].unique()))
@@ -136,14 +139,15 @@ def describe(rows: pd.DataFrame, bars: bool) -> str:
 
 
 def paper_label(rows: pd.DataFrame) -> str:
-    """What the paper's points are called: beside a proxy it must be said that they are none."""
+    """Label of the paper's points; beside a proxy it must say that they are of full scale."""
     return "paper" if (rows["scale"] == "paper").all() else "paper, full scale"
 
 
 def legend_below(ax: Axes, columns: int = 2, below: float = 27) -> None:
     """A legend under the axis, where it hides no point; none for a single series.
 
-    `below` is its distance from the axis in points: tick labels and the axis' label stand between.
+    `below` is the legend's distance from the axis in points, which holds the tick labels and the
+    axis' label.
     """
     figure = ax.get_figure(root=True)
     handles, labels = ax.get_legend_handles_labels()
@@ -171,7 +175,7 @@ def mean_line(
     """
     groups = 100 * rows.groupby(by)["value"].agg(["mean", "min", "max"]).astype(float)
     places = x.reindex(groups.index)
-    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    # Clipped, since the mean of equal seeds may differ from the extremes in the last digit.
     below, above = groups["mean"] - groups["min"], groups["max"] - groups["mean"]
     error = [below.clip(lower=0), above.clip(lower=0)]
     ax.errorbar(

@@ -1,7 +1,8 @@
-"""Whether what a command makes is up to date, told before pandas or matplotlib is imported.
+"""Whether a command's files are up to date, told before pandas or matplotlib is imported.
 
-What is made is a function of its inputs: rows, code, libraries and options. OUT/.drawn/COMMAND.json
-keeps a checksum of these, and of every file that was made of them (standard library only).
+The files are a function of their inputs: rows, code, libraries and options. OUT/.drawn/COMMAND.json
+keeps a checksum of the inputs, and of every file that was made from them. This module uses the
+standard library only.
 """
 
 from __future__ import annotations
@@ -36,17 +37,17 @@ _LIBRARIES = (
 
 
 class Made(NamedTuple):
-    """What a command made and said."""
+    """What a command made and printed."""
 
     files: Sequence[Path]
     said: Sequence[str] = ()
-    """Lines that it says every time."""
+    """Lines that the command prints every time."""
     missing: Sequence[str] = ()
     """A line for each experiment without rows, with the command that makes them."""
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """SHA-256 of some parts, each with its length."""
+    """SHA-256 of some parts, each preceded by its length."""
     found = hashlib.sha256()
     for part in parts:
         found.update(b"%d:" % len(part))
@@ -61,7 +62,7 @@ def file_digest(path: Path) -> str:
 
 @functools.cache
 def code_digest() -> str:
-    """Of the source and the libraries that figures, tables and claims are made with."""
+    """Checksum of the source and the libraries that make figures, tables and claims."""
     files = [REPO_ROOT / "paper" / "reference", *(PACKAGE_ROOT / name for name in _SOURCES)]
     files = [path for place in files for path in (place, *sorted(place.rglob("*")))]
     files = [path for path in files if path.suffix in _SUFFIXES and path.is_file()]
@@ -74,11 +75,11 @@ def code_digest() -> str:
 
 
 def inputs_digest(results: Path, *options: object) -> str:
-    """Of all that a command reads.
+    """Checksum of all that a command reads.
 
     Args:
         results: folder with the rows.
-        options: whatever else its outputs depend on.
+        options: whatever else the outputs depend on.
     """
     parts = [code_digest().encode(), repr(options).encode()]
     for path in sorted([*results.glob("*.csv"), *results.glob("benchmarks/*.csv")]):
@@ -87,12 +88,12 @@ def inputs_digest(results: Path, *options: object) -> str:
 
 
 def kept(out: Path, command: str, inputs: str) -> Made | None:
-    """What a command made of the same inputs, if all of it is still there; else None.
+    """What a command made of the same inputs, if all of it is there unaltered; else None.
 
     Args:
-        out: where it makes its files.
-        command: its name.
-        inputs: of `inputs_digest`.
+        out: folder in which the command makes its files.
+        command: the command's name.
+        inputs: the checksum from `inputs_digest`.
     """
     try:
         stamp = json.loads((out / CACHE / f"{command}.json").read_text())
@@ -107,7 +108,7 @@ def kept(out: Path, command: str, inputs: str) -> Made | None:
 
 
 def keep(out: Path, command: str, inputs: str, made: Made) -> None:
-    """Note what a command made of some inputs."""
+    """Write down what a command made of some inputs, for `kept`."""
     stamp = {
         "inputs": inputs,
         "files": {path.relative_to(out).as_posix(): file_digest(path) for path in made.files},

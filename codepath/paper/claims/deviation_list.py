@@ -1,4 +1,4 @@
-"""paper/DEVIATIONS.md: every deviation with its switch, and its effect where runs differ in it."""
+"""paper/DEVIATIONS.md: every deviation, its switch, and its effect where runs differ in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEADER = ["topic", "the paper", "the authors' code", "ours", "switch", "measured
 
 
 def effect(results: Path, deviation: Deviation) -> str:
-    """Top-1 of the coded network with the switch turned against without, from paired seeds."""
+    """How turning the switch changes the coded network's top-1, from paired seeds, as text."""
     found = []
     rows = rows_of_kind(results, "accuracy")
     rows = rows[(rows["metric"] == "top1") & (rows["split"] == "test") & (rows["model"] == "coded")]
@@ -42,7 +42,7 @@ def effect(results: Path, deviation: Deviation) -> str:
 
 
 def _note(base: pd.DataFrame, changed: pd.DataFrame, switch: str, value: str) -> str:
-    """Whether the runs differ in more than the switch from those that are planned now."""
+    """A note where the runs are not those that are planned now; empty where they are."""
     name, scale = str(base["experiment"].iloc[0]), str(base["scale"].iloc[0])
     coded = next(r for r in find_experiment(name).runs(scale, 0) if r.model_role == "coded")
     turned = override(coded, [f"{switch}={value}"])

@@ -24,15 +24,15 @@ class Outcome(NamedTuple):
     seeds: int
     run_ids: tuple[str, ...]
     why: str = ""
-    """What makes the verdict less than plain."""
+    """What qualifies the verdict; empty where nothing does."""
 
 
 def standard_error(differences: pd.Series, accuracy: float, images: int) -> float:
-    """Of a mean difference of two accuracies.
+    """Standard error of a mean difference of two accuracies.
 
-    From the spread over seeds where there are at least three, else the binomial error of two
-    independent accuracies on n images (which overstates it for paired ones); of two seeds the
-    spread where that is larger.
+    With at least three seeds it comes from the spread over seeds. With fewer it is the binomial
+    error of two independent accuracies on `images` images, which overstates the error of paired
+    ones. With two seeds the spread is taken where that is larger.
     """
     seeds = max(len(differences), 1)
     spread = float(differences.std() / math.sqrt(seeds)) if seeds > 1 else 0.0
@@ -42,14 +42,14 @@ def standard_error(differences: pd.Series, accuracy: float, images: int) -> floa
 
 
 def judge(difference: float, error: float) -> str:
-    """Whether a difference claimed to be positive is: beyond twice its standard error."""
+    """Verdict on a difference that is claimed to be positive, by twice its standard error."""
     if difference > 2 * error:
         return REPRODUCED
     return CONTRADICTED if difference < -2 * error else PARTLY
 
 
 def judge_number(difference: float, tolerance: float) -> str:
-    """Whether a number is the paper's: within the tolerance, or partly within twice of it."""
+    """Verdict on a published number: reproduced within the tolerance, partly within twice of it."""
     if abs(difference) <= tolerance:
         return REPRODUCED
     return PARTLY if abs(difference) <= 2 * tolerance else CONTRADICTED
@@ -64,27 +64,30 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it is positive."""
+        """Verdict on the claim that the difference is positive."""
         return judge(self.mean, self.error)
 
     @property
     def why(self) -> str:
-        """What stands beside a verdict that is not plain."""
+        """The reason that stands beside the verdict "partly"; empty for the others."""
         return "within twice its standard error" if self.verdict == PARTLY else ""
 
     def points(self) -> str:
-        """In points, with its standard error."""
+        """The mean difference in points, with its standard error."""
         return f"{100 * self.mean:+.2f} (SE {100 * self.error:.2f})"
 
 
 def common_seeds(*frames: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows of those seeds that all frames have; all are empty where there is none."""
+    """Each frame's rows at the seeds that all frames have; empty where they share no seed."""
     common = set.intersection(*(set(rows["seed"]) for rows in frames)) if frames else set()
     return [rows[rows["seed"].isin(common)] for rows in frames]
 
 
 def compare(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
-    """Of accuracies on the same images; without common seeds the mean is NaN and nothing holds."""
+    """Compare accuracies on the same images, paired by seed.
+
+    Without common seeds the mean is NaN, and the difference is never found positive.
+    """
     a, b = (rows.groupby("seed")["value"].mean().astype(float) for rows in (larger, smaller))
     differences = (a - b).dropna()
     error = standard_error(differences, float(b.mean()), int(larger["n"].iloc[0]))
@@ -92,9 +95,10 @@ def compare(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
 
 
 def compare_classes(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
-    """Of a measure that every class has, such as F1: paired by seed and class, error over classes.
+    """Compare a measure that every class has, such as F1, paired by seed and class.
 
-    Without common seeds the mean is NaN and nothing holds.
+    The error is that over classes. Without common seeds the mean is NaN, and the difference is
+    never found positive.
     """
     larger, smaller = common_seeds(larger, smaller)
     a, b = (rows.groupby("class")["value"].mean().astype(float) for rows in (larger, smaller))
@@ -104,7 +108,7 @@ def compare_classes(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
 
 
 def judge_rising(steps: Sequence[Comparison], whole: Comparison) -> tuple[str, str]:
-    """Verdict and reason for a row of numbers claimed to rise, from its steps and its ends."""
+    """Verdict and reason on numbers claimed to rise, from their steps and from their two ends."""
     if whole.verdict == REPRODUCED and any(step.verdict == CONTRADICTED for step in steps):
         return PARTLY, "it rises over all, and falls at some step"
     return whole.verdict, whole.why

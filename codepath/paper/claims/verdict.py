@@ -34,7 +34,7 @@ class Claim(NamedTuple):
     data: str
     paper: str
     outcome: Outcome | None
-    """None: not run."""
+    """None where it was not run."""
     reason: str
     """Why it was not run."""
     command: str
@@ -46,7 +46,7 @@ class Claim(NamedTuple):
 
     @property
     def why(self) -> str:
-        """What must be said beside the verdict: its reason, and whose rows it rests on."""
+        """What stands beside the verdict: its reason, and a note on runs configured otherwise."""
         if self.outcome is None:
             return self.reason
         notes = (self.outcome.why, configuration_note(self.outcome.run_ids))
@@ -153,7 +153,7 @@ def _number_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
 def claims(results: Path) -> list[Claim]:
     """Every claim of the paper, with its verdict from the rows in `results`.
 
-    Where those are all of the demo, claims that need other rows are left out.
+    Where all rows are of demo scale, claims that need other rows are left out.
     """
     only_demo = set(rows_of_kind(results, "accuracy")["scale"]) == {"demo"}
     return [*_shape_claims(results, only_demo), *_number_claims(results, only_demo)]

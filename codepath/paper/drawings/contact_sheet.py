@@ -15,7 +15,7 @@ from codepath.paper import style
 from codepath.paper.scheme_drawing import SUFFIXES
 
 _CELL = 0.8
-"""Inches a side."""
+"""Side of an image on the sheet, in inches."""
 
 
 def draw_sheet(
@@ -26,15 +26,17 @@ def draw_sheet(
     title: str,
     path: Path,
 ) -> None:
-    """Write a sheet with one row an image to `path`, whose suffix chooses the format.
+    """Write a sheet with a row for each image to `path`, whose suffix chooses the format.
 
     Args:
         originals: (n, H, W, C), the first column, set apart.
         augmented: (n, E, H, W, C), the other columns.
         names: (n,) what stands beside each row.
         columns: (E,) what stands above each column.
-        title: above all.
-        path: UserError for another suffix than .png, .pdf or .svg.
+        title: what stands above the whole sheet.
+        path: the file to write.
+
+    Raises UserError for another suffix than .png, .pdf or .svg.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: a picture is one of {', '.join(SUFFIXES)}")

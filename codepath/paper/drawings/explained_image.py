@@ -1,4 +1,4 @@
-"""The path that one image takes, as a picture."""
+"""An explained image as a picture: what every block says of it, and where it exits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from codepath.paper.scheme_drawing import SUFFIXES
 
 
 def draw_explanation(explanation: Mapping[str, Any], path: Path) -> None:
-    """Write the picture of an explanation, the values of `codepath explain`'s JSON with pixels.
+    """Write the picture of an explanation to `path`, whose suffix chooses the format.
+
+    An explanation has the values of `codepath explain`'s JSON, and the image's pixels.
 
     Raises UserError for another suffix than .png, .pdf or .svg.
     """

@@ -22,16 +22,17 @@ from codepath.paper.style import PAPER_STYLE, SERIES, fix_layout, legend_below, 
 
 TITLE = "Binary classifiers, one per class"
 MOST_NAMES = 20
-"""Points have error bars and names up to so many classes; more are a cloud."""
+"""Up to so many classes, points have error bars and names; more classes are drawn as a cloud."""
 IN, OUT = "in", "out"
 
 
 def load(results: Path, picture: str, drawn: bool = False) -> pd.DataFrame:
     """Precision and recall of all classes, with a column `distribution` of the negatives.
 
-    `in`: the data set itself, all its negatives or, with `drawn`, nine for each positive where
-    that was measured. `out`: another data set, where that was measured. Thresholds come from
-    training images.
+    `in`: the negatives are of the data set itself. They are all of its negatives or, with `drawn`,
+    nine for each positive where that was measured.
+    `out`: the negatives are of another data set, where that was measured.
+    Thresholds come from training images.
     """
     rows = rows_of_picture(results, "binary", picture)
     inside, outside = own_negatives(rows, drawn), foreign_negatives(rows)
@@ -44,7 +45,7 @@ def load(results: Path, picture: str, drawn: bool = False) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """A point per class: means over seeds, in per cent; `finish` names them."""
+    """Draw a point for each class: means over seeds in per cent. `finish` writes the names."""
     paper = reference("fig2b_binary_cifar10") if dataset == "cifar10" else None
     for negatives, look in zip((IN, OUT), SERIES, strict=False):
         mine = rows[rows["distribution"] == negatives]
@@ -68,7 +69,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
 
 
 def _other_data(rows: pd.DataFrame) -> str:
-    """What the negatives out of distribution are called; a substitute is called one."""
+    """Label of the negatives out of distribution; it says where they are a substitute."""
     substitute = rows["negatives"].str.contains("substitute").any()
     return "substitute photographs" if substitute else "negatives of other data"
 
@@ -81,7 +82,7 @@ def draw_points(
         100 * rows.groupby(["class", "metric"])["value"].agg(how).astype(float).unstack()
         for how in ("min", "mean", "max")
     )
-    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    # Clipped, since the mean of equal seeds may differ from the extremes in the last digit.
     below, above = (points - low).clip(lower=0), (high - points).clip(lower=0)
     bars = rows["seed"].nunique() > 1 and len(points) <= MOST_NAMES
     drawn = ax.errorbar(
@@ -105,14 +106,14 @@ _PLACES = [
     for dx, dy in ((-1, 0), (1, 0), (0, 1), (0, -1), (-0.7, 0.7), (0.7, 0.7), (-0.7, -0.7),
                    (0.7, -0.7))
 ]  # fmt: skip
-"""Where a label may stand beside its point, in points of print, best first."""
+"""Where a label may stand: offsets from its point in typographic points, best first."""
 
 
 def finish(ax: Axes, rows: pd.DataFrame) -> None:
     """Write the names of the classes beside their points, once the axis has its place.
 
-    Of the places around a point that one is taken where the name covers least of the points,
-    error bars and names that are there, and near ones before far ones.
+    A name takes the place around its point where it covers least of the points, error bars and
+    names that are there already. Near places are preferred to far ones.
     """
     mine = rows[rows["distribution"] == IN]
     if mine["class"].nunique() > MOST_NAMES:
@@ -146,7 +147,7 @@ def finish(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _put(label: Annotation, place: tuple[float, float]) -> None:
-    """Set a label beside its point, on the side that the offset has."""
+    """Set a label beside its point, aligned to the side on which the offset lies."""
     x, y = place
     label.set_position(place)
     label.set_horizontalalignment("right" if x < 0 else "left" if x > 0 else "center")

@@ -1,4 +1,4 @@
-"""F1 of binary classifiers against what is kept of the network."""
+"""F1 of binary classifiers against the share of the network that is kept."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NAME = "compression"
 TITLE = "Smaller classifiers, without training"
 ITEM = "ours"
 MOST_LINES = 12
-"""Classes have lines of their own where there are at most so many."""
+"""Each class has a line of its own where there are at most so many classes."""
 TARGET = 40
-"""Per cent: what the figure marks."""
+"""The kept share that the figure marks, in per cent."""
 
 
 def load(results: Path) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     mean = points.groupby("asked")[["f1", "share"]].mean()[complete].sort_values("share")
     seeds = by_seed.groupby(["seed", "asked"])["f1"].mean().groupby("asked").agg(["min", "max"])
     seeds = seeds.loc[mean.index]
-    # Clipped: of equal seeds the mean may differ from the extremes in the last digit.
+    # Clipped, since the mean of equal seeds may differ from the extremes in the last digit.
     bars = [(mean["f1"] - seeds["min"]).clip(lower=0), (seeds["max"] - mean["f1"]).clip(lower=0)]
     if classes <= MOST_LINES:
         for _, one in points.groupby("class"):
@@ -64,7 +64,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
 
 
 def draw_run(rows: Path, out: Path) -> Path:
-    """The curve of one run's rows (RUN/rows) as OUT/compression.png; returns the path."""
+    """Draw the curve of one run's rows (RUN/rows) as OUT/compression.png; return that path."""
     found = read_rows(rows, NAME)
     if found.empty:
         raise UserError(f"{rows} has no rows of compression: codepath extract RUN --curve")

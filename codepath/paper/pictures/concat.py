@@ -1,4 +1,4 @@
-"""The text's sentence on concatenation: F1 of the binary classifiers, sum against concatenation."""
+"""The sentence on concatenation in the paper's text: F1 of summed and of concatenated paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {"sum": "sum", "concat": "concatenation"}
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
-    """F1 in per cent of every class (means over seeds), and what always answering yes gives."""
+    """F1 of every class in per cent (means over seeds), and F1 of always answering yes."""
     f1 = share(rows[rows["metric"] == "f1"], ["aggregate", "class"])
     for place, (aggregate, look) in enumerate(zip(_NAMES, SERIES, strict=False)):
         classes = f1.loc[aggregate]

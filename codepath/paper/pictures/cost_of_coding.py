@@ -20,7 +20,7 @@ _PANELS = {
 
 
 def draw(networks: pd.DataFrame, blocks: pd.DataFrame) -> Figure:
-    """Ratios of whole networks and of single blocks, a panel for speed and one for memory.
+    """Draw the ratios of whole networks and single blocks: a panel for speed, one for memory.
 
     Args:
         networks: rows of `codepath bench network` on one device.
@@ -39,7 +39,7 @@ def draw(networks: pd.DataFrame, blocks: pd.DataFrame) -> Figure:
             ratio = mine.drop_duplicates("part", keep="last").set_index("part")["coded_ratio"]
             ratio = ratio.reindex(order).astype(float)
             places = range(len(order))
-            # Above the line at 1, and told from it by a white edge.
+            # Markers lie above the line at 1, and their white edge tells them from it.
             ax.plot(ratio, places, marker, color=color, ms=5, mec="white", label=name, zorder=3)
             for value, place in zip(ratio, places, strict=True):
                 if pd.notna(value):

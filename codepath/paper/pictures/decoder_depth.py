@@ -1,4 +1,4 @@
-"""Decoding study: error of the nearest codeword under noise, the paper's schemes and the best."""
+"""Decoding study: errors of the nearest codeword under noise, for the paper's and best schemes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "decoding"
 ITEM = "Decoding (ours)"
 BENCHMARK = "decoding"
 FEWEST_ERRORS = 10
-"""Points on fewer wrong decisions say little and are left out."""
+"""Points with fewer wrong decisions say little and are left out."""
 LINES = {
     "paper": {"color": style.ORANGE, "linestyle": "--", "marker": "s", "markersize": 3},
     "best": {"color": style.BLUE, "linestyle": "-", "marker": "o", "markersize": 3},

@@ -29,7 +29,7 @@ END = "end"
 
 
 def load(results: Path) -> pd.DataFrame:
-    """Curves over budgets, costs of the exits, and the accuracy of the decoders and the end."""
+    """Curves over budgets, costs of the exits, and accuracy of the decoders and of the softmax."""
     exits = rows_of_picture(results, "exits", NAME)
     curves = (exits["target"] == "budget") & (exits["criterion"] == CRITERION)
     exits = exits[curves.fillna(False) | (exits["metric"] == "macs_until")]
@@ -46,7 +46,7 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:
-    """The probes' curve beside some runs, as rows like those of the coded decoders."""
+    """The curve of the linear probes that go with `runs`, as rows like the coded decoders'."""
     found = benchmark_rows(results, BENCHMARK)
     if found.empty:
         return found
@@ -58,10 +58,10 @@ def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
-    """Top-1 in per cent against mean multiply-adds an image in per cent."""
+    """Top-1 in per cent against mean multiply-adds an image, in per cent of the network's."""
     until = _spread(rows[rows["metric"] == "macs_until"], "block")
     costs = until["mean"]
-    whole = float(costs[0]) / 100  # shares come out in per cent
+    whole = float(costs[0]) / 100  # so that shares come out in per cent
     several = rows["seed"].nunique() > 1
 
     def points(cost: pd.DataFrame, top1: pd.DataFrame, **look: Any) -> None:
@@ -113,7 +113,10 @@ def _spread(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _reach(spread: pd.DataFrame) -> list[pd.Series]:
-    """From the mean to the extremes; of equal seeds it may differ in the last digit."""
+    """Distances from the mean to the extremes.
+
+    They are clipped, since the mean of equal seeds may differ from the extremes in the last digit.
+    """
     below, above = spread["mean"] - spread["min"], spread["max"] - spread["mean"]
     return [below.clip(lower=0), above.clip(lower=0)]
 

@@ -1,4 +1,4 @@
-"""The text's sentence on the exponent of Eq. 5, as a picture."""
+"""The sentence on the exponent of Eq. 5 in the paper's text, as a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ load = exponent_rows
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """Top-1 in per cent against the exponent, the paper's beside."""
+    """Top-1 in per cent against the exponent, beside the paper's numbers."""
     values = sorted(rows["exponent"].unique())
     places = pd.Series(values, index=values)
     mean_line(ax, places, rows, "exponent", "ours", BLUE, marker="o", linestyle="-")

@@ -25,7 +25,7 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """Top-1 in per cent against removed active and inactive paths, the paper's beside."""
+    """Top-1 in per cent against removed active and inactive paths, beside the paper's numbers."""
     paper = reference("fig2a_removal")
     paper = paper[paper["dataset"] == dataset]
     blocks = sorted(rows["block"].unique())

@@ -20,7 +20,10 @@ SOFTMAX = 0
 
 
 def load(results: Path) -> pd.DataFrame:
-    """The rows this figure shows: decoders by block, and top-1 of the softmax; column mu."""
+    """Top-1 of the decoders by block and of the softmax, with a column mu.
+
+    Only runs that have decoders are taken.
+    """
     rows = pd.concat(
         [
             rows_of_picture(results, kind, NAME, {"mu": lambda run: run.train.mu})
@@ -36,7 +39,7 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """Top-1 in per cent from the first coded block to the softmax, the paper's beside."""
+    """Top-1 in per cent from the first coded block to the softmax, beside the paper's numbers."""
     blocks = [*sorted(b for b in rows["block"].unique() if b != SOFTMAX), SOFTMAX]
     names = [*(str(b) for b in blocks[:-1]), "softmax"]
     places = pd.Series(range(len(blocks)), index=blocks)
@@ -52,7 +55,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
         if len(weights) == 1 and len(blocks) <= 10:
             _write_values(ax, places, means)
         one = paper[paper["mu"] == mu]
-        if one["block"].tolist() == names:  # else another network: its blocks do not compare
+        if one["block"].tolist() == names:  # else another network, with other blocks
             ax.plot(
                 range(len(names)),
                 one["top1"],

@@ -20,7 +20,11 @@ _SETTINGS = {"mu": lambda run: run.train.mu, "middle": lambda run: run.evaluatio
 
 
 def load(results: Path) -> pd.DataFrame:
-    """Top-1 by `decoder`: softmax, the last coded block, and the last block of the first stage."""
+    """Top-1, with the columns mu and `decoder`.
+
+    `decoder` is the softmax, the last coded block, or (middle) the block whose paths are removed,
+    which is the last one of the first coded stage.
+    """
     softmax = rows_of_picture(results, "accuracy", NAME, _SETTINGS)
     decoders = rows_of_picture(results, "decoders", NAME, _SETTINGS)
     decoders = decoders[decoders["decoder"] == "eq7"].drop(columns="decoder")
@@ -36,7 +40,7 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """Top-1 in per cent against mu, the paper's beside."""
+    """Top-1 in per cent against mu, beside the paper's numbers."""
     values = sorted(rows["mu"].unique())
     places = pd.Series(values, index=values)
     paper = reference("fig5_mu")

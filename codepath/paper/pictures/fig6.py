@@ -21,14 +21,14 @@ ITEM = "Fig 6"
 
 
 def load(results: Path) -> pd.DataFrame:
-    """Precision and recall of all classes, column p_drop."""
+    """Precision and recall of all classes, with a column p_drop."""
     rows = rows_of_picture(results, "binary", NAME, {"p_drop": lambda run: run.model.p_drop})
     rows = own_negatives(rows)
     return several(rows[rows["metric"].isin(["precision", "recall"])], "p_drop")
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """A point per class and p_drop: means over seeds, in per cent, the paper's beside."""
+    """A point for each class and p_drop (means over seeds in per cent), beside the paper's."""
     paper = reference("fig6_pdrop")
     paper = paper[paper["dataset"] == dataset]
     for p_drop, look in zip(sorted(rows["p_drop"].unique()), SERIES, strict=False):

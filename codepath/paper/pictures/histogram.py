@@ -19,7 +19,10 @@ _GROUPS: dict[str, dict[str, Any]] = {
 
 
 def load(results: Path, picture: str, classes: int) -> pd.DataFrame:
-    """First classes and first seed of each setting (bins differ between runs), with thresholds."""
+    """Histograms of the first classes at the first seed of each setting, and their thresholds.
+
+    One seed is taken since bins differ between runs.
+    """
     rows = rows_of_picture(results, "histograms", picture)
     rows = rows[rows["split"] == "test"]
     if rows.empty:
@@ -47,9 +50,9 @@ def draw_class(ax: Axes, rows: pd.DataFrame, small: bool = False) -> None:
     """Share of each group's images per bin of the logit, in per cent, for the one class in `rows`.
 
     Args:
-        ax: where.
-        rows: of one class.
-        small: for a panel of many: without legend.
+        ax: where to draw.
+        rows: the rows of one class.
+        small: draw no legend, for one panel of many.
     """
     name = rows["class"].iloc[0]
     for group, look in _GROUPS.items():

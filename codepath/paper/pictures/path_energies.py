@@ -26,13 +26,13 @@ TITLE = "Paths as measured"
 ITEM = "ours"
 SIZE = (style.TWO_COLUMNS, 5.2)
 MOST_CELLS = 20
-"""Codewords are outlined, and names and numbers written, in tables of at most so many rows."""
+"""Codewords are outlined and names written up to so many classes, numbers up to so many paths."""
 MOST_COLUMNS = 3
 MOST_TICKS = 12
-"""Every path is numbered where there are at most so many, else every fourth."""
+"""Every path is numbered where there are at most so many; otherwise every fourth is."""
 MAP = LinearSegmentedColormap.from_list("energy", ["white", "#9fc5e8", style.BLUE, "#041f3a"])
 HIGHEST = 1.5
-"""r E at the dark end of the colours; 1 is a path used as meant."""
+"""r E at the dark end of the colours; a path that is used as meant has 1."""
 
 
 class BlockTable(NamedTuple):
@@ -56,7 +56,7 @@ def load(results: Path) -> pd.DataFrame:
 
 
 def tables_of(rows: pd.DataFrame) -> tuple[list[BlockTable], list[str]]:
-    """The tables that `load`'s rows of one setting hold, and the class names."""
+    """The blocks' tables in `load`'s rows of one setting, and the class names."""
     names = list(dict.fromkeys(rows[rows["metric"] == "energy"]["class"]))
     tables = []
     for block in sorted(rows["block"].unique()):
@@ -76,7 +76,7 @@ def tables_of(rows: pd.DataFrame) -> tuple[list[BlockTable], list[str]]:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
-    """A table for every block, in the place of `ax`."""
+    """Draw a table for every block, in the place of `ax`."""
     tables, names = tables_of(rows)
     place = ax.get_subplotspec()
     assert place is not None
@@ -91,7 +91,10 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
 def draw_paths(
     tables: Sequence[BlockTable], class_names: Sequence[str], about: str, path: Path
 ) -> None:
-    """Write the picture of a run; the suffix chooses the format (.png, .pdf or .svg)."""
+    """Write the picture of a run to `path`, whose suffix chooses the format.
+
+    Raises UserError for another suffix than .png, .pdf or .svg.
+    """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: a picture is one of {', '.join(SUFFIXES)}")
     make_directory(path.parent)
@@ -109,7 +112,7 @@ def draw_paths(
 
 
 def _grid(tables: int) -> tuple[int, int]:
-    """Lines and columns for so many tables."""
+    """Lines and columns of a grid that holds so many tables."""
     lines = -(-tables // MOST_COLUMNS)
     return lines, -(-tables // lines)
 

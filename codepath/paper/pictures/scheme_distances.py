@@ -21,7 +21,7 @@ _ALGORITHMS = {"paper": ("Algorithm 1", style.ORANGE, "s"), "ours": ("ours", sty
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """The two tables of CIFAR-10, minimum distances, and pairs at the distance."""
+    """Draw CIFAR-10's two tables, the minimum distances, and the pairs of classes at them."""
     figure, axes = plt.subplots(
         1, 4, figsize=(style.TWO_COLUMNS, 2.5), width_ratios=(1, 1, 1.25, 1.25)
     )

@@ -17,7 +17,7 @@ TITLE = "Variants"
 ITEM = VARIANTS_ITEM
 load = variants_rows
 MOST_LETTERS = 20
-"""Of a line beside the axis."""
+"""Letters in a line of a variant's name beside the axis."""
 
 
 def _wrapped(variant: str) -> str:
@@ -33,7 +33,8 @@ def _wrapped(variant: str) -> str:
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """A line for each variant: mean and range over seeds in per cent.
 
-    The paper's stand beside its own scale alone: beside them a proxy's differences are not seen.
+    The paper's numbers are drawn at paper scale alone, since a proxy's differences could not be
+    seen beside them.
     """
     groups = share(rows, ["variant"])
     places = range(len(groups))

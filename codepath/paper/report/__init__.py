@@ -1,1 +1,1 @@
-"""The report: one page with all of it."""
+"""The report: one page with claims, figures, tables and runs."""

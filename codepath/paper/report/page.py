@@ -45,7 +45,7 @@ class Figure(NamedTuple):
 
 
 def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
-    """Those that `codepath figures` drew of these rows, or else drawn now."""
+    """The report's figures: those that `codepath figures` drew from these rows, else drawn now."""
     gallery = Gallery(out)
     entries = None if force else gallery.page_of(inputs_digest(results))
     if entries is None:
@@ -66,7 +66,7 @@ def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
 
 
 def run_records(results: Path) -> list[dict[str, Any]]:
-    """Every run with rows, of whatever kind: what it is, where it comes from, its rows by kind."""
+    """Every run with rows of any kind: what it is, where it comes from, its rows by kind."""
     frames = [rows_of_kind(results, kind).assign(kind=kind) for kind in sorted(KINDS)]
     frames = [rows for rows in frames if len(rows)]
     if not frames:
@@ -102,7 +102,7 @@ def _headline(rows: pd.DataFrame) -> str:
 def coverage(results: Path) -> list[dict[str, Any]]:
     """Every experiment: whether its rows are there at each scale, and how to get them.
 
-    The short scale has a line where it has rows.
+    The short scale has a line only where it has rows.
     """
     records = []
     for experiment in all_experiments():
@@ -154,10 +154,10 @@ def _claim(claim: Claim) -> dict[str, Any]:
 def write_report(
     results: Path, out: Path, scale: str | None = None, force: bool = False
 ) -> tuple[Path, list[str]]:
-    """Write `out`/report.html; its path, and a line for each experiment without rows.
+    """Write `out`/report.html; return its path and a line for each experiment without rows.
 
-    The page needs no network and bears no time of its making: the same rows give the same bytes.
-    With `force` figures that are up to date are drawn again.
+    The page needs no network connection. It bears no time stamp, so the same rows give the same
+    bytes. With `force`, figures that are up to date are drawn again.
     """
     judged = claims(results)
     figures = _figures(results, out, force)

@@ -32,11 +32,11 @@ _COMMANDS = {
     "network": "codepath bench network",
     "codes": "codepath bench codes",
 }
-"""What measures each table below that no run's evaluation fills."""
+"""For each table that no run's evaluation fills: the command that measures it."""
 
 
 def _place(rows: pd.DataFrame) -> str:
-    """Scale, n and seeds behind a cell; a count of the network itself has no n."""
+    """Scale, n and number of seeds behind a cell; counts of the network itself have no n."""
     seeds = rows["seed"].nunique()
     if "split" not in rows:
         return f" ({rows['scale'].iloc[0]}, counted)"
@@ -52,18 +52,18 @@ def _cell(rows: pd.DataFrame, text: str) -> str:
 
 
 def _of(results: Path, kind: str, like: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of a kind of the runs that `like` has."""
+    """Rows of one kind and metric, of the runs that `like` has rows of."""
     rows = rows_of_kind(results, kind)
     return rows[rows["run_id"].isin(set(like["run_id"])) & (rows["metric"] == metric)]
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of costs, those of the whole network."""
+    """The cost rows of the whole network, which name no stage."""
     return rows[rows["stage"].isna()]
 
 
 def _exits(results: Path, like: pd.DataFrame) -> str:
-    """Top-1 and share of the multiply-adds of the cheapest early exits within the allowed loss."""
+    """Top-1 and share of multiply-adds of the cheapest early exits that keep to _ALLOWED_LOSS."""
     rows = rows_of_kind(results, "exits")
     rows = rows[
         rows["run_id"].isin(set(like["run_id"]))
@@ -273,7 +273,7 @@ def trainings(results: Path) -> Table:
 
 
 def cut_out(results: Path) -> Table:
-    """One class's network that is cut out, fused and compressed, against its parent."""
+    """One class's network, cut out, fused and compressed, against the network it comes from."""
     rows = benchmark_rows(results, "extraction")
     names = {"network": "coded ResNeXt", "sliced": "one class, cut out",
              "fused": "one class, cut out, norms folded"}  # fmt: skip
@@ -308,7 +308,7 @@ def cut_out(results: Path) -> Table:
 
 
 def _timings(rows: pd.DataFrame, where: str) -> Iterator[str]:
-    """Of one module, at each batch size."""
+    """One module's median time at each batch size, as text."""
     for batch, mine in rows.groupby("batch"):
         value = mine.groupby("metric")["value"].last()
         yield (
@@ -358,9 +358,10 @@ def _table(
 
 
 def comparisons(results: Path) -> list[Table]:
-    """Every comparison; one without rows has no body and names its command.
+    """The tables of all comparisons.
 
-    UserError where there are no rows at all.
+    A table without rows has no body, and its note names the command that measures it. Raises
+    UserError where no table has rows.
     """
     made = (classifiers, stopping, speeds, trainings, cut_out, loaders, schemes)
     first = trained(results)
