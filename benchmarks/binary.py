@@ -30,18 +30,18 @@ from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
 from codepath.core.errors import UserError
-from codepath.data import Loader, Normalize, Split, evaluation_loader
+from codepath.data import ArraySplit, Loader, Normalize, evaluation_loader
 from codepath.evaluate import predict
 from codepath.evaluate.binary_protocols import judge
 from codepath.evaluate.compression import classifier_scores
 from codepath.evaluate.thresholds import Objective
 from codepath.models import CodedResNeXt, extract_binary_classifier, extract_paths
-from codepath.models.compress import measure_effects
-from codepath.models.extract import FusedClassifier
+from codepath.models.effects import measure_effects
+from codepath.models.fused import FusedClassifier
 from codepath.parts.trained_run import load_coded
 from codepath.pipeline.measure import load_images
 from codepath.train import load_trained
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 
 CALIBRATION = 256
 
@@ -90,8 +90,8 @@ def worth(score: NDArray[np.float32], positive: NDArray[np.bool_]) -> dict[str, 
     return found | {"average_precision": float(average_precision_score(positive, score))}
 
 
-def main() -> None:
-    """Print a table and write the rows."""
+def parse_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("coded", type=Path, help="a trained run of the coded network")
     parser.add_argument("plain", type=Path, nargs="?", help="a trained run of its baseline")
@@ -100,7 +100,31 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10, help="the first so many classes")
     parser.add_argument("--draws", type=int, default=3, help="random sets of paths for a class")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def table_of(rows: list[dict[str, Any]], device: torch.device) -> Table:
+    """Means over classes of each method's first draw count, F1 and average precision."""
+    first, classes = rows[0], len({row["class"] for row in rows})
+    table = Table(
+        title=f"{first['source']}, {first['scale']} scale, n = {first['n']:,} test images, mean of "
+        f"{classes} classes; {device_name(device)}"
+    )
+    for heading in ("classifier", "parameters", "F1, cross-fitted", "average precision"):
+        table.add_column(heading, justify="left" if heading == "classifier" else "right")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == method]
+        means = [
+            np.mean([row["value"] for row in mine if row["metric"] == metric])
+            for metric in ("f1", "average_precision")
+        ]
+        table.add_row(method, f"{mine[0]['parameters']:,}", *(f"{mean:.3f}" for mean in means))
+    return table
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    options = parse_options()
     console = Console(width=120)
     config, coded, device = load_coded(options.coded)
     plain: CodedResNeXt | None = None
@@ -110,11 +134,11 @@ def main() -> None:
             raise UserError(f"{options.plain} is no run of a plain network of this package")
         plain = loaded
     images = load_images(config, options.data)
-    if not isinstance(images.test, Split) or not isinstance(images.train, Split):
+    if not isinstance(images.test, ArraySplit) or not isinstance(images.train, ArraySplit):
         raise UserError("this benchmark takes images in memory")
     normalize = Normalize(images.mean, images.std).to(device)
     some = np.random.default_rng(0).permutation(len(images.test))[: options.images]
-    test: Loader = evaluation_loader(Split(images.test.images[some], images.test.labels[some]))
+    test: Loader = evaluation_loader(ArraySplit(images.test.images[some], images.test.labels[some]))
     first = np.random.default_rng(0).permutation(len(images.train))[:CALIBRATION]
     calibration = normalize(
         torch.from_numpy(images.train.images[first]).permute(0, 3, 1, 2).to(device)
@@ -137,20 +161,7 @@ def main() -> None:
                  "parameters": parameters, "n": len(some), "metric": metric, "value": value}
                 for metric, value in worth(score, labels == k).items()
             ]  # fmt: skip
-    table = Table(
-        title=f"{images.source}, {config.scale} scale, n = {len(some):,} test images, mean of "
-        f"{min(options.classes, coded.num_classes)} classes; {device_name(device)}"
-    )
-    for heading in ("classifier", "parameters", "F1, cross-fitted", "average precision"):
-        table.add_column(heading, justify="left" if heading == "classifier" else "right")
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        means = [
-            np.mean([row["value"] for row in mine if row["metric"] == metric])
-            for metric in ("f1", "average_precision")
-        ]
-        table.add_row(method, f"{mine[0]['parameters']:,}", *(f"{mean:.3f}" for mean in means))
-    console.print(table)
+    console.print(table_of(rows, device))
     path = write_rows(
         "binary",
         rows,

@@ -29,7 +29,7 @@ from codepath.core.machine import keep_freed_memory
 from codepath.models import CodedBottleneck
 from codepath.run.config import PRECISIONS
 from codepath.train import choose_device
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 from codepath.train.losses import coding_loss
 from codepath.train.precision import autocast
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks._rows import FOLDER, write_rows
 from codepath.models.aligned import aligned_width
 from codepath.train import choose_device
-from codepath.train.fit import choose_repeatable_algorithms, device_name
+from codepath.train.environment import choose_repeatable_algorithms, device_name
 from codepath.train.graph import WARM_UP, Recorded
 
 STAGES = {

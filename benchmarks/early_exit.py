@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,11 @@ from torch import Tensor, nn
 
 from benchmarks._rows import FOLDER, write_rows
 from codepath.core.errors import UserError
-from codepath.data import Normalize, Split, evaluation_loader
+from codepath.data import ArraySplit, DataSet, Normalize, evaluation_loader
 from codepath.evaluate import Predictions, exit_costs, fit_readouts
 from codepath.evaluate.cost import macs
-from codepath.evaluate.exits import (
-    ExitCosts,
-    Folds,
-    choose_for_budget,
-    cross_fitted,
-    decoder_scores,
-    fit_weights,
-    sweep,
-)
+from codepath.evaluate.exit_thresholds import choose_for_budget, sweep
+from codepath.evaluate.exits import ExitCosts, Folds, cross_fitted, decoder_scores, fit_weights
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.evaluate.thresholds import halves
 from codepath.models import CodedResNeXt, EarlyExit
@@ -46,7 +41,7 @@ from codepath.models.early_exit import NETWORK_END
 from codepath.parts.trained_run import load_coded
 from codepath.pipeline.measure import load_images
 from codepath.train import load_trained
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 
 BUDGETS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PROBE_IMAGES = 10_000
@@ -137,8 +132,116 @@ def fit_probes(
     return probes
 
 
-def main() -> None:
-    """Print a table and write the rows."""
+@dataclass(frozen=True)
+class Method:
+    """A way to leave early."""
+
+    folds: Folds
+    costs: ExitCosts
+    top1: float
+    """Of the whole network, in [0, 1]."""
+    network: nn.Module
+    build: Callable[[dict[int, float], NDArray[np.int64]], nn.Module]
+    """(thresholds by block, places of the fitting images) -> the network with its exits."""
+
+
+def coded_methods(
+    model: CodedResNeXt, run_dir: Path, image_shape: tuple[int, int, int]
+) -> dict[str, Method]:
+    """The decoders of the energies, from a run's saved predictions."""
+    predictions = Predictions.load(run_dir / "predictions" / "test.npz")
+    schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
+    readouts = fit_readouts(Predictions.load(run_dir / "predictions" / "train.npz"))
+    scores = decoder_scores(predictions.energies, schemes, readouts)
+    final, labels = predictions.logits.argmax(1), predictions.labels
+    costs = exit_costs(model, image_shape)
+
+    def build(thresholds: dict[int, float], fitting: NDArray[np.int64], decoder: str) -> EarlyExit:
+        weights = None
+        if decoder == "combined":
+            fitted_on = {block: s[fitting] for block, s in scores[decoder].items()}
+            weights = fit_weights(fitted_on, labels[fitting])
+        used = readouts if decoder == "linear" else None
+        return EarlyExit(model, tuple(schemes), "margin", thresholds, weights, used)
+
+    top1 = float((final == labels).mean())
+    return {
+        decoder: Method(found, costs, top1, model, partial(build, decoder=decoder))
+        for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items()
+        if criterion == "margin"
+    }
+
+
+def probe_method(
+    plain: CodedResNeXt, images: DataSet, normalize: Normalize, blocks: tuple[int, ...]
+) -> Method:
+    """Linear probes on the pooled features of the plain network, fitted to training images."""
+    device = normalize.shift.device
+
+    def batches(split: Any) -> Iterable[Tensor]:
+        return (normalize(b.images.to(device)) for b in evaluation_loader(split))
+
+    train: Any = images.train
+    if isinstance(train, ArraySplit) and len(train) > PROBE_IMAGES:
+        chosen = np.random.default_rng(0).permutation(len(train))[:PROBE_IMAGES]
+        train = ArraySplit(train.images[chosen], train.labels[chosen])
+    fitted = fit_probes(pooled_features(plain, batches(train), blocks)[0], train.labels)
+    features, logits = pooled_features(plain, batches(images.test), blocks)
+    scores = {b: (features[b] @ fitted[b][0].T + fitted[b][1]).astype("f4") for b in blocks}
+    probes = {
+        b: (torch.from_numpy(w).to(device), torch.from_numpy(c).to(device))
+        for b, (w, c) in fitted.items()
+    }
+    counted = ProbeExits(plain, probes, dict.fromkeys(blocks, math.inf))
+    costs = {b: macs(_Until(counted, b), images.image_shape) for b in blocks}
+    every = ExitCosts(costs | {NETWORK_END: macs(plain, images.image_shape)}, {})
+    final, labels = logits.argmax(1), images.test.labels
+    found = cross_fitted({"probes": scores}, final, labels, every)
+    return Method(
+        found["probes", "margin"],
+        every,
+        float((final == labels).mean()),
+        plain,
+        lambda thresholds, _: ProbeExits(plain, probes, thresholds),
+    )
+
+
+def time_budget(
+    method: Method, budget: float, images: DataSet, normalize: Normalize, count: int
+) -> dict[str, float]:
+    """Seconds an image at batch 1, the mean of both folds.
+
+    Each fold is timed with the thresholds that the other half gives.
+
+    Args:
+        method: with its folds.
+        budget: mean multiply-adds an image may take, as a share of the network's.
+        images: the data set, in memory.
+        normalize: its normalisation.
+        count: test images that are timed.
+    """
+    first, second = halves(len(images.test.labels))
+    seconds = []
+    halves_and_folds = zip((second, first), method.folds.pairs, (first, second), strict=True)
+    for half, (fit, _), fitting in halves_and_folds:
+        chosen = choose_for_budget(sweep(fit), budget).tolist()
+        exits = method.build(dict(zip(fit.blocks, chosen, strict=True)), fitting)
+        one = [
+            normalize(batch.images.to(normalize.shift.device))
+            for batch in evaluation_loader(_chosen(images.test, half[: count // 2]), 1)
+        ]
+        seconds.append(
+            interleaved_latency({"network": method.network, "exits": exits}, one, len(one))
+        )
+    return {
+        "p50": float(np.mean([s["exits"].p50 for s in seconds])),
+        "p95": float(np.mean([s["exits"].p95 for s in seconds])),
+        "network_p50": float(np.mean([s["network"].p50 for s in seconds])),
+    }
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("coded", type=Path, help="an evaluated run of the coded network")
     parser.add_argument("plain", type=Path, help="a trained run of its baseline")
@@ -148,7 +251,12 @@ def main() -> None:
         "--budgets", nargs="+", type=float, default=BUDGETS, help="mean shares of multiply-adds"
     )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    options = parse_options()
     console = Console(width=130)
     config, model, device = load_coded(options.coded)
     plain_config, plain = load_trained(options.plain, device)
@@ -158,102 +266,36 @@ def main() -> None:
         raise UserError("the two runs are of different data sets")
     images = load_images(config, options.data)
     normalize = Normalize(images.mean, images.std).to(device)
-
-    def batches(split: Any) -> Iterable[Tensor]:
-        return (normalize(b.images.to(device)) for b in evaluation_loader(split))
-
-    predictions = Predictions.load(options.coded / "predictions" / "test.npz")
-    schemes = {number: block.scheme for number, block in model.coded_blocks.items()}
-    costs = exit_costs(model, images.image_shape)
-    readouts = fit_readouts(Predictions.load(options.coded / "predictions" / "train.npz"))
-    scores = decoder_scores(predictions.energies, schemes, readouts)
-    final, labels = predictions.logits.argmax(1), predictions.labels
-
-    train = images.train
-    if isinstance(train, Split) and len(train) > PROBE_IMAGES:
-        chosen = np.random.default_rng(0).permutation(len(train))[:PROBE_IMAGES]
-        train = Split(train.images[chosen], train.labels[chosen])
+    methods = coded_methods(model, options.coded, images.image_shape)
     with console.status("probes on the plain network"):
-        blocks = tuple(model.coded_blocks)
-        fitted = fit_probes(pooled_features(plain, batches(train), blocks)[0], train.labels)
-        features, plain_logits = pooled_features(plain, batches(images.test), blocks)
-    probe_scores = {b: (features[b] @ fitted[b][0].T + fitted[b][1]).astype("f4") for b in blocks}
-    probes = {
-        b: (torch.from_numpy(w).to(device), torch.from_numpy(c).to(device))
-        for b, (w, c) in fitted.items()
-    }
-    counted = ProbeExits(plain, probes, dict.fromkeys(blocks, math.inf))
-    whole = macs(plain, images.image_shape)
-    probe_costs = ExitCosts(
-        {b: macs(_Until(counted, b), images.image_shape) for b in blocks} | {NETWORK_END: whole}, {}
-    )
-    folds: dict[str, tuple[Folds, ExitCosts, float]] = {}
-    for (decoder, criterion), found in cross_fitted(scores, final, labels, costs).items():
-        if criterion == "margin":
-            folds[decoder] = (found, costs, float((final == labels).mean()))
-    plain_final = plain_logits.argmax(1)
-    probed = cross_fitted({"probes": probe_scores}, plain_final, labels, probe_costs)
-    folds["probes"] = (
-        probed["probes", "margin"], probe_costs, float((plain_final == labels).mean())
-    )  # fmt: skip
-
-    first, second = halves(len(labels))
+        methods["probes"] = probe_method(plain, images, normalize, tuple(model.coded_blocks))
+    n = len(images.test.labels)
     table = Table(
-        title=f"{images.source}, {config.scale} scale, n = {len(labels):,} test images, "
+        title=f"{images.source}, {config.scale} scale, n = {n:,} test images, "
         f"margin, two-fold cross-fitted; {device_name(device)}, {layout(model)}, batch 1"
     )
     for heading in ("method", "budget", "top-1", "of the whole network", "multiply-adds",
                     "p50", "p95", "time by the network's (p50)"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "method" else "right")
     rows = []
-    for method, (found, cost, full) in folds.items():
-        for budget, outcome in zip(options.budgets, found.budgets(options.budgets), strict=True):
-            with console.status(f"{method}, budget {budget}"):
-                seconds = []
-                for half, (fit, _), fitting in zip(
-                    (second, first), found.pairs, (first, second), strict=True
-                ):
-                    names = zip(
-                        fit.blocks, choose_for_budget(sweep(fit), budget).tolist(), strict=True
-                    )
-                    thresholds = dict(names)
-                    exits: nn.Module
-                    if method == "probes":
-                        exits, parent = ProbeExits(plain, probes, thresholds), plain
-                    else:
-                        weights = None
-                        if method == "combined":
-                            weights = fit_weights(
-                                {b: s[fitting] for b, s in scores[method].items()}, labels[fitting]
-                            )
-                        used = readouts if method == "linear" else None
-                        exits = EarlyExit(model, blocks, "margin", thresholds, weights, used)
-                        parent = model
-                    some = half[: options.images // 2]
-                    one = [
-                        normalize(batch.images.to(device))
-                        for batch in evaluation_loader(_chosen(images.test, some), 1)
-                    ]
-                    seconds.append(
-                        interleaved_latency({"network": parent, "exits": exits}, one, len(one))
-                    )
-            p50 = float(np.mean([s["exits"].p50 for s in seconds]))
-            p95 = float(np.mean([s["exits"].p95 for s in seconds]))
-            base = float(np.mean([s["network"].p50 for s in seconds]))
-            values = {
-                "top1": outcome.top1, "top1_whole": full,
-                "macs": outcome.cost * cost.macs[NETWORK_END],
-                "macs_share": outcome.cost, "p50": p50, "p95": p95, "network_p50": base,
-            }  # fmt: skip
+    for name, method in methods.items():
+        outcomes = method.folds.budgets(options.budgets)
+        for budget, outcome in zip(options.budgets, outcomes, strict=True):
+            with console.status(f"{name}, budget {budget}"):
+                times = time_budget(method, budget, images, normalize, options.images)
             rows.append(
                 {"run": config.run_id, "dataset": images.dataset, "scale": config.scale,
-                 "seed": config.seed, "method": method, "budget": budget, "n": len(labels),
-                 "timed": options.images, "layout": layout(model), "source": images.source} | values
+                 "seed": config.seed, "method": name, "budget": budget, "n": n,
+                 "timed": options.images, "layout": layout(model), "source": images.source,
+                 "top1": outcome.top1, "top1_whole": method.top1,
+                 "macs": outcome.cost * method.costs.macs[NETWORK_END],
+                 "macs_share": outcome.cost} | times
             )  # fmt: skip
             table.add_row(
-                method, f"{budget:.2f}", f"{100 * outcome.top1:.2f} %",
-                f"{100 * (outcome.top1 - full):+.2f}", f"{100 * outcome.cost:.1f} %",
-                f"{1000 * p50:.2f} ms", f"{1000 * p95:.2f} ms", f"{p50 / base:.2f}",
+                name, f"{budget:.2f}", f"{100 * outcome.top1:.2f} %",
+                f"{100 * (outcome.top1 - method.top1):+.2f}", f"{100 * outcome.cost:.1f} %",
+                f"{1000 * times['p50']:.2f} ms", f"{1000 * times['p95']:.2f} ms",
+                f"{times['p50'] / times['network_p50']:.2f}",
             )  # fmt: skip
     console.print(table)
     path = write_rows(
@@ -263,11 +305,11 @@ def main() -> None:
     console.print(f"wrote {path}")
 
 
-def _chosen(split: Any, rows: NDArray[np.int64]) -> Split:
+def _chosen(split: Any, rows: NDArray[np.int64]) -> ArraySplit:
     """Some images of a split in memory."""
-    if not isinstance(split, Split):
+    if not isinstance(split, ArraySplit):
         raise UserError("timing takes images in memory: a data set in files is not supported")
-    return Split(split.images[rows], split.labels[rows])
+    return ArraySplit(split.images[rows], split.labels[rows])
 
 
 if __name__ == "__main__":

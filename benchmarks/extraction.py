@@ -26,12 +26,14 @@ from benchmarks._timing import random_images
 from codepath.core.machine import keep_freed_memory
 from codepath.evaluate.cost import macs
 from codepath.evaluate.extraction import classifier_costs
-from codepath.evaluate.latency import interleaved_latency, layout
+from codepath.evaluate.latency import Latency, interleaved_latency, layout
 from codepath.models import extract_binary_classifier
-from codepath.models.compress import compress, measure_effects
-from codepath.models.extract import FusedClassifier, stored_numbers
+from codepath.models.compress import compress
+from codepath.models.effects import measure_effects
+from codepath.models.extract import stored_values
+from codepath.models.fused import FusedClassifier
 from codepath.train import choose_device
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 
 # Network, pixels a side.
 NETWORKS = {
@@ -67,8 +69,67 @@ def randomise_norms(model: nn.Module) -> None:
             nn.init.normal_(module.bias, std=0.2)
 
 
-def main() -> None:
-    """Print a table and write the rows."""
+def size_rows(
+    settings: dict[str, Any],
+    costs: dict[str, float],
+    small: dict[str, FusedClassifier],
+    side: int,
+) -> list[dict[str, Any]]:
+    """Rows of what is counted: stored values and multiply-adds, each with its share.
+
+    Args:
+        settings: columns that all rows have.
+        costs: of the network and its classifier, see `classifier_costs`.
+        small: compressed classifiers by name.
+        side: pixels.
+    """
+    rows = [
+        settings | {"batch": 0, "module": "sizes", "metric": metric, "value": value}
+        for metric, value in costs.items()
+    ]
+    for module, classifier in small.items():
+        stored, own = stored_values(classifier), macs(classifier, (3, side, side))
+        counts = {
+            "stored_numbers": stored,
+            "stored_numbers_share": stored / costs["network_parameters"],
+            "macs": own,
+            "macs_share": own / costs["network_macs"],
+        }
+        rows += [
+            settings | {"batch": 0, "module": module, "metric": metric, "value": value}
+            for metric, value in counts.items()
+        ]
+    return rows
+
+
+def add_times(
+    table: Table,
+    rows: list[dict[str, Any]],
+    settings: dict[str, Any],
+    times: Latency,
+    counted: dict[str, int],
+) -> None:
+    """A line of the table and the rows of one module at one batch size.
+
+    Args:
+        table, rows: what is added to.
+        settings: columns that say what was timed.
+        times: of the module.
+        counted: stored values of every module.
+    """
+    module = settings["module"]
+    table.add_row(
+        settings["network"], module, f"{counted[module]:,}", str(settings["batch"]),
+        f"{1000 * times.p50:.2f} ms", f"{1000 * times.p95:.2f} ms", f"{times.ratio:.3f}",
+    )  # fmt: skip
+    rows += [
+        settings | {"turns": times.turns, "metric": metric, "value": getattr(times, metric)}
+        for metric in ("p50", "p95", "ratio")
+    ]
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--networks", nargs="+", choices=NETWORKS, default=["C10", "C100", "ImageNet"]
@@ -79,7 +140,12 @@ def main() -> None:
         "--shares", nargs="*", type=float, default=[0.4, 0.3, 0.2], help="of compressed classifiers"
     )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print a table and write the rows."""
+    options = parse_options()
     device = choose_device()
     keep_freed_memory()
     console = Console(width=120)
@@ -99,45 +165,23 @@ def main() -> None:
         costs = classifier_costs(model, sliced, (3, side, side))
         about = f"{device_name(device)}, {layout(model)}, torch {torch.__version__}"
         settings = {"network": name, "pixels": side, "layout": layout(model)}
-        for metric, value in costs.items():
-            rows.append(
-                settings | {"batch": 0, "module": "sizes", "metric": metric, "value": value}
-            )
         small = compressed_classifiers(fused, options.shares, costs["network_parameters"], side)
-        for module, classifier in small.items():
-            numbers, own = stored_numbers(classifier), macs(classifier, (3, side, side))
-            counts = {
-                "stored_numbers": numbers,
-                "stored_numbers_share": numbers / costs["network_parameters"],
-                "macs": own,
-                "macs_share": own / costs["network_macs"],
-            }
-            for metric, value in counts.items():
-                rows.append(
-                    settings | {"batch": 0, "module": module, "metric": metric, "value": value}
-                )
+        rows += size_rows(settings, costs, small, side)
         modules = {"network": model, "sliced": sliced, "fused": fused} | small
         counted = {
             "network": costs["network_parameters"],
             "sliced": costs["parameters"],
             "fused": costs["stored_numbers"],
-        } | {module: stored_numbers(classifier) for module, classifier in small.items()}
+        } | {module: stored_values(classifier) for module, classifier in small.items()}
         for batch in options.batches:
             with console.status(f"{name}, batch {batch}"):
                 images = random_images(batch, 3, side, device)
                 turns = max(3, options.turns // (1 if batch == 1 else 6))
                 found = interleaved_latency(modules, [images], turns)
             for module, times in found.items():
-                table.add_row(
-                    name, module, f"{counted[module]:,}", str(batch), f"{1000 * times.p50:.2f} ms",
-                    f"{1000 * times.p95:.2f} ms", f"{times.ratio:.3f}",
-                )  # fmt: skip
-                for metric in ("p50", "p95", "ratio"):
-                    rows.append(
-                        settings
-                        | {"batch": batch, "module": module, "turns": times.turns}
-                        | {"metric": metric, "value": getattr(times, metric)}
-                    )
+                add_times(
+                    table, rows, settings | {"batch": batch, "module": module}, times, counted
+                )
         console.print(
             f"{name}: {costs['parameters']:,} of {costs['network_parameters']:,} parameters "
             f"({100 * costs['parameters_share']:.1f} %; by ratios "

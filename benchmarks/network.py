@@ -30,7 +30,7 @@ from benchmarks.literal import LiteralCodedBottleneck
 from codepath.core.machine import keep_freed_memory
 from codepath.run.config import PRECISIONS
 from codepath.train import choose_device
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 from codepath.train.losses import TrainingObjective
 from codepath.train.precision import autocast
 

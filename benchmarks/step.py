@@ -39,7 +39,7 @@ from codepath.store import BENCHMARK_SETTINGS
 from codepath.train import World, choose_device
 from codepath.train.candidates import check_candidates
 from codepath.train.distributed import Placement
-from codepath.train.fit import choose_repeatable_algorithms, device_name
+from codepath.train.environment import choose_repeatable_algorithms, device_name
 from codepath.train.graph import WARM_UP
 from codepath.train.loop import Trainer
 

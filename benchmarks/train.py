@@ -24,18 +24,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._rivals import REFERENCE, Batches, loaders_here, make_loader
 from benchmarks._rows import FOLDER, write_rows
 from benchmarks._timing import precision_here
-from benchmarks.loader import REFERENCE, Batches, loaders_here, make_loader
 from codepath.core.machine import available_cores, keep_freed_memory
-from codepath.data import Batch, Images, Normalize, evaluation_loader
+from codepath.data import Batch, DataSet, Normalize, evaluation_loader
 from codepath.evaluate import predict
 from codepath.experiments import find_experiment
 from codepath.run.config import PRECISIONS, RunConfig, to_dict
 from codepath.train import FitOptions, World, choose_device
 from codepath.train.checkpoint import Checkpoints
 from codepath.train.distributed import Placement
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 from codepath.train.loop import Trainer, batches_of
 from codepath.train.metrics import MetricsFile, memory_mib
 
@@ -94,7 +94,7 @@ def _finish(trainer: Trainer) -> None:
 
 
 def throughput(
-    config: RunConfig, images: Images, trainer: Trainer, steps: int, turns: int, folder: Path
+    config: RunConfig, images: DataSet, trainer: Trainer, steps: int, turns: int, folder: Path
 ) -> list[dict[str, Any]]:
     """A row for each rival: images per second and share of waiting, medians over turns."""
     normalize = Normalize(images.mean, images.std).to(trainer.world.device)
@@ -131,7 +131,7 @@ def throughput(
 
 
 def overheads(
-    config: RunConfig, images: Images, trainer: Trainer, speed: float, repeats: int, folder: Path
+    config: RunConfig, images: DataSet, trainer: Trainer, speed: float, repeats: int, folder: Path
 ) -> list[dict[str, Any]]:
     """A row for each thing that a run does besides training, and one for their sum.
 
@@ -188,7 +188,7 @@ def overheads(
     return rows
 
 
-def subset(images: Images, count: int) -> Images:
+def subset(images: DataSet, count: int) -> DataSet:
     """`count` training images, every class as often as it comes."""
     split = images.train
     chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(np.int64)
@@ -198,8 +198,26 @@ def subset(images: Images, count: int) -> Images:
     return dataclasses.replace(images, train=train)
 
 
-def main() -> None:
-    """Print a table and write the rows."""
+def fill_table(table: Table, rows: list[dict[str, Any]]) -> None:
+    """Columns and rows of what was measured."""
+    for heading in ("", "variant"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("value", "times DataLoader", "share of time", "count"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        unit = "img/s" if row["variant"] != "run" else "s"
+        table.add_row(
+            row["what"],
+            row["variant"],
+            f"{row['value']:,.4g} {unit}" if "value" in row else "",
+            f"{row['ratio']:.3f}" if "ratio" in row else "",
+            f"{100 * row['share']:.2f} %",
+            str(row.get("count", "")),
+        )
+
+
+def parse_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="CIFAR-10; default: CODEPATH_CIFAR10_IMAGES")
     parser.add_argument("--scale", choices=("paper", "cpu"), default="paper", help="the network")
@@ -213,9 +231,14 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="of each loader")
     parser.add_argument("--repeats", type=int, default=10, help="of checkpoints and lines")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    from codepath.data import load_image_set
+
+def main() -> None:
+    """Print a table and write the rows."""
+    options = parse_options()
+
+    from codepath.data import load_data_set
 
     console, device = Console(width=120), choose_device()
     if device.type == "cpu":
@@ -225,7 +248,7 @@ def main() -> None:
     precision = precision_here(config, device, options.precision)
     policy = "" if options.policy == "none" else options.policy
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, randaugment=policy))
-    images = subset(load_image_set("cifar10", options.data), options.images)
+    images = subset(load_data_set("cifar10", options.data), options.images)
     batch = config.train.batch_size
     world, steps = World(Placement(), device), len(images.train) // batch
     trainer = Trainer(config, world, steps, batch, precision=precision)
@@ -245,20 +268,7 @@ def main() -> None:
         f"{policy or 'no RandAugment'}, {device_name(device)}, {available_cores()} cores, "
         f"{images.source}"
     )
-    for heading in ("", "variant"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("value", "times DataLoader", "share of time", "count"):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        unit = "img/s" if row["variant"] != "run" else "s"
-        table.add_row(
-            row["what"],
-            row["variant"],
-            f"{row['value']:,.4g} {unit}" if "value" in row else "",
-            f"{row['ratio']:.3f}" if "ratio" in row else "",
-            f"{100 * row['share']:.2f} %",
-            str(row.get("count", "")),
-        )
+    fill_table(table, rows)
     console.print(table)
     extra = {"source": images.source, "workers": available_cores(), "steps": options.steps}
     path = write_rows(

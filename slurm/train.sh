@@ -72,7 +72,7 @@ goes_on=
 case $code in
     0) goes_on=$stopping ;; # what is left to draw may take longer than what is left of the time
     # 75: told to give way and saved. 128 + 9, 12, 15: ended by SIGKILL, SIGUSR2 or SIGTERM.
-    75 | 137 | 138 | 143) if "${codepath[@]}" job-goes-on --runs "$RUNS"; then goes_on=1; fi ;;
+    75 | 137 | 140 | 143) if "${codepath[@]}" job-goes-on --runs "$RUNS"; then goes_on=1; fi ;;
 esac
 if [ -n "$goes_on" ]; then
     echo "queueing the job again"

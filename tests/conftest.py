@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 
-from codepath.data import ImageSet, Split
+from codepath.data import ArrayDataSet, ArraySplit
+from codepath.run import events
 from codepath.run.config import DataConfig, EvalConfig, ModelConfig, RunConfig, TrainConfig
 
 
 @pytest.fixture(scope="session")
-def tiny_images() -> ImageSet:
+def tiny_images() -> ArrayDataSet:
     """96 training and 25 test images of 8 x 8 grey pixels: classes differ in brightness."""
     rng = np.random.default_rng(0)
 
-    def split(size: int) -> Split:
+    def split(size: int) -> ArraySplit:
         labels = np.arange(size) % 10
         noise = rng.integers(0, 20, (size, 8, 8, 1))
-        return Split((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
+        return ArraySplit((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
 
     names = tuple(f"class{k}" for k in range(10))
-    return ImageSet("tiny", "generated", split(96), split(25), names, (0.4,), (0.3,))
+    return ArrayDataSet("tiny", "generated", split(96), split(25), names, (0.4,), (0.3,))
 
 
 @pytest.fixture
@@ -38,6 +40,15 @@ def tiny_config() -> RunConfig:
         train=TrainConfig(epochs=3, batch_size=32, lr=0.05, lr_end=1e-4, mu=6.0),
         evaluation=EvalConfig(removal_block=4, removal_draws=2),
     )
+
+
+@pytest.fixture
+def outside_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that belongs to no job and has started no run."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "SUBMITIT_")) or name == "RANK":
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(events, "_started", set())
 
 
 @pytest.fixture

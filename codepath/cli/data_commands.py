@@ -27,9 +27,9 @@ def describe_data(
     subset: Annotated[bool, typer.Option("--subset", help="Fewer images are meant.")] = False,
 ) -> None:
     """Where the images come from, in words, their sizes, and how many of each class."""
-    from codepath.data import describe_images, load_image_set
+    from codepath.data import describe_images, load_data_set
 
-    for line in describe_images(load_image_set(source, data, subset=subset)):
+    for line in describe_images(load_data_set(source, data, subset=subset)):
         typer.echo(line)
 
 
@@ -53,11 +53,12 @@ def build_data(
 
     Every image is decoded once, so that a damaged one is found here and not in training.
     """
-    from codepath.data import load_image_set
-    from codepath.data.beton import BetonSettings, ensure_beton
+    from codepath.data import load_data_set
+    from codepath.data.beton_format import BetonSettings
+    from codepath.data.beton_writer import ensure_beton
 
     settings = BetonSettings(store, longest, quality)
-    images = load_image_set(source, data, subset=subset, originals=True)
+    images = load_data_set(source, data, subset=subset, originals=True)
     folder = out or (data if data is not None and data.is_dir() else Path("data")) / "betons"
     for split in ("train", "test"):
         with _image_progress(f"{source} {split}", len(images.split(split))) as stored:
@@ -119,13 +120,13 @@ def show_data(
     data: Data = None,
 ) -> None:
     """Draw training images as an experiment's runs see them, epoch by epoch."""
-    from codepath.data import load_image_set, preview
+    from codepath.data import load_data_set, preview
     from codepath.paper.drawings.contact_sheet import draw_sheet
 
     if min(epoch, epochs, number) < 1:
         raise UserError("--epoch, --epochs and --images are counted from 1")
     recipe = planned_runs(name, scale, seed, 1, settings)[0].data
-    images = load_image_set(recipe.source, data, recipe.crop, recipe.subset)
+    images = load_data_set(recipe.source, data, recipe.crop, recipe.subset)
     shown = range(epoch - 1, epoch - 1 + epochs)
     sheet = preview(images, recipe, seed, shown, number)
     draw_sheet(

@@ -1,4 +1,4 @@
-"""What is here and what is missing (imports nothing heavy, except FFCV in a process of its own)."""
+"""What is installed here and what is missing (imports torch and FFCV only in other processes)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FFCV_HEADERS = "libopencv-dev libturbojpeg0-dev pkg-config"
 FFCV_REASON = REPO_ROOT / ".venv" / "ffcv-not-built.txt"
 """Written by `make setup` where building FFCV failed."""
 LITTLE_DISK = 2.0
-"""GiB: less does not hold CIFAR's archive, its beton and some checkpoints."""
+"""GiB; less room does not hold CIFAR's archive, its beton and some checkpoints."""
 
 _TORCH = """
 import torch, torchvision, timm
@@ -34,8 +34,10 @@ if torch.cuda.is_available():
 
 
 def _run_python(code: str) -> tuple[str, str | None]:
-    """(output, None or the error's last line) of `code` in another process: importing FFCV
-    changes torch's threads."""
+    """Run `code` in another process; return (output, the error's last line or None).
+
+    Another process is used because importing FFCV changes torch's threads.
+    """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return done.stdout.strip(), None
@@ -43,7 +45,7 @@ def _run_python(code: str) -> tuple[str, str | None]:
 
 
 def header_versions() -> dict[str, str]:
-    """Versions of the headers that building FFCV needs, by pkg-config; empty where missing."""
+    """Header that building FFCV needs -> its version by pkg-config, empty where it is missing."""
     versions = {}
     for name in ("opencv4", "libturbojpeg"):
         try:
@@ -79,7 +81,7 @@ def ffcv_state() -> str:
 
 
 def cores_state() -> str:
-    """One line on the cores that this process may use, against those of the machine."""
+    """One line on the cores that this process may use, out of those of the machine."""
     usable, present = available_cores(), os.cpu_count() or 1
     if usable == present:
         return f"processor: {cpu_name()}, {usable} cores, all usable"
@@ -105,7 +107,7 @@ def _may_hold_files(path: Path) -> bool:
 
 
 def cache_state() -> str:
-    """One line on where numba keeps compiled kernels: the choice is numba's own."""
+    """One line on where numba keeps compiled kernels; this follows the choice that numba makes."""
     cure = "kernels are compiled anew in every process. Cure: set NUMBA_CACHE_DIR to a folder"
     named = os.environ.get("NUMBA_CACHE_DIR")
     if named:
@@ -121,7 +123,7 @@ def cache_state() -> str:
 
 
 def disk_state() -> str:
-    """One line on the room where runs/ and data/ go, below the working directory."""
+    """One line on the disk space for runs/ and data/ in the working directory."""
     parts = []
     for name in ("runs", "data"):
         folder = _nearest_folder(Path(name))
@@ -134,8 +136,10 @@ def disk_state() -> str:
 
 
 def torch_state() -> list[str]:
-    """Lines on the GPUs that torch can use and on the precision that the device computes in, or
-    one on torch where it does not load."""
+    """Lines on the GPUs that torch can use and on the precision that the device computes in.
+
+    Where torch does not load, one line says so.
+    """
     said, error = _run_python(_TORCH)
     if error is not None:
         return [

@@ -92,7 +92,7 @@ Force = Annotated[bool, typer.Option("--force", help="Make anew what is up to da
 
 
 def shown_path(path: Path) -> str:
-    """A path relative to the working directory where it lies below it."""
+    """The path, relative to the working directory if it lies below that."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -129,7 +129,7 @@ def places_of(runs: Path, results: Path | None, scale: str) -> Places:
 
 
 def wide_console(console: Console) -> Console:
-    """As wide as a table needs where it goes to a file and not to a terminal."""
+    """The console, made as wide as tables need where it writes to a file, not to a terminal."""
     if not console.is_terminal:
         console.width = 130
     return console

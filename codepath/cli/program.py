@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# Their order is that of the help.
+# The help lists the groups in this order.
 for group in (
     experiment_commands, trained_run_commands, job_commands, paper_commands, tool_commands,
 ):  # fmt: skip

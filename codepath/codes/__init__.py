@@ -1,6 +1,6 @@
 """Coding schemes: which paths each class may use (no torch, no pandas).
 
-`codepath.codes.design` and `codepath.codes.greedy` load numba when they are first asked for.
+`codepath.codes.design` and `codepath.codes.greedy` load numba, so they are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What no constant-weight code can exceed: Johnson's bound, and a linear programme."""
+"""Bounds on constant-weight codes: Johnson's bound, and a linear programme."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def johnson_bound(paths: int, distance: int, active: int) -> int:
 
 @dataclass(frozen=True)
 class _Polytope:
-    """Which distance distributions B = (B_1, .., B_m) a code may have: `matrix` B >= `least`.
+    """The distance distributions B = (B_1, .., B_m) that a code may have: `matrix` B >= `least`.
 
     B_i is the mean number of words at distance 2i from a word, m = min(Nact, N - Nact).
     """
@@ -64,17 +64,17 @@ def _johnson_scheme(paths: int, active: int) -> NDArray[np.float64]:
 
 
 def _least_repeats(total: int, places: int) -> int:
-    """Fewest pairs in equal places when `total` things are spread over `places`."""
+    """Fewest pairs of things in the same place when `total` things are spread over `places`."""
     each, rest = divmod(total, places)
     return rest * math.comb(each + 1, 2) + (places - rest) * math.comb(each, 2)
 
 
 def _polytope(classes: int, paths: int, active: int, distance: int) -> _Polytope:
-    """Delsarte's inequalities, and the counting ones that know about whole numbers.
+    """Delsarte's inequalities, and counting inequalities, which use that counts are whole numbers.
 
-    Counting: t chosen paths are shared by two classes in sum_pairs C(s, t) ways, s being the
-    ones that the two codewords share; as K C(w, t) incidences fall on C(N, t) choices of paths,
-    that is least when they fall evenly. The same holds for zeros.
+    Counting: two codewords that share s ones share C(s, t) choices of t paths. All K codewords
+    have K C(w, t) choices of t of their ones, which fall on C(N, t) choices of t paths. The sum
+    of C(s, t) over all pairs is least when they fall evenly. The same holds for zeros.
     """
     light = min(active, paths - active)
     q = _johnson_scheme(paths, active)[1:, distance // 2 :]
@@ -95,7 +95,7 @@ def _polytope(classes: int, paths: int, active: int, distance: int) -> _Polytope
 def _programme(
     classes: int, paths: int, active: int, distance: int, cost: NDArray[np.float64]
 ) -> float | None:
-    """Least cost.B over the distributions of K words at distance >= d; None: there are none."""
+    """Least cost.B over the distributions of K words at distance >= d; None if there are none."""
     from scipy.optimize import linprog
 
     polytope = _polytope(classes, paths, active, distance)
@@ -116,10 +116,10 @@ def _programme(
 
 @functools.cache
 def fewest_pairs(classes: int, paths: int, active: int, distance: int) -> int | None:
-    """Lower bound on the pairs at distance exactly d, of K words at distance >= d.
+    """Lower bound on the pairs at distance exactly d among K words at distance >= d.
 
-    The least K B_{d/2} / 2 of Delsarte's linear programme with the counting inequalities;
-    None where the programme has no solution, so that no such scheme exists.
+    The bound is the least K B_{d/2} / 2 of Delsarte's linear programme with the counting
+    inequalities. None where the programme has no solution, so that no such scheme exists.
     """
     light = min(active, paths - active)
     if distance > 2 * light:
@@ -129,7 +129,7 @@ def fewest_pairs(classes: int, paths: int, active: int, distance: int) -> int | 
     value = _programme(classes, paths, active, distance, cost)
     if value is None:
         return None
-    # The solver's tolerance is 1e-7 of a constraint; a proof must not round it up.
+    # The solver may miss a constraint by 1e-7; a proof must not round that error up.
     return max(0, math.ceil(classes * value / 2 - 1e-4 - 1e-7 * classes * classes))
 
 
@@ -145,7 +145,7 @@ def refuted_by(classes: int, paths: int, active: int, distance: int) -> str | No
 
 
 def check_size(classes: int, paths: int, active: int) -> None:
-    """UserError where no K different words of weight Nact exist, with what is possible."""
+    """Raise UserError, with what is possible, where no K different words of weight Nact exist."""
     if paths < 2:
         raise UserError(f"{paths} paths: a coding scheme needs at least 2")
     if not 0 < active < paths:
@@ -159,7 +159,7 @@ def check_size(classes: int, paths: int, active: int) -> None:
 
 
 def check_distance(classes: int, paths: int, active: int, distance: int) -> None:
-    """UserError where a bound excludes K words at distance d, with the largest possible d."""
+    """Raise UserError, with the largest d, where a bound excludes K words at distance d."""
     check_size(classes, paths, active)
     if distance < 2 or distance % 2:
         raise UserError(f"distance is {distance}: words of equal weight differ in 2, 4, .. paths")

@@ -1,6 +1,7 @@
 """The coding schemes that come with the package, and the choice for given parameters.
 
-Two families: `paper`, for replication, and `best`, the strongest that `design_scheme` found.
+There are two families: `paper`, for replication, and `best`, the strongest that `design_scheme`
+found.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ def catalog_names() -> list[str]:
 def load_scheme(name: str) -> CodingScheme:
     """A shipped scheme by name, or any other by the path of its CSV file.
 
-    FAMILY/K-N-Nact, or K-N-Nact for the paper's. Of the `paper` family, 10-10-5 and 10-10-3 are
-    the paper's Table 3. The paper does not print its other tables: those here have its
-    distance and balance and are built by its Algorithm 1 (`codepath.codes.greedy`, seed 0).
-    The `best` family is by `design_scheme`, the fewest pairs at d of seeds 0 to 9.
+    A name is FAMILY/K-N-Nact, or K-N-Nact for the paper's family. In the `paper` family, 10-10-5
+    and 10-10-3 are the paper's Table 3. The paper does not print its other tables: those here
+    have its distance and balance, and are built by its Algorithm 1 (`codepath.codes.greedy`,
+    seed 0). `design_scheme` designed the `best` family: of seeds 0 to 9, the scheme with the
+    fewest pairs at d.
     """
     if name.endswith(".csv"):
         return CodingScheme.from_csv(Path(name))
@@ -52,6 +54,6 @@ def find_scheme(classes: int, paths: int, active: int, family: str = "paper") ->
     name = f"{family}/{classes}-{paths}-{active}"
     if name in catalog_names():
         return load_scheme(name)
-    from codepath.codes.design import design_scheme  # compiles its loops: a second or two
+    from codepath.codes.design import design_scheme  # its loops compile for a second or two
 
     return design_scheme(classes, paths, active)

@@ -10,7 +10,7 @@ from codepath.codes.scheme import CodingScheme
 
 @dataclass(frozen=True)
 class Certificate:
-    """Achieved values beside what no scheme of the same K, N, Nact can exceed."""
+    """A scheme's values beside the bounds on every scheme of the same K, N and Nact."""
 
     distance: int
     largest_distance: int
@@ -20,11 +20,11 @@ class Certificate:
     column_sums: tuple[int, int]
     """The least and the most classes of a path."""
     even_column_sums: tuple[int, int]
-    """The same where the classes are spread as evenly as possible."""
+    """The least and the most classes of a path if classes are spread as evenly as possible."""
     pairs: int
     """Pairs of classes at the minimum distance."""
     fewest_pairs: int
-    """No scheme of this minimum distance has fewer."""
+    """No scheme of this minimum distance has fewer such pairs."""
 
     @property
     def distance_optimal(self) -> bool:
@@ -38,7 +38,7 @@ class Certificate:
 
     @property
     def pairs_optimal(self) -> bool:
-        """Whether no scheme of this distance has fewer pairs at it."""
+        """Whether no scheme of this minimum distance has fewer pairs at that distance."""
         return self.pairs == self.fewest_pairs
 
     def lines(self) -> list[str]:
@@ -67,7 +67,7 @@ class Certificate:
 
 
 def certify(scheme: CodingScheme) -> Certificate:
-    """What is proved about distance, balance and pairs at d: optimal, or the gap.
+    """Prove that a scheme's distance, balance and pairs at d are optimal, or bound the gap.
 
     See `codepath.codes.bounds` for the mathematics.
     """

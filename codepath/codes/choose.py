@@ -14,12 +14,12 @@ MOST_COMPARED = 4096
 TRIED_PER_GROUP = 2_000_000
 """Words tried in the search for one group of disjoint words."""
 MOVES = 2_000_000
-"""Swaps of one annealing run; fewer where each has to update many counts."""
+"""Swaps of one annealing run; fewer where each swap has to update many counts."""
 
 
 @numba.njit(nogil=True, cache=True)
 def _anneal(table, near, count, moves, hot, cold, weight, seed):  # type: ignore[no-untyped-def]
-    """`count` of the M rows of `table` (M, N) by simulated annealing over swaps.
+    """(count,): chosen rows of `table` (M, N), by simulated annealing over swaps.
 
     The cost is the sum of `near` (M, M) over the chosen pairs, plus `weight` times the sum of
     squared column sums. Returns the choice with the least column error, then the fewest pairs;
@@ -79,10 +79,11 @@ def column_error(table: Table) -> int:
 def choose(pool: Table, classes: int, distance: int, rng: np.random.Generator) -> Table:
     """K of the M >= K rows of `pool` with even column sums and few pairs at distance d.
 
-    Simulated annealing over swaps (Kirkpatrick, Gelatt and Vecchi, "Optimization by simulated
-    annealing", 1983): the cost of a choice is its pairs at d plus the squared column error,
-    which a swap out of a balanced choice raises by the swapped words' distance. Where the pool
-    holds the complement of every word, complementary pairs are swapped: they are balanced.
+    The method is simulated annealing over swaps (Kirkpatrick, Gelatt and Vecchi, "Optimization by
+    simulated annealing", 1983). The cost of a choice is its pairs at d plus the squared column
+    error. A swap in a balanced choice raises that error by the distance of the two words. Where
+    the pool holds the complement of every word, pairs of complements are swapped, since each
+    pair is balanced.
     """
     if len(pool) == classes:
         return pool
@@ -112,11 +113,11 @@ def choose(pool: Table, classes: int, distance: int, rng: np.random.Generator) -
 
 
 def _parallel_classes(pool: Table, classes: int) -> Table | None:
-    """K words in groups that use every path once, N / Nact disjoint words each; None where the
-    pool has too few such groups, or Nact does not divide N.
+    """K words in groups of N / Nact disjoint words, so that a group uses every path once; or None.
 
-    Where the pool is a linear code, the odd columns of any choice form one of its words, so that
-    swaps of single words rarely end in even columns; these groups always do.
+    None means that the pool has too few such groups, or that Nact does not divide N. Where the
+    pool is a linear code, the columns with odd sums form one of its words, whatever the choice.
+    So swaps of single words rarely end in even columns, whereas these groups always do.
     """
     q, rest = divmod(pool.shape[1], int(pool[0].sum()))
     if rest:
@@ -127,7 +128,7 @@ def _parallel_classes(pool: Table, classes: int) -> Table | None:
 
 @numba.njit(nogil=True, cache=True)
 def _partitions(words, q, needed):  # type: ignore[no-untyped-def]
-    """(n <= needed, q): disjoint groups of q words, first fit."""
+    """(n, q): at most `needed` groups of q disjoint words, found by first fit."""
     M, limbs = words.shape
     free = np.ones(M, dtype=np.bool_)
     out = np.zeros((needed, q), dtype=np.int64)
@@ -166,7 +167,7 @@ def _partitions(words, q, needed):  # type: ignore[no-untyped-def]
 
 
 def _complements(pool: Table) -> NDArray[np.int64] | None:
-    """(M,): where the complement of each word stands; None unless all are there."""
+    """(M,): the row of each word's complement; None unless the pool holds all of them."""
     place = {word.tobytes(): index for index, word in enumerate(pool)}
     partners = [place.get((1 - word).tobytes(), -1) for word in pool]
     return None if min(partners) < 0 else np.array(partners)

@@ -1,4 +1,4 @@
-"""Eq. 7, the nearest codeword; and how well a scheme can be decoded without any network."""
+"""Decoding by the nearest codeword (Eq. 7), and its error under noise without any network."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def codeword_scores(energies: Any, codewords: Any, ratio: float) -> Any:
 def nearest_codeword(energies: NDArray[np.float32], scheme: CodingScheme) -> NDArray[np.int64]:
     """Eq. 7's decision: argmin_k |r E - w_k|_2 for energies (n, N); (n,) classes.
 
-    All codewords have the same norm, so it is argmax_k of the inner product E.w_k; of equal
-    ones the smallest class.
+    All codewords have the same norm, so this is argmax_k of the inner product E.w_k. Ties go to
+    the smallest class.
     """
     return np.asarray(np.argmax(energies @ scheme.table.T.astype(energies.dtype), axis=1))
 
@@ -38,7 +38,7 @@ def decoding_error(scheme: CodingScheme, noise: float, draws: int, seed: int = 0
     deviation `noise` on every path; the decoder is Eq. 7's.
 
     Args:
-        draws: noise vectors per class; schemes of equal K and N get the same ones for a seed.
+        draws: noise vectors per class. Schemes of equal K and N get the same noise for a seed.
     """
     rng = np.random.default_rng(seed)
     words = scheme.table.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The best scheme that the constructions reach: distance, then even columns, then few pairs."""
+"""The best scheme that the constructions reach, by distance, then even columns, then few pairs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from codepath.codes.words import Table
 from codepath.core.errors import UserError
 
 MOST_SCANNED = 20_000_000
-"""Words that a lexicode may have to look at."""
+"""The lexicode is tried only where at most this many words exist."""
 POOLS = 2
-"""Codes taken from one algebraic family."""
+"""At most this many codes are taken from one algebraic family."""
 UNIONS = 2
-"""Groups whose orbits are taken where they succeed."""
+"""Groups are tried until this many have given a union of orbits."""
 LARGEST_POOL = 4
 """A pool holds at most this many words per class."""
 LARGEST_GROUP = 2000
 CROWDED = 20.0
-"""Expected number of words nearer than d to a random one, above which orbits are not tried."""
+"""Orbits are tried only where fewer of K random words are expected nearer than d to another."""
 
 Progress = Callable[[str], None]
 
@@ -45,22 +45,23 @@ def design_scheme(
 ) -> CodingScheme:
     """A scheme of K codewords of length N with Nact ones.
 
-    From the largest distance that no bound excludes downwards (or at `distance` alone), the
-    constructions that fit the parameters are tried: one-hot coded linear codes, words of one
-    weight of cyclic codes, the lexicode, orbits of transitive groups, random greedy codes. Of
-    those that succeed at the first distance where any does, the one with the most even columns
-    and then the fewest pairs at d is returned. More than N / 2 ones are designed as zeros:
-    complementing all words keeps every distance.
+    The search begins at the largest distance that no bound excludes and goes downwards, or it
+    takes `distance` alone. At each distance it tries the constructions that fit the parameters:
+    one-hot coded linear codes, words of one weight of cyclic codes, the lexicode, orbits of
+    transitive groups, random greedy codes. It ends at the first distance where any of them
+    succeeds, and returns the scheme with the most even columns, and then the fewest pairs at d.
+    Where Nact > N / 2, a scheme with N - Nact ones is designed and complemented: complementing
+    all words keeps every distance.
 
     Args:
         seed: another seed gives another scheme; equal seeds give equal schemes.
-        time_limit: seconds after which no further construction is begun but the cheapest; the
-            result then depends on the machine's speed.
+        time_limit: seconds after which only the cheapest constructions are begun. The result
+            then depends on the machine's speed.
         distance: demanded minimum distance.
         progress: called with a line of text before each construction.
 
-    Raises UserError where the parameters are impossible, with what is possible, and where a
-    demanded distance is not reached.
+    Raises UserError where the parameters are impossible (its message says what is possible), and
+    where a demanded distance is not reached.
     """
     if distance is not None:
         check_distance(classes, paths, active, distance)
@@ -94,7 +95,7 @@ def _tables(
     deadline: float,
     progress: Progress,
 ) -> Iterator[Table]:
-    """Schemes at distance >= d, Nact <= N / 2."""
+    """(K, N) tables at distance >= d, from every construction that succeeds; Nact <= N / 2."""
 
     def late() -> bool:
         return time.monotonic() > deadline

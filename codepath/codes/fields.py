@@ -27,9 +27,9 @@ class Field:
     order: int
     characteristic: int
     add: NDArray[np.int64]
-    """(q, q)."""
+    """(q, q) sums."""
     mul: NDArray[np.int64]
-    """(q, q)."""
+    """(q, q) products."""
     generator: int
     """A primitive element: its powers are all nonzero elements."""
 

@@ -17,11 +17,12 @@ BATCH = 4096
 
 
 def lexicode(paths: int, active: int, distance: int, limit: int, ascending: bool = True) -> Table:
-    """The first `limit` words that a scan in sorted order accepts, each at distance >= d from
-    those before. Source: J. H. Conway and N. J. A. Sloane, "Lexicographic codes", 1986.
+    """The first `limit` words that a greedy scan in sorted order accepts.
 
-    `ascending`: as binary numbers from the smallest; else by combinations of paths, so that
-    the last path moves first.
+    The scan accepts a word at distance >= d from every word accepted before. Source: J. H.
+    Conway and N. J. A. Sloane, "Lexicographic codes", 1986.
+
+    `ascending`: the scan takes words as binary numbers from the smallest, else from the largest.
     """
     words, _ = scan(paths, active, active - distance // 2, limit, ascending)
     return unpack(words, paths)
@@ -30,10 +31,10 @@ def lexicode(paths: int, active: int, distance: int, limit: int, ascending: bool
 def random_code(
     classes: int, paths: int, active: int, distance: int, rng: np.random.Generator
 ) -> Table | None:
-    """K words or some more, accepted in random order, each at distance >= d from those before.
+    """K or somewhat more words in random order, each at distance >= d from those before it.
 
-    Succeeds where K times the share of words nearer than d is small (Gilbert's bound); None
-    where MOST_DRAWN draws do not suffice.
+    This succeeds where K times the share of words nearer than d is small (Gilbert's bound).
+    Returns None where MOST_DRAWN draws give fewer than K words.
     """
     enough = min(classes + max(classes // 10, 256), math.comb(paths, active))
     found = np.zeros((0, -(-paths // 64)), dtype=np.uint64)
@@ -52,7 +53,7 @@ def random_code(
 
 @numba.njit(nogil=True, cache=True)
 def _accepted(words, allowed):  # type: ignore[no-untyped-def]
-    """(n,): which words a scan in the given order accepts."""
+    """(n,): whether a greedy scan in the given order accepts each word."""
     out = np.zeros(len(words), dtype=np.bool_)
     for i in range(len(words)):
         out[i] = True
@@ -64,11 +65,11 @@ def _accepted(words, allowed):  # type: ignore[no-untyped-def]
 
 
 POOL = 10
-"""The paper's algorithm chooses among at most this many words per class .."""
+"""The paper's algorithm chooses among at most this many words per class."""
 SCANNED_POOL = 20
-""".. drawn from this many per class, where its scan finds as many."""
+"""Its scan ends at this many words per class, out of which POOL per class are drawn."""
 SELECTIONS = 20
-"""Balanced choices tried (500 in the authors' program)."""
+"""Balanced choices that are tried at most (the authors' program tries 500)."""
 
 
 def paper_scheme(
@@ -81,11 +82,11 @@ def paper_scheme(
 ) -> CodingScheme:
     """The paper's Algorithm 1: a sorted greedy code, and a balanced greedy choice out of it.
 
-    Scans all words in sorted order and accepts those at distance >= d from every accepted one,
-    until 20 K are found, of which 10 K are drawn. Then, `selections` times at most, words are
-    added one by one, each time one that leaves the smallest difference between the largest and
-    the smallest column sum and, among those, has the fewest chosen words at distance d. The
-    first choice with equal columns ends it, else the most even one wins.
+    The scan takes all words in sorted order and accepts a word at distance >= d from every word
+    accepted before, until 20 K are found. Of these, 10 K are drawn at random. A choice then adds
+    K words one by one. Each added word leaves the smallest difference between the largest and the
+    smallest column sum; among such words it has the fewest chosen words at distance d. At most
+    `selections` choices are made. The first with equal columns is taken, else the most even one.
 
     Raises UserError where the parameters are impossible, or the scan finds fewer than K words
     at this distance.
@@ -118,7 +119,7 @@ def paper_scheme(
 
 @numba.njit(nogil=True, cache=True)
 def _balanced(pool, near, classes, order):  # type: ignore[no-untyped-def]
-    """(K,): words added one by one, the most even columns first, then the fewest close words."""
+    """(K,): words that are added one by one, for the most even columns, then few close words."""
     M, N = pool.shape
     free = np.ones(M, dtype=np.bool_)
     close = np.zeros(M, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Permutation groups that act transitively on the paths.
 
-Every orbit of codewords under such a group uses all paths equally often: a path is moved onto
-any other, so no column sum of the orbit can differ from another.
+Every orbit of codewords under such a group uses all paths equally often: the group moves any path
+onto any other, so all column sums of the orbit are equal.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Group:
 def transitive_groups(paths: int, largest: int) -> list[Group]:
     """Affine groups on N paths with at most `largest` elements, the smallest first.
 
-    Cyclic ones, x -> u x + b modulo N with u in a cyclic group of units; and, where N = p^m is
-    a prime power with m > 1, semilinear ones on GF(N), x -> a x^(p^j) + b with a in a
-    multiplicative subgroup and j a multiple of a divisor of m.
+    The cyclic ones are x -> u x + b modulo N, with u in a cyclic group of units. Where N = p^m is
+    a prime power with m > 1, there are also semilinear ones on GF(N): x -> a x^(p^j) + b, with a
+    in a multiplicative subgroup and j a multiple of a divisor of m.
     """
     groups = [*_cyclic_groups(paths, largest), *_field_groups(paths, largest)]
     return sorted(groups, key=lambda group: group.order)

@@ -14,16 +14,16 @@ from codepath.codes.groups import Group
 from codepath.codes.words import Table, Words, _shared, first_excess, pack, unpack
 
 EVERY_WORD = 300_000
-"""All words are tried as representatives up to this many, else a sample."""
+"""All words are tried as representatives where there are at most this many, else a sample."""
 SAMPLE = 24_000
 SHORT_SAMPLE = 4_000
 FEW = 1200
-"""Orbits among which cliques are searched exhaustively (up to a number of nodes)."""
+"""Cliques are searched exhaustively among at most this many orbits, up to NODES nodes."""
 NODES = 200_000
 SEARCHES = 24
-"""Clique searches without success before a group is given up."""
+"""Clique searches without success before the annealing starts from any orbits."""
 IMPROVEMENTS = 120
-"""Clique searches in all where there is success: the union with the fewest pairs at d wins."""
+"""Clique searches in all where one succeeds: the union with the fewest pairs at d wins."""
 CONFLICT = 5
 SWAPS = 40_000_000
 """Word comparisons of one annealing run."""
@@ -44,7 +44,7 @@ def _too_close(images, allowed, active):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _relation(flat, start, size, i, j, allowed):  # type: ignore[no-untyped-def]
-    """Pairs of words of orbits i and j that are closer than d, and that are at d."""
+    """Numbers of pairs of a word of orbit i and one of orbit j that are closer than d, and at d."""
     closer, at = 0, 0
     for k in range(start[j], start[j] + size[j]):
         shared = _shared(flat, start[i], flat, k)
@@ -66,7 +66,7 @@ def _inner_pairs(flat, start, size, allowed):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _compatible(flat, start, size, members, allowed):  # type: ignore[no-untyped-def]
-    """(n, n): which different orbits of `members` keep the distance from one another."""
+    """(n, n): which different orbits of `members` keep distance d from one another."""
     n = len(members)
     out = np.zeros((n, n), dtype=np.bool_)
     for a in range(n):
@@ -130,7 +130,7 @@ def _clique(adjacent, size, need, nodes):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _close_pairs(flat, start, size, inner, chosen, allowed):  # type: ignore[no-untyped-def]
-    """Pairs closer than d, and at d, in a union of orbits that keep d within themselves."""
+    """Numbers of pairs closer than d, and at d, in a union of orbits that each keep distance d."""
     closer, at = 0, 0
     for a in range(len(chosen)):
         at += inner[chosen[a]]
@@ -143,10 +143,10 @@ def _close_pairs(flat, start, size, inner, chosen, allowed):  # type: ignore[no-
 
 @numba.njit(nogil=True, cache=True)
 def _anneal(flat, start, size, inner, chosen, alike, first, last, allowed, moves, seed):  # type: ignore[no-untyped-def]
-    """Swaps of orbits for others of their size; returns the best union and its conflicts.
+    """Swap orbits for others of their size; returns the best union and its close pairs.
 
-    The cost is pairs at d plus CONFLICT per pair closer than d. `alike[first[i]:last[i]]` are
-    the orbits of orbit i's size.
+    The cost is the number of pairs at d plus CONFLICT for each pair closer than d.
+    `alike[first[i]:last[i]]` are the orbits of orbit i's size.
     """
     np.random.seed(seed)
     m = len(chosen)
@@ -210,7 +210,7 @@ class Orbits:
         return -(-classes // step) * step
 
     def clique(self, need: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
-        """Compatible orbits of `need` words in all: random ones, completed depth first."""
+        """Compatible orbits of `need` words in all: random ones, then a depth-first search."""
         left = np.arange(len(self.size))
         chosen: list[int] = []
         while True:
@@ -281,9 +281,9 @@ def orbit_union(
 ) -> Table | None:
     """At least K words at distance >= d as a union of orbits, with few pairs at d; or None.
 
-    Compatible orbits form a clique; where cliques of the size are out of reach, orbits are
+    Compatible orbits form a clique. Where no clique of the wanted size is found, orbits are
     swapped until no pair is too close (Nurmela, Kaikkonen and Ostergard, "New constant weight
-    codes from linear permutation groups", 1997). `stop` ends the search for fewer pairs.
+    codes from linear permutation groups", 1997). `stop` ends the search for cliques.
     """
     orbits = Orbits(group, paths, active, distance, rng)
     need = orbits.reachable(classes)
@@ -309,8 +309,11 @@ def orbit_union(
 def _representatives(
     group: Group, paths: int, active: int, rng: np.random.Generator
 ) -> Iterator[Table]:
-    """Words in batches: all of them where they are few, else random ones, and words that some
-    element of the group fixes, whose orbits are short."""
+    """Words in batches: all of them where they are few, else a sample.
+
+    The sample is random words, and words that some element of the group fixes: the orbits of the
+    latter are short.
+    """
     batch = max(1, 4_000_000 // (group.order * paths))
     if math.comb(paths, active) <= EVERY_WORD:
         every = itertools.combinations(range(paths), active)

@@ -86,7 +86,7 @@ class CodingScheme:
 
     @property
     def column_sums(self) -> NDArray[np.int64]:
-        """(N,) classes that use each path."""
+        """(N,) number of classes that use each path."""
         return self.table.sum(0, dtype=np.int64)
 
     @functools.cached_property

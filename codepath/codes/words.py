@@ -76,10 +76,10 @@ def neighbours(words: Words, at: int) -> NDArray[np.bool_]:
 def scan(
     paths: int, active: int, allowed: int, limit: int, rightmost: bool
 ) -> tuple[NDArray[np.uint64], int]:
-    """Greedy code over all words of one weight in sorted order, until `limit` are accepted.
+    """The greedy code of a sorted scan over all words of one weight, until `limit` are accepted.
 
-    Returns the accepted words and how many were looked at. `rightmost` chooses the order:
-    ascending as integers (the lowest one moves first), else the highest one moves first.
+    Returns the accepted words, and how many words were looked at. `rightmost` chooses the order
+    of the words as integers: ascending, else descending.
     """
     limbs = (paths + 63) // 64
     found = np.zeros((limit, limbs), dtype=np.uint64)
@@ -127,8 +127,8 @@ def span_of_weight(
 ) -> tuple[NDArray[np.uint64], int]:
     """Words of one weight in the binary span of `rows` (k, limbs), by a Gray code over 2^k sums.
 
-    Also returns how many sums were looked at. Without words at the first nonzero sum lighter
-    than `least`; beyond `limit` words, the rest is left out.
+    Also returns how many sums were looked at. The first nonzero sum lighter than `least` ends the
+    search, without any words. At most `limit` words are kept.
     """
     k, limbs = rows.shape
     found = np.zeros((limit, limbs), dtype=np.uint64)

@@ -19,4 +19,4 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 class LostProcessesError(UserError):
-    """The other processes of a training are gone: this failure follows from the end of one."""
+    """The other processes of a training are gone: this failure follows from one's end."""

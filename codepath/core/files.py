@@ -30,7 +30,7 @@ def make_directory(path: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to it.
 
-    On an exception the temporary file is removed and what stood under `path` is untouched.
+    On an exception the temporary file is removed, and a file that stood at `path` is untouched.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -52,7 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
-    """The objects that lines of JSON hold; a line that a kill cut short is left out."""
+    """The objects in lines of JSON; lines that a kill cut short are left out."""
     found = []
     for line in text.splitlines():
         try:

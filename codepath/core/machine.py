@@ -30,8 +30,8 @@ def available_cores() -> int:
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees (glibc; elsewhere nothing is done).
 
-    By default glibc gives large blocks back to the kernel, and a training step on the CPU pays
-    for zeroed pages again. Its resident memory then stays near its peak.
+    By default glibc gives large blocks back to the kernel, and every training step on the CPU pays
+    for zeroed pages again. After this call the process's resident memory stays near its peak.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -43,7 +43,7 @@ def keep_freed_memory() -> None:
 
 
 def process_alive(pid: int) -> bool:
-    """Whether a process of that number runs here (zombies do not count)."""
+    """Whether the process `pid` runs on this machine (zombies do not count)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -58,12 +58,12 @@ def process_alive(pid: int) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver is here (asked without loading torch)."""
+    """Whether this machine has an NVIDIA driver (asked without loading torch)."""
     return shutil.which("nvidia-smi") is not None
 
 
 def gpu_name() -> str:
-    """The first GPU's name as the driver gives it, empty where none answers (without torch)."""
+    """The first GPU's name by the driver, empty where no driver answers (without torch)."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
@@ -73,5 +73,5 @@ def gpu_name() -> str:
 
 
 def processor_name() -> str:
-    """The processor's name with the cores that may be used, as rows name it."""
+    """The processor's name and the number of usable cores, as rows name it."""
     return f"{cpu_name()}, {available_cores()} cores"

@@ -1,4 +1,4 @@
-"""Which commit, which package versions and which time stand beside a number."""
+"""The commit, the package versions and the time that stand beside a number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REPO_ROOT = PACKAGE_ROOT.parent
 
 
 SNAPSHOT = "SNAPSHOT.json"
-"""In a copy that jobs run: the commit that it was made from."""
+"""A file in a job's copy of the source: the commit that the copy was made from."""
 
 
 REPORTED_PACKAGES = (
@@ -42,8 +42,8 @@ REPORTED_PACKAGES = (
 def git_state() -> tuple[str, bool]:
     """(commit, dirty) of the checkout; ("unknown", False) outside a git checkout.
 
-    Files under results/ and paper/ are what runs write, so they do not count as dirt. A job's copy
-    of a checkout carries the state of the checkout it was made from.
+    Changed files under results/ and paper/ do not make a checkout dirty, since runs write them. A
+    job's copy of a checkout carries the state of that checkout.
     """
     copied = REPO_ROOT / SNAPSHOT
     if copied.exists():

@@ -22,7 +22,7 @@ class InterruptedRun(Exception):  # noqa: N818 (not an error)
 
     Args:
         message: what is kept, and how to go on.
-        signal_number: of the signal that asked for it.
+        signal_number: the number of the signal that asked for the stop.
     """
 
     def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
@@ -31,7 +31,7 @@ class InterruptedRun(Exception):  # noqa: N818 (not an error)
 
     @property
     def exit_code(self) -> int:
-        """What a process ends with: EXIT_INTERRUPTED for SIGINT, else EXIT_REQUEUE."""
+        """The code that a process ends with: EXIT_INTERRUPTED for SIGINT, else EXIT_REQUEUE."""
         return EXIT_INTERRUPTED if self.signal_number == signal.SIGINT else EXIT_REQUEUE
 
 
@@ -41,18 +41,18 @@ def _told_to_stop(number: int) -> InterruptedRun:
 
 
 class Interruption:
-    """SIGINT, SIGTERM and SIGUSR2 as InterruptedRun, while the context lasts.
+    """A context in which SIGINT, SIGTERM and SIGUSR2 raise InterruptedRun.
 
-    Within `deferred` a signal is noted in `received` instead, for the work to end where it can be
-    resumed; a second SIGINT raises there too. Outside the main thread, where Python delivers no
-    signals, nothing is changed.
+    Within `deferred` a signal is only noted in `received`, so that the work can end where it can be
+    resumed; but SIGINT after a noted signal raises there too. Outside the main thread the context
+    does nothing, since Python delivers no signals there.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
     def __init__(self) -> None:
         self.received = 0
-        """The number of the first signal, 0 before it."""
+        """The number of the first signal; 0 while there was none."""
         self._deferring = False
         self._before: dict[int, Any] = {}
 
@@ -81,7 +81,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within it signals are noted and do not raise; see the class."""
+        """A context in which signals are noted and do not raise (see the class)."""
         before, self._deferring = self._deferring, True
         try:
             yield

@@ -15,17 +15,17 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from codepath.core.errors import UserError
-from codepath.data.image_sets import Split
+from codepath.data.data_set import ArraySplit
 
 _Item = TypeVar("_Item")
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 
 
-class ImageFiles(NamedTuple):
+class ArchivedImages(NamedTuple):
     """What a folder or tar holds."""
 
-    splits: dict[str, Split]
+    splits: dict[str, ArraySplit]
     class_names: tuple[str, ...]
     jpeg_quality: int | None
     """Quality of the first JPEG file by its tables; None where the files are not JPEG."""
@@ -36,7 +36,7 @@ def is_image_files(path: Path) -> bool:
     return path.is_file() or (path / "train").is_dir()
 
 
-def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> ImageFiles:
+def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> ArchivedImages:
     """Read all images; classes are the names of the folders, in alphabetical order.
 
     Nothing is unpacked on disk. Raises UserError where the file is damaged or holds unsafe
@@ -75,13 +75,13 @@ def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> Imag
                 f"{len(found[split])} (first difference: {wrong[0] if wrong else 'none at all'})"
             )
     splits = {
-        split: Split(
+        split: ArraySplit(
             np.concatenate([np.stack(images[split][name]) for name in expected]),
             np.repeat(np.arange(len(expected)), [len(images[split][n]) for n in expected]),
         )
         for split in SPLITS
     }
-    return ImageFiles(splits, expected, quality)
+    return ArchivedImages(splits, expected, quality)
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -133,7 +133,7 @@ _LUMINANCE = np.fromstring(
 
 
 def _jpeg_quality(tables: dict[int, list[int]] | None) -> int | None:
-    """The quality whose scaled standard table is the image's (in any order of entries)."""
+    """The quality whose scaled standard table equals the image's, in any order of entries."""
     if not tables:
         return None
     own = sorted(tables[0])

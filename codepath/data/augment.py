@@ -36,8 +36,8 @@ class Augmentation:
         """The augmentation of training images that a configuration asks for.
 
         Args:
-            config: the configuration; UserError for a RandAugment policy that is none.
-            mean: the data set's, which fills what RandAugment moves in from outside.
+            config: the configuration; UserError where its RandAugment policy is not valid.
+            mean: the data set's mean, which fills areas that RandAugment moves in from outside.
         """
         return cls(config.pad, config.flip, _policy(config, mean))
 
@@ -88,8 +88,8 @@ class CropAugmentation:
         """The augmentation of training images that a configuration asks for.
 
         Args:
-            config: the configuration; UserError for `pad`, which is for images of one size, and
-                for a RandAugment policy that is none.
+            config: the configuration; UserError where it sets `pad`, which is for images of one
+                size, and where its RandAugment policy is not valid.
             mean: see `Augmentation.from_config`.
             crop: side of the images.
         """

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.data.image_sets import Images, ImageSet
+from codepath.data.data_set import ArrayDataSet, DataSet
 from codepath.data.sources.cifar import load_cifar
 from codepath.data.sources.digits import load_digit_images
 from codepath.data.sources.generated import made_up_images
 from codepath.data.sources.image_files import load_images
 from codepath.data.sources.imagenet import load_imagenet
 
-_SOURCES: dict[str, Callable[[Path | None], ImageSet]] = {
+_SOURCES: dict[str, Callable[[Path | None], ArrayDataSet]] = {
     "digits": load_digit_images,
     "cifar10": partial(load_cifar, "cifar10"),
     "cifar100": partial(load_cifar, "cifar100"),
@@ -27,26 +27,26 @@ _IN_FILES = "imagenet"
 
 
 def source_names() -> list[str]:
-    """Names that `load_image_set` knows."""
+    """Names that `load_data_set` knows."""
     return sorted([*_SOURCES, _IN_FILES])
 
 
-def load_image_set(
+def load_data_set(
     source: str,
     data: Path | None = None,
     crop: int = 0,
     subset: bool = False,
     originals: bool = False,
-) -> Images:
+) -> DataSet:
     """The data set of a source, from `data` where the source needs files.
 
     Args:
         source: one of `source_names()`.
-        data: where its files are.
-        crop: side of the images that loaders yield, of a source whose images have many sizes;
+        data: where the source's files are.
+        crop: side of the images that loaders yield, for a source whose images have many sizes;
             0: the source's own.
-        subset: whether fewer images than the data set has are meant.
-        originals: whether betons are passed over, as for making them.
+        subset: whether a subset of the data set is meant.
+        originals: whether betons are ignored, as they are when betons are made.
 
     Raises UserError for an unknown name, and where the files are absent or damaged.
     """

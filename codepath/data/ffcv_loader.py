@@ -1,4 +1,8 @@
-"""The FFCV backend. Importing FFCV sets torch's threads, so it is imported here alone, late."""
+"""The FFCV backend.
+
+Importing FFCV changes torch's number of threads. So only this module imports FFCV, and this module
+is imported only where the backend is used.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,8 @@ from codepath.data.loaders import (
 from codepath.data.prefetch import Progress, StuckError, Workers
 
 _THREADS, _TYPED_DICT = torch.get_num_threads(), numba.typed.Dict
-# FFCV makes a typed dictionary at import, which numba compiles for three seconds; its compiled
-# code only ever gets entries of it, so that a plain one serves.
+# At import FFCV makes a typed dictionary, which numba compiles for three seconds. FFCV's compiled
+# code only ever gets entries of that dictionary, so a plain one serves as well.
 numba.typed.Dict = dict
 try:
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
@@ -47,15 +51,17 @@ finally:
 _JPEG_CHUNK = 8
 """JPEG images that a thread takes at a time."""
 _LAST_WAITS = 10
-"""Times that FFCV's thread is waited for where a task of it hangs."""
+"""Timeouts that FFCV's thread is waited for where a task hangs."""
 
 _Fill = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
 
 
 @contextmanager
 def _ffcv_tamed() -> Iterator[None]:
-    """FFCV neither compiles (our kernels are compiled, on disk, and without its fast-math) nor
-    leaves another number of threads to torch."""
+    """Keep FFCV from compiling, and from leaving another number of threads to torch.
+
+    Our kernels need no compiling by FFCV: they are compiled, on disk, and without its fast-math.
+    """
     threads = torch.get_num_threads()
     Compiler.set_enabled(False)
     try:
@@ -66,22 +72,22 @@ def _ffcv_tamed() -> Iterator[None]:
 
 
 class _Images(SimpleRGBImageDecoder):
-    """Fills a batch's buffer; in place of FFCV's decoder and operations."""
+    """Fills a batch's buffer, in place of FFCV's decoder and operations."""
 
     def __init__(self, shape: tuple[int, int, int], fill: _Fill) -> None:
         super().__init__()
         self.shape, self.fill = shape, fill
         self.error: BaseException | None = None
         self.closing = False
-        """Whether what is still to come is not wanted."""
+        """Whether the batches still to come are not wanted."""
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
-        """FFCV: what comes out, and a buffer for it."""
+        """FFCV asks for the shape and type of the output, and for a buffer."""
         state = replace(previous_state, shape=self.shape, dtype=np.dtype("<u1"))
         return state, AllocationQuery(self.shape, np.dtype("<u1"))
 
     def generate_code(self) -> Callable[..., Any]:
-        """FFCV: the function of a batch."""
+        """FFCV asks for the function that fills a batch's buffer."""
 
         def decode(indices: Any, out: Any, metadata: Any, storage: Any) -> Any:  # noqa: ARG001
             try:
@@ -98,11 +104,11 @@ class _Labels(IntDecoder):
     """The labels of a batch."""
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, None]:
-        """FFCV: what comes out."""
+        """FFCV asks for the shape and type of the output."""
         return replace(previous_state, shape=(1,), dtype=np.dtype("<i8")), None
 
     def generate_code(self) -> Callable[..., Any]:
-        """FFCV: the function of a batch."""
+        """FFCV asks for the function that gives a batch's labels."""
 
         def decode(indices: Any, _: Any, metadata: Any, storage: Any) -> Any:  # noqa: ARG001
             return metadata[indices].astype(np.int64)
@@ -111,7 +117,7 @@ class _Labels(IntDecoder):
 
 
 class _CounterOrder(TraversalOrder):
-    """Our order instead of FFCV's, which takes an instance and calls it with its loader."""
+    """Our order instead of FFCV's; FFCV takes an instance, and calls it with its loader."""
 
     def __init__(self, order: EpochOrder) -> None:
         self.indices = order.order(0)
@@ -120,22 +126,24 @@ class _CounterOrder(TraversalOrder):
         return self
 
     def sample_order(self, epoch: int) -> np.ndarray:  # noqa: ARG002
-        """FFCV: the indices of an epoch."""
+        """FFCV asks for the indices of an epoch."""
         return self.indices
 
 
 class FfcvLoader(OrderedLoader):
     """Training batches of a beton in the order of the torch backend.
 
-    The bytes are the torch backend's: FFCV's own JPEG decoder takes a faster, less exact transform.
+    The bytes are the torch backend's too. FFCV's own JPEG decoder is not used, since it takes a
+    faster, less exact transform.
 
     Args:
-        beton: the images. A beton of pixels is read whole, to compare checksums; JPEG images are
-            compared when they are decoded.
+        beton: the images. A beton of pixels is read whole first, to compare checksums. JPEG
+            images are compared when they are decoded.
         batch_size: B over all processes; whole batches only.
-        augmentation: of images of one size stored as pixels, or of JPEG images.
+        augmentation: an `Augmentation` for images of one size stored as pixels, else a
+            `CropAugmentation`.
         seed: of order and augmentation.
-        threads: that decode and augment.
+        threads: number of threads that decode and augment.
         shard: this process's share.
     """
 
@@ -222,7 +230,7 @@ class FfcvLoader(OrderedLoader):
             try:
                 for indices in batches:
                     images, labels = self._next(iterator)
-                    # FFCV hands out views of a ring of buffers: copied, they may be kept.
+                    # FFCV hands out views of a ring of buffers. Callers may keep copies of them.
                     yield make_batch(images.copy(), labels, indices)
             finally:
                 self._end(iterator)
@@ -251,7 +259,7 @@ class FfcvLoader(OrderedLoader):
         return images, labels
 
     def _end(self, iterator: Any) -> None:
-        """Have FFCV's thread end after the batch that it is at, and wait for it unless it hangs."""
+        """Have FFCV's thread end after its present batch, and wait for it unless it hangs."""
         self._images.closing = True
         iterator.iter_ixes = iter(())
         iterator.close()
@@ -259,6 +267,6 @@ class FfcvLoader(OrderedLoader):
         for timeout in islice(waits, _LAST_WAITS) if self._workers.abandoned else waits:
             if not iterator.is_alive():
                 break
-            with suppress(queue.Empty):  # it may be waiting for room in its queue
+            with suppress(queue.Empty):  # the thread may be waiting for room in its queue
                 iterator.output_queue.get_nowait()
             iterator.join(timeout)

@@ -23,13 +23,13 @@ _CHUNK = 8
 
 
 class _Part(NamedTuple):
-    """What a thread takes at a time."""
+    """The images that a thread takes at a time."""
 
     indices: NDArray[np.int64]
     out: NDArray[np.uint8]
     """(len(indices), crop, crop, 3), to be filled."""
     batch: tuple[NDArray[np.int64], NDArray[np.uint8]] | None
-    """Indices and images of the whole batch, with its last part."""
+    """Indices and images of the whole batch, if this is its last part."""
 
 
 class FileLoader(OrderedLoader):
@@ -41,7 +41,7 @@ class FileLoader(OrderedLoader):
         augmentation: of training images; None: central crops, as for evaluation.
         shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
-        threads: that decode; None: one a core.
+        threads: number of threads that decode; None: one for each core.
         shard: this process's share.
     """
 

@@ -26,14 +26,14 @@ _RGB = 3
 
 @cache
 def _jpeg_decoder() -> Callable[..., torch.Tensor] | None:
-    """torchvision's, which releases the GIL; later releases may be without it.
+    """torchvision's JPEG decoder, which releases the GIL; None where a later release lacks it.
 
-    Its operator, since its function warns at each call.
+    The operator is taken, since torchvision's function warns at each call.
     """
     return getattr(torch.ops.image, "decode_jpeg", None)
 
 
-class Files(Protocol):
+class EncodedImages(Protocol):
     """Encoded images by number; reading is safe from several threads at once."""
 
     def __len__(self) -> int: ...
@@ -108,7 +108,7 @@ class TarFiles:
         return f"{self.path}: {self.names[index]}"
 
     def read(self, index: int) -> bytes:
-        """The encoded image; UserError where the archive ends before it does."""
+        """The encoded image; UserError where the archive ends before the image does."""
         size = int(self.sizes[index])
         try:
             data = os.pread(self._file.fileno(), size, int(self.starts[index]))
@@ -122,12 +122,12 @@ class TarFiles:
 def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """(H, W, 3): an encoded image as RGB; UserError with `name` where it is damaged.
 
-    JPEG images are torchvision's to decode, which gives Pillow's pixels without holding the GIL;
-    what it cannot (CMYK, other formats, damages) is left to Pillow.
+    torchvision decodes JPEG images: it gives Pillow's pixels without holding the GIL. What it
+    cannot decode (CMYK, other formats, damaged files) is left to Pillow.
     """
     decoder = _jpeg_decoder() if data.startswith(_JPEG_START) else None
     if decoder is not None:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # wants writable memory
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # needs writable memory
         with suppress(RuntimeError):
             return decoder(encoded, _RGB, False).permute(1, 2, 0).numpy()
     try:
@@ -141,7 +141,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
 class FileSplit:
     """One split of images in files."""
 
-    files: Files
+    files: EncodedImages
     labels: NDArray[np.int64]
     """(n,), classes counted from 0."""
     crop: int
@@ -165,8 +165,8 @@ class FileSplit:
 
 
 @dataclass(frozen=True)
-class FileSet:
-    """A data set whose images stay in their files, with its normalisation (see `ImageSet`)."""
+class FileDataSet:
+    """A data set whose images stay in their files, with its normalisation (see `ArrayDataSet`)."""
 
     dataset: str
     source: str

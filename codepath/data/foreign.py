@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from codepath.data.datasets import load_image_set
-from codepath.data.image_sets import Images, Split
+from codepath.data.data_set import ArraySplit, DataSet
+from codepath.data.datasets import load_data_set
 
 _COUNTERPARTS = {"cifar10": "cifar100", "cifar100": "cifar10"}
 MOST_PATCHES = 2000
@@ -25,27 +25,28 @@ class Foreign(NamedTuple):
 
     name: str
     """What the images are, in words."""
-    split: Split
+    split: ArraySplit
 
 
-def foreign_images(images: Images, data: Path | None) -> Foreign | None:
-    """Images that none of a data set's classes is meant for.
+def foreign_images(images: DataSet, data: Path | None) -> Foreign | None:
+    """Images that belong to none of a data set's classes.
 
-    CIFAR-10 and CIFAR-100 are each other's, as in the paper, where the other's archive lies in
-    `data` (nothing is downloaded). Else patches of scikit-learn's two photographs (a temple and a
-    flower), a substitute; None where they give fewer than FEWEST_PATCHES.
+    CIFAR-10 takes CIFAR-100's test images and the other way round, as in the paper, where the
+    other's archive lies in `data` (nothing is downloaded). Otherwise patches of scikit-learn's two
+    photographs (a temple and a flower) are a substitute. None where these give fewer than
+    FEWEST_PATCHES.
     """
     folder = data or Path("data")
     name = _COUNTERPARTS.get(images.dataset, "")
     if name and _has_archive(name, folder):
-        other = load_image_set(name, folder)
-        assert isinstance(other.test, Split)
+        other = load_data_set(name, folder)
+        assert isinstance(other.test, ArraySplit)
         return Foreign(f"{other.source}, test images", other.test)
     patches = photograph_patches(images.image_shape)
     if len(patches) < FEWEST_PATCHES:
         return None
     labels = np.zeros(len(patches), np.int64)
-    return Foreign("photograph patches (a substitute)", Split(patches, labels))
+    return Foreign("photograph patches (a substitute)", ArraySplit(patches, labels))
 
 
 def _has_archive(name: str, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Compiled image kernels, shared by all loader backends: same bytes whatever the backend."""
+"""Compiled image kernels that all loader backends share, so that they yield the same bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def crop_flip(
     pad: int,
     out: NDArray[np.uint8],
 ) -> None:
-    """Crop from an image with black padding, and mirror where told to.
+    """Crop images with black padding, and mirror some of the crops.
 
     Args:
         images: (n, H, W, C).
-        rows: (B,) which images.
+        rows: (B,) places of the images in `images`.
         top, left: (B,) corner of the crop in the padded image, 0 to 2 pad.
         mirrored: (B,) whether the crop is mirrored left to right.
         pad: black pixels on each side.

@@ -1,4 +1,4 @@
-"""Which loader serves which images: the choice of the backend, and its making."""
+"""Which loader serves which images: the choice of the backend, and the making of the loader."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import importlib.util
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.data.augment import Augmentation, CropAugmentation
-from codepath.data.beton import Beton, cannot_be_written, ensure_beton
+from codepath.data.beton import Beton
+from codepath.data.beton_writer import cannot_be_written, ensure_beton
+from codepath.data.data_set import ArrayDataSet, ArraySplit, DataSet
 from codepath.data.file_loader import FileLoader
-from codepath.data.files import FileSet, FileSplit
-from codepath.data.image_sets import Images, ImageSet, Split
+from codepath.data.files import FileDataSet, FileSplit
 from codepath.data.loaders import (
     MOST_THREADS,
     ArrayLoader,
@@ -23,8 +24,8 @@ from codepath.run.config import DataConfig
 BACKENDS = ("auto", "ffcv", "torch")
 
 
-def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
-    """(backend, why): "ffcv" or "torch", and the reason where FFCV was left out."""
+def choose_backend(images: DataSet, options: LoaderOptions) -> tuple[str, str]:
+    """(backend, why): "ffcv" or "torch", and the reason where "auto" leaves FFCV out."""
     if options.backend not in BACKENDS:
         raise unknown_name("loader", options.backend, BACKENDS)
     if options.backend == "torch":
@@ -32,11 +33,11 @@ def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
     reason = ""
     if images.image_shape[0] != 3:
         reason = f"FFCV stores RGB images, {images.dataset} has {images.image_shape[0]} channel"
-    elif isinstance(images, FileSet) and not isinstance(images.train.files, Beton):
+    elif isinstance(images, FileDataSet) and not isinstance(images.train.files, Beton):
         reason = f"no beton: `codepath data build {images.dataset}` makes one"
     elif importlib.util.find_spec("ffcv") is None:
         reason = "FFCV is not installed, `codepath doctor` says why"
-    elif isinstance(images, ImageSet):
+    elif isinstance(images, ArrayDataSet):
         reason = cannot_be_written(images, "train", options.betons)
         reason = f"FFCV's file cannot be written: {reason}" if reason else ""
     if reason and options.backend == "ffcv":
@@ -45,7 +46,7 @@ def choose_backend(images: Images, options: LoaderOptions) -> tuple[str, str]:
 
 
 def training_loader(
-    images: Images,
+    images: DataSet,
     config: DataConfig,
     batch_size: int,
     seed: int,
@@ -67,7 +68,7 @@ def training_loader(
     options = options or LoaderOptions()
     workers = usable_workers(options.workers)
     backend, _ = choose_backend(images, options)
-    if isinstance(images, FileSet):
+    if isinstance(images, FileDataSet):
         crops = CropAugmentation.from_config(config, images.mean, images.train.crop)
         if backend == "ffcv":
             return _ffcv_loader(images, batch_size, crops, seed, options, shard)
@@ -80,7 +81,7 @@ def training_loader(
 
 
 def _ffcv_loader(
-    images: Images,
+    images: DataSet,
     batch_size: int,
     augmentation: Augmentation | CropAugmentation,
     seed: int,
@@ -89,7 +90,7 @@ def _ffcv_loader(
 ) -> Loader:
     from codepath.data.ffcv_loader import FfcvLoader  # FFCV may not be installed
 
-    beton = images.train.files if isinstance(images, FileSet) else None
+    beton = images.train.files if isinstance(images, FileDataSet) else None
     if not isinstance(beton, Beton):
         beton = Beton(ensure_beton(images, "train", options.betons))
     workers = usable_workers(options.workers)
@@ -97,12 +98,12 @@ def _ffcv_loader(
 
 
 def evaluation_loader(
-    split: Split | FileSplit,
+    split: ArraySplit | FileSplit,
     batch_size: int = 500,
     workers: int = 0,
     shard: Shard | None = None,
 ) -> Loader:
-    """Every image of a split once over all processes, in order, unaugmented."""
+    """Every image of a split once, over all processes, in order and without augmentation."""
     if isinstance(split, FileSplit):
         return FileLoader(split, batch_size, threads=usable_workers(workers), shard=shard)
     return ArrayLoader(split, batch_size, shard=shard)

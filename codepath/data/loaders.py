@@ -1,4 +1,4 @@
-"""Batches of images: the loader protocol, its backend on arrays in memory, and the choice.
+"""Batches of images: the loader protocol, and its backend on arrays in memory.
 
 Loaders yield uint8 images; `Normalize` turns them into the network's input on its device.
 """
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from codepath.core.errors import UserError
 from codepath.core.machine import available_cores
 from codepath.data.augment import Augmentation
-from codepath.data.image_sets import Split
+from codepath.data.data_set import ArraySplit
 from codepath.data.prefetch import Progress, prefetched
 from codepath.data.randomness import permutation
 
 MOST_THREADS = 8
-"""More would wait for the GIL, and keep more batches in memory."""
+"""More threads would wait for the GIL, and keep more batches in memory."""
 SPARE_BATCHES = 1
-"""Batches ahead of the caller beyond those in the threads' hands."""
+"""Batches ahead of the caller, beyond one for each thread."""
 ARRAY_CHUNK = 256
 """Images in memory that are augmented at a time."""
 
@@ -46,7 +46,7 @@ class Loader(Protocol):
 
     @property
     def num_samples(self) -> int:
-        """Images of a whole epoch, of all processes."""
+        """Images of a whole epoch, over all processes."""
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Choose the epoch, from 0, and the batch with which the next iterations begin.
@@ -70,11 +70,11 @@ class LoaderOptions:
     betons: Path = Path("data") / "betons"
     """Where FFCV's files are kept."""
     workers: int = 0
-    """Threads that load; 0: one for each usable core, which are also the most."""
+    """Threads that load; 0: one for each usable core, which is also the most."""
 
 
 def usable_workers(workers: int) -> int:
-    """A wished number of threads (0: as many as is good), bounded by the usable cores."""
+    """The wanted number of threads (0: one for each usable core), at most the usable cores."""
     if workers < 0:
         raise UserError(f"workers is {workers}, must not be negative")
     cores = available_cores()
@@ -110,14 +110,14 @@ class Shard:
 class EpochOrder:
     """Which samples make which batch.
 
-    In training whole batches of a permutation of (seed, epoch): each of `world` processes takes an
-    equal part of every batch, so that a step sees the same images whatever their number. In
-    evaluation all samples in order, every one in one process.
+    In training, the batches are whole batches of a permutation that (seed, epoch) decides. Each of
+    `world` processes takes an equal part of every batch, so that a step sees the same images
+    whatever the number of processes. In evaluation, all samples come in order, each in one process.
 
     Args:
         samples: n, of the split.
         batch_size: B, over all processes in training, of this process in evaluation.
-        shuffle: training or evaluation.
+        shuffle: True for training, False for evaluation.
         seed: of the order.
         shard: this process's share; UserError where its batches would be empty or unequal.
     """
@@ -164,7 +164,7 @@ class EpochOrder:
 
 
 class OrderedLoader:
-    """What loaders over an `EpochOrder` share."""
+    """The base of loaders over an `EpochOrder`."""
 
     def __init__(self, order: EpochOrder) -> None:
         self._order = order
@@ -174,7 +174,7 @@ class OrderedLoader:
 
     @property
     def num_samples(self) -> int:
-        """Images of a whole epoch, of all processes."""
+        """Images of a whole epoch, over all processes."""
         return self._order.num_samples
 
     def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
@@ -198,14 +198,14 @@ class ArrayLoader(OrderedLoader):
         augmentation: of training images; None: images as they are, without threads.
         shuffle: whole batches in the order of (seed, epoch); otherwise every image in order.
         seed: of order and augmentation.
-        threads: which augment; None: the usable cores, MOST_THREADS at most. 0: the caller's.
-            They change the speed and nothing else.
+        threads: number of threads that augment. None: one for each usable core, MOST_THREADS at
+            most. 0: the caller's thread does it. The number changes the speed and nothing else.
         shard: this process's share.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: ArraySplit,
         batch_size: int,
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
@@ -242,7 +242,7 @@ class ArrayLoader(OrderedLoader):
 
 
 def make_batch(images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> Batch:
-    """A batch from arrays (B, H, W, C), (B,), (B,), which it shares memory with."""
+    """A batch that shares memory with the arrays (B, H, W, C), (B,) and (B,)."""
     return Batch(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         torch.from_numpy(labels),

@@ -18,9 +18,9 @@ from numba.core import event
 from codepath.core.errors import UserError
 
 PATIENCE = 60.0
-"""Seconds in which nothing is finished after which loading counts as stuck."""
+"""Loading counts as stuck after this many seconds in which nothing is finished."""
 PATIENCE_VARIABLE = "CODEPATH_PATIENCE"
-"""Environment variable: seconds in the place of PATIENCE, for storage that may stop for longer."""
+"""Environment variable: seconds instead of PATIENCE, for storage that may stop for longer."""
 _TICK = 0.1
 
 _Item = TypeVar("_Item")
@@ -28,7 +28,7 @@ _Made = TypeVar("_Made")
 
 
 class StuckError(UserError):
-    """Nothing went on for longer than patience lasts."""
+    """Nothing was finished for `patience()` seconds."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class StuckError(UserError):
 
 
 def patience() -> float:
-    """PATIENCE, or what the environment says."""
+    """PATIENCE, or the environment's value; UserError where that is no number above 0."""
     wanted = os.environ.get(PATIENCE_VARIABLE, "")
     try:
         seconds = float(wanted or PATIENCE)
@@ -50,19 +50,19 @@ def patience() -> float:
 
 
 class _Compiling(event.Listener):
-    """How many threads compile kernels or wait for it: a first batch may need half a minute."""
+    """Counts threads that compile kernels or wait for it: a first batch may need half a minute."""
 
     def __init__(self) -> None:
         self.threads = 0
         self._lock = threading.Lock()
 
     def on_start(self, event: Any) -> None:  # noqa: ARG002
-        """numba: a thread begins."""
+        """numba says that a thread begins."""
         with self._lock:
             self.threads += 1
 
     def on_end(self, event: Any) -> None:  # noqa: ARG002
-        """numba: a thread is done."""
+        """numba says that a thread is done."""
         with self._lock:
             self.threads -= 1
 
@@ -72,19 +72,20 @@ event.register("numba:compiler_lock", _compiling)
 
 
 class Progress:
-    """What tells slow work from stuck work: the finished images, not the finished batches."""
+    """Tells slow work from stuck work, by the finished images rather than the finished batches."""
 
     def __init__(self) -> None:
         self._beats = 0
 
     def beat(self) -> None:
-        """An image, or whatever is being made, is finished."""
+        """Note that an image, or another piece of work, is finished."""
         self._beats += 1
 
     def waits(self) -> Iterator[float]:
-        """Timeouts to wait for, one after the other, until nothing was finished for `patience`.
+        """Timeouts to wait for in turn; they end once nothing was finished for `patience()`.
 
-        They are counted, not timed, so that a process that was suspended is not taken for stuck.
+        The timeouts are counted, and the clock is not read, so that a process that was suspended
+        is not taken for stuck.
         """
         whole = left = patience()
         seen = self._beats
@@ -96,14 +97,14 @@ class Progress:
 
 
 class Workers:
-    """Threads that work on tasks, and that are left behind where one of these hangs.
+    """Threads that work on tasks, and that are left behind where a task hangs.
 
-    They are daemons: a thread that hangs keeps the process from nothing. What still works when
-    the process ends is waited for, since a thread within C++ must not be cut off.
+    They are daemons, so a thread that hangs does not keep the process from ending. When the
+    process ends, threads that still work are waited for: a thread within C++ must not be cut off.
 
     Args:
-        threads: from 1.
-        progress: told of each finished task; tasks tell it of their parts.
+        threads: number of threads, at least 1.
+        progress: is told of each finished task. Tasks themselves tell it of their parts.
     """
 
     def __init__(self, threads: int, progress: Progress) -> None:
@@ -126,7 +127,7 @@ class Workers:
         return future
 
     def result(self, future: Future[_Made]) -> _Made:
-        """What a task returned; its exception, or StuckError where it does not end."""
+        """What a task returned; raises the task's exception, or StuckError where it hangs."""
         for timeout in self._progress.waits():
             try:
                 future.exception(timeout)
@@ -141,7 +142,7 @@ class Workers:
         self.abandoned = True
 
     def close(self) -> None:
-        """Drop the tasks not begun, and wait for the others unless one hangs."""
+        """Drop the tasks that have not begun, and wait for the others unless one hangs."""
         while not self._tasks.empty():
             self._tasks.get()
         for _ in self._threads:
@@ -180,19 +181,19 @@ def prefetched(
     ahead: int,
     progress: Progress | None = None,
 ) -> Generator[_Made, None, None]:
-    """make(item) of each item, in order, whatever the threads.
+    """make(item) of each item, in order, whatever the number of threads.
 
-    At most `ahead` results exist or are in the making beside the one handed out. An exception of
-    `make` is raised where its result would have come, and StuckError where none comes and nothing
-    else is finished for `patience`. Closing the iterator waits for what is in the making and joins
-    the threads, unless one hangs.
+    Beside the result handed out, at most `ahead` results exist or are being made. An exception of
+    `make` is raised where its result would have come. StuckError is raised where no result comes
+    and nothing is finished for `patience()` seconds. Closing the iterator waits for the results
+    that are being made and joins the threads, unless one hangs.
 
     Args:
         make: should release the GIL for most of its time.
         items: taken in the caller's thread.
-        threads: from 1.
-        ahead: from 1.
-        progress: what `make` tells of the parts that it has finished.
+        threads: number of threads, at least 1.
+        ahead: at least 1.
+        progress: `make` tells it of the parts that it has finished.
     """
     left = iter(items)
     workers = Workers(threads, progress or Progress())

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from codepath.data.augment import Augmentation, CropAugmentation
 from codepath.data.beton import Beton
-from codepath.data.files import FileSet, FileSplit
-from codepath.data.image_sets import Images, Split
+from codepath.data.data_set import ArraySplit, DataSet
+from codepath.data.files import FileDataSet, FileSplit
 from codepath.data.resize import central_crop
 from codepath.run.config import DataConfig
 
 _LOOKED_AT = 200
-"""Images in files whose size is read to describe a split."""
+"""To describe a split in files, the sizes of at most this many images are read."""
 
 
 class Preview(NamedTuple):
@@ -31,7 +31,7 @@ class Preview(NamedTuple):
 
 
 def preview(
-    images: Images, config: DataConfig, seed: int, epochs: Sequence[int], number: int
+    images: DataSet, config: DataConfig, seed: int, epochs: Sequence[int], number: int
 ) -> Preview:
     """The augmentation of a few training images, spread evenly over the split.
 
@@ -39,14 +39,14 @@ def preview(
         images: the data set.
         config: the recipe; UserError where it does not fit the images.
         seed: of the run.
-        epochs: which, counted from 0.
-        number: n, of images; fewer where the split has fewer.
+        epochs: the epochs, counted from 0.
+        number: n, the number of images; fewer where the split has fewer.
     """
     size = len(images.train)
     places = np.linspace(0, size - 1, min(number, size)).round().astype(np.int64)
     C, H, W = images.image_shape
     augmented = np.empty((len(epochs), len(places), H, W, C), np.uint8)
-    if isinstance(images, FileSet):
+    if isinstance(images, FileDataSet):
         split = images.train
         crops = CropAugmentation.from_config(config, images.mean, split.crop)
         for out, epoch in zip(augmented, epochs, strict=True):
@@ -60,8 +60,8 @@ def preview(
     return Preview(originals, augmented.swapaxes(0, 1), places)
 
 
-def describe_images(images: Images) -> list[str]:
-    """Lines: the source in words, sizes of the splits and their images, images per class."""
+def describe_images(images: DataSet) -> list[str]:
+    """Lines with the source in words, sizes of the splits and their images, images per class."""
     lines = [f"{images.dataset}: {images.source}"]
     for name in ("train", "test"):
         split = images.split(name)
@@ -86,17 +86,17 @@ def _range(values: Sequence[int] | NDArray[np.int64], to: str = "-") -> str:
     return f"{least:,}" if least == most else f"{least:,}{to}{most:,}"
 
 
-def _stored(split: Split | FileSplit) -> str:
+def _stored(split: ArraySplit | FileSplit) -> str:
     """Which beton the images come from, and how it holds them."""
-    if isinstance(split, Split) or not isinstance(split.files, Beton):
+    if isinstance(split, ArraySplit) or not isinstance(split.files, Beton):
         return ""
     kind = split.files.manifest["settings"].get("store", "pixels")
     return f"; from {split.files.path} (as {'JPEG' if kind == 'jpeg' else kind})"
 
 
-def _sizes(split: Split | FileSplit) -> str:
+def _sizes(split: ArraySplit | FileSplit) -> str:
     """Width x height of the images in words."""
-    if isinstance(split, Split):
+    if isinstance(split, ArraySplit):
         _, H, W, C = split.images.shape
         return f"{W} x {H} pixels, {C} channel{'s' if C > 1 else ''}"
     looked = np.unique(np.linspace(0, len(split) - 1, min(_LOOKED_AT, len(split))).astype(int))

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but what they are for.
+"""Random numbers that depend only on what they are used for.
 
 Every draw is a hash of (seed, epoch, sample index, draw), so that an image's augmentation is
 the same whatever the batch size, the number of workers, the rank, the backend or a restart.
@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 
 class Draw(IntEnum):
-    """What a random number decides; every decision about a sample has its own."""
+    """What a random number decides; every decision about a sample has a number of its own."""
 
     ORDER = 0
     CROP_Y = 1
@@ -25,11 +25,11 @@ class Draw(IntEnum):
     REMOVED_PATHS = 4
     DROPPED_PATHS = 5
     RANDAUGMENT = 16
-    """The first of a RandAugment policy's draws, some per layer."""
+    """The first draw of a RandAugment policy, which takes several per layer."""
     RESIZED_CROP = 1 << 20
-    """The first of a random resized crop's draws."""
+    """The first draw of a random resized crop."""
     RANDAUGMENT_MAGNITUDE = 1 << 32
-    """The first of RandAugment's magnitudes' draws, one per layer; the last value."""
+    """The first draw of RandAugment's magnitudes, one per layer; the last value in this list."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -69,7 +69,7 @@ def counter_hash(
 def integers(
     below: int, seed: int, epoch: int, indices: NDArray[np.int64], draw: int
 ) -> NDArray[np.int64]:
-    """Uniform integers in [0, below), one per index; bias under below / 2^32."""
+    """Uniform integers in [0, below), one per index; their bias is under below / 2^32."""
     bits = counter_hash(seed, epoch, indices, draw) >> np.uint64(32)
     return ((bits * np.uint64(below)) >> np.uint64(32)).astype(np.int64)
 

@@ -1,7 +1,8 @@
 """Resizing and cropping photographs: Pillow's pixels, torchvision's boxes, repeatable draws.
 
-Coefficients are made in float64 and applied with 22 fractional bits, first along rows and then
-along columns with rounding to uint8 in between, as in Pillow; no fast-math.
+As in Pillow, coefficients are made in float64 and applied with 22 fractional bits. They are applied
+along rows and then along columns (or the other way round, see `_columns_first`), with rounding to
+uint8 in between. There is no fast-math.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def _weight(x: float, bicubic: bool) -> float:
 def _coefficients(
     length: int, start: np.float32, stop: np.float32, size: int, bicubic: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """First pixel and number of pixels (size,) of each output pixel, and their weights.
+    """First pixel (size,) and number of pixels (size,) of each output pixel, and their weights.
 
-    The box [start, stop) is float32, and its length as well, as in Pillow.
+    The box [start, stop) and its length are float32, as in Pillow.
     """
     scale = float(np.float32(stop - start)) / size
     spread = max(scale, 1.0)
@@ -72,8 +73,11 @@ def _sums(
     count: NDArray[np.int64],
     weights: NDArray[np.int32],
 ) -> NDArray[np.uint8]:
-    """(size, n): weighted sums of lines (L, n); `lines` begins at line `top` of what `first`
-    counts. Sums fit 32 bits: weights add up to 2^22 and at most a quarter of them is negative."""
+    """(size, n): weighted sums of `lines` (L, n), rounded to uint8.
+
+    `first` counts the lines of the whole image, of which line `top` is the first in `lines`. Sums
+    fit 32 bits, since weights add up to 2^22 and at most a quarter of them is negative.
+    """
     n = lines.shape[1]
     out = np.empty((len(first), n), np.uint8)
     total = np.empty(n, np.int32)
@@ -100,7 +104,8 @@ def _rows(
 ) -> NDArray[np.uint8]:
     """(height, size, C): `height` rows from `top` on, resized along x.
 
-    As sums of lines of the transposed image, whose loops the processor's vectors can take.
+    They are computed as sums of lines of the transposed image: the processor's vector instructions
+    can run those loops.
     """
     _, W, C = image.shape
     turned = np.empty((W, height * C), np.uint8)
@@ -125,7 +130,7 @@ def _columns(
     count: NDArray[np.int64],
     weights: NDArray[np.int32],
 ) -> NDArray[np.uint8]:
-    """(size, W, C): resized along y; `image` begins at row `top` of what `first` counts."""
+    """(size, W, C): `image` resized along y; its first row is row `top` as `first` counts them."""
     H, W, C = image.shape
     sums = _sums(image.reshape(H, W * C), top, first, count, weights)
     return sums.reshape(len(first), W, C)
@@ -133,7 +138,7 @@ def _columns(
 
 @numba.njit(nogil=True, cache=True)
 def _columns_first(H: int, W: int, height: int, width: int) -> bool:
-    """Whether the vertical pass comes first, as in Pillow 13: it changes the rounding between."""
+    """Whether the vertical pass comes first, as in Pillow 13; the order changes the rounding."""
     return height < H and H - height > 2 * (W - width)
 
 
@@ -175,8 +180,8 @@ def resize(
 
     Args:
         image: (H, W, C) uint8.
-        box: left, top, right, bottom of the part that is resized, in pixels, which need not be
-            whole; None: all of the image. Pixels outside it weigh in near its edges.
+        box: left, top, right, bottom of the part that is resized, in pixels and fractions of
+            them; None: the whole image. Pixels outside the box have weight near its edges.
         size: width, height of the result.
         filter: bilinear or bicubic, both widened where the image shrinks.
 
@@ -273,7 +278,7 @@ def random_resized_crop_boxes(
 def resized_crop(
     image: NDArray[np.uint8], box: NDArray[np.int64], side: int, filter: str
 ) -> NDArray[np.uint8]:
-    """(side, side, C): the box cut out, then resized; nothing outside the box weighs in.
+    """(side, side, C): the box cut out, then resized; no pixel outside the box has weight.
 
     Args:
         image: (H, W, C).

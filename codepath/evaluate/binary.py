@@ -1,15 +1,17 @@
 """Binary classifiers by masking: keep one class's paths and read its logit (Fig 2b, 3).
 
-Negatives, as in the paper: data sets of up to ALL_NEGATIVES_UP_TO classes are judged against all
-images of other classes; of larger ones NEGATIVES_PER_POSITIVE negatives a positive are drawn, DRAWS
-times. A draw is a hash of class, draw and image, so that it is the same wherever it is needed. The
-threshold of draw i comes from draw i of the training images; measurements are means over the draws.
+Negatives are chosen as in the paper. With up to ALL_NEGATIVES_UP_TO classes, a classifier is judged
+against all images of other classes. With more, NEGATIVES_PER_POSITIVE negatives for each positive
+are drawn, DRAWS times. A draw is a hash of class, draw and image, so that it is the same wherever
+it is needed. The threshold of draw i comes from draw i of the training images. Measurements are
+means over the draws.
 
-Only what a protocol looks at is scored: of the training images of a large data set each class's
-positives and drawn negatives, and of its test images the same above ALL_TEST_IMAGES_UP_TO classes.
-ImageNet takes 58 million passes through the coded blocks for the training images, in place of 1,281
-million, and 2.2 million for the test images, in place of 50 million; 1.1 GB of memory while it
-scores, 0.5 GB after it, and as much on the disk. The draws themselves take some minutes.
+Only images that a protocol looks at are scored. Where negatives are drawn, these are each class's
+positives and drawn negatives of the training images and, above ALL_TEST_IMAGES_UP_TO classes, of
+the test images too. ImageNet takes 58 million passes through the coded blocks for the training
+images instead of 1,281 million, and 2.2 million for the test images instead of 50 million. It takes
+1.1 GB of memory while scoring, 0.5 GB afterwards, and as much on the disk. The draws themselves
+take some minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from sklearn.metrics import average_precision_score
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path
-from codepath.data import FileSplit, Loader, Normalize, Split, evaluation_loader
+from codepath.data import ArraySplit, FileSplit, Loader, Normalize, evaluation_loader
 from codepath.data.randomness import counter_hash
 from codepath.evaluate.predict import evaluation_batches
 from codepath.evaluate.thresholds import Objective, choose_threshold, count
@@ -39,11 +41,11 @@ HISTOGRAM_CLASSES = 10
 NEGATIVES_PER_POSITIVE = 9
 DRAWS = 5
 ALL_NEGATIVES_UP_TO = 10
-"""Classes; with so many of equal size nine negatives a positive are all there are."""
+"""Classes. With ten of equal size, nine negatives for each positive are all there are."""
 ALL_TEST_IMAGES_UP_TO = 100
-"""Classes."""
+"""Classes up to which every test image is scored by every classifier."""
 _DRAWN_NEGATIVES = 1 << 33  # beyond the draws of codepath.data.randomness.Draw
-_PAIRS = 256  # images with a class each, in one pass through the coded blocks
+_PAIRS = 256  # pairs of a class and an image in one pass through the coded blocks
 
 
 class Scored(NamedTuple):
@@ -98,7 +100,7 @@ class BinaryScores(NamedTuple):
 class DrawnScores(NamedTuple):
     """Outputs of K binary classifiers, each for its positives and drawn negatives of a split.
 
-    P pairs of a class and an image, ordered by class and then by image.
+    They are kept for P pairs of a class and an image, ordered by class and then by image.
     """
 
     labels: NDArray[np.int64]
@@ -106,7 +108,7 @@ class DrawnScores(NamedTuple):
     starts: NDArray[np.int64]
     """(K + 1,): the pairs of class k are those from starts[k] to starts[k + 1]."""
     places: NDArray[np.int32]
-    """(P,) the image."""
+    """(P,) each pair's image, as its place in the split."""
     draws: NDArray[np.uint8]
     """(P,) bit i is set where the image is in draw i."""
     scores: NDArray[np.float32]
@@ -136,7 +138,7 @@ def _save(path: Path, scores: AnyScores) -> None:
 
 
 def load_binary_scores(path: Path) -> AnyScores:
-    """What `save` wrote; UserError where it is damaged."""
+    """What `save` wrote; UserError where the file is damaged."""
     try:
         with np.load(path) as saved:
             kind = DrawnScores if "draws" in saved else BinaryScores
@@ -151,7 +153,7 @@ def negatives_are_drawn(classes: int) -> bool:
 
 
 def draw_places(places: NDArray[np.int64], wanted: int, k: int, draw: int) -> NDArray[np.int64]:
-    """`wanted` of the places, or all where there are fewer, by a hash of class, draw and place."""
+    """`wanted` of the places (or all if fewer), chosen by a hash of class, draw and place."""
     if wanted >= len(places):
         return places
     keys = counter_hash(draw, k, places, _DRAWN_NEGATIVES)
@@ -159,11 +161,11 @@ def draw_places(places: NDArray[np.int64], wanted: int, k: int, draw: int) -> ND
 
 
 def draw_negatives(positive: NDArray[np.bool_], k: int, draw: int) -> NDArray[np.int64]:
-    """Places of all positives with NEGATIVES_PER_POSITIVE negatives each, or all there are.
+    """Places of all positives and of NEGATIVES_PER_POSITIVE negatives each, or all there are.
 
     Args:
         positive: (n,) whether an image is of class k.
-        k, draw: what is drawn depends on.
+        k, draw: class and draw, on which the drawn negatives depend.
     """
     yes, no = np.flatnonzero(positive), np.flatnonzero(~positive)
     drawn = draw_places(no, NEGATIVES_PER_POSITIVE * len(yes), k, draw)
@@ -200,8 +202,8 @@ def drawn_scores(
 
     Args:
         model: the network.
-        loader: of the split.
-        labels: (n,) of the split.
+        loader: yields the split's images.
+        labels: (n,) labels of the split.
         normalize, device: of the network.
     """
     starts, places, draws = _drawn_pairs(labels, model.num_classes)
@@ -243,12 +245,12 @@ def _drawn_pairs(
 
 def score_split(
     model: CodedResNeXt,
-    split: Split | FileSplit,
+    split: ArraySplit | FileSplit,
     most_classes: int,
     normalize: Normalize,
     device: torch.device,
 ) -> AnyScores:
-    """All scores of a split for networks of at most `most_classes` classes, else the drawn ones."""
+    """Scores of a split: of all images up to `most_classes` classes, else only of drawn ones."""
     loader = evaluation_loader(split)
     if model.num_classes > most_classes:
         return drawn_scores(model, loader, split.labels, normalize, device)
@@ -258,14 +260,14 @@ def score_split(
 def protocol_pairs(
     train: ClassScores, test: ClassScores, drawn: bool
 ) -> list[tuple[Scored, Scored]]:
-    """(images that choose the threshold, images that are judged), for each draw where drawn."""
+    """(images that choose the threshold, images that are judged): one pair, or one a draw."""
     if not drawn:
         return [(train.all, test.all)]
     return [(train.draw(i), test.draw(i)) for i in range(DRAWS)]
 
 
 class Protocol(NamedTuple):
-    """What one classifier comes to in the pairs of `protocol_pairs`."""
+    """One classifier's results on the pairs of `protocol_pairs`."""
 
     metrics: dict[str, list[float]]
     """precision, recall, f1, average_precision and prevalence, a value for each pair."""
@@ -273,7 +275,7 @@ class Protocol(NamedTuple):
 
 
 def judge_pairs(pairs: Sequence[tuple[Scored, Scored]], objective: Objective) -> Protocol:
-    """Thresholds by an objective on the first of each pair, decisions on the second."""
+    """Choose a threshold on the first images of each pair, and judge it on the second."""
     metrics: dict[str, list[float]] = {}
     thresholds = []
     for fitted, (score, positive) in pairs:
@@ -290,10 +292,12 @@ def judge_pairs(pairs: Sequence[tuple[Scored, Scored]], objective: Objective) ->
 def measure_binary(
     train: AnyScores, test: AnyScores, class_names: Sequence[str]
 ) -> Iterator[Measurement]:
-    """Per class: threshold (highest F1 on training images), precision, recall, F1 and average
-    precision on test images, their prevalence, and for the first classes a histogram of the logit
-    over all scored test images (counts per bin). Against all negatives, or means over the draws,
-    see the module; classes without images are left out.
+    """Measure every class's classifier at the threshold of highest F1 on training images.
+
+    The measurements of a class are the threshold, and precision, recall, F1, average precision
+    and prevalence on test images. The first classes also get a histogram of the logit over all
+    scored test images (counts per bin). Values are against all negatives, or means over the draws
+    (see the module). Classes without images are left out.
     """
     drawn = negatives_are_drawn(len(class_names))
     for k, name in enumerate(class_names):

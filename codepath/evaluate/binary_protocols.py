@@ -3,13 +3,14 @@
 Origins of a threshold:
     train     chosen on training images, judged on all test images (the paper's way),
     crossfit  chosen on one half of the test images, judged on the other, both ways round.
-Objectives: `f1`, the largest F1; `precision>=x`, the largest recall with such a precision;
-`recall>=x`, the largest precision with such a recall.
+Objectives: `f1`, the largest F1; `precision>=x`, the largest recall at such a precision;
+`recall>=x`, the largest precision at such a recall.
 Negatives: all of the split, 9 drawn for each positive (several draws), or images of another data
-set (with the test split's positives). Where the protocol draws negatives (see
-`codepath.evaluate.binary`), a threshold from training images was chosen at 9 to 1 and is judged
-there alone, foreign negatives are drawn too, and cross-fitting, which takes all negatives, needs
-all test images scored.
+set (with the test split's positives).
+
+Where the protocol draws negatives (see `codepath.evaluate.binary`), a threshold from training
+images is chosen with 9 negatives for each positive, and is judged only with as many. Foreign
+negatives are drawn too. Cross-fitting takes all negatives, so it needs scores of all test images.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ _LEVEL = 0.95
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % of the values lie between."""
+    """The bounds between which 95 % of the values lie."""
     low, high = np.quantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return float(low), float(high)
 
 
 def bootstrap_intervals(counts: Counts, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """95 % intervals over resampled test images, the threshold held.
+    """95 % intervals over resampled test images, with the threshold fixed.
 
     Resampling n images with replacement draws the four counts from a multinomial.
     """
@@ -84,11 +85,11 @@ def bootstrap_average_precision(
 
 
 class Judgement(NamedTuple):
-    """One classifier, objective and origin of the threshold."""
+    """How one classifier decides, for one objective and one origin of the threshold."""
 
     counts: Counts
     thresholds: tuple[float, ...]
-    """One, or one for each half."""
+    """One threshold, or one for each half of the test images."""
 
 
 def judge(
@@ -97,7 +98,7 @@ def judge(
     objective: Objective,
     train: tuple[NDArray[np.float32], NDArray[np.bool_]] | None,
 ) -> Judgement:
-    """Decisions on test images: threshold from training images, or cross-fitted for None."""
+    """Decide on test images with a threshold from training images or, for None, cross-fitted."""
     if train is not None:
         threshold = choose_threshold(*train, objective)
         return Judgement(count(score >= threshold, positive), (threshold,))
@@ -133,12 +134,12 @@ def measure_protocols(
     class_names: Sequence[str],
     objectives: Sequence[Objective] = OBJECTIVES,
 ) -> Iterator[Measurement]:
-    """All classifiers by objective, images that the threshold was fitted on, and negatives.
+    """Measure all classifiers for each objective, origin of the threshold, and kind of negatives.
 
-    With drawn negatives metrics are means over the draws, and `.._sd` stands beside; `.._low` and
-    `.._high` bound 95 % of the bootstrap of the paper's way (f1, train, all negatives or, where
-    they are drawn, the first draw). A row without class is the mean over classes. The classes' own
-    rows of the paper's way are `measure_binary`'s.
+    With drawn negatives, metrics are means over the draws, and `.._sd` are the standard deviations
+    beside them. `.._low` and `.._high` bound 95 % of the bootstrap of the paper's way (f1, train,
+    all negatives or, where they are drawn, the first draw). A row without a class is the mean over
+    classes. `measure_binary` makes the classes' own rows of the paper's way.
     """
     drawn = negatives_are_drawn(len(class_names))
     papers = Way("f1", "train", DRAWN if drawn else ALL)
@@ -178,7 +179,7 @@ def _row(metric: str, way: Way, value: float, n: int, name: str | None = None) -
 
 
 def _judged(judged: ClassScores, objective: Objective, fitted: ClassScores | None) -> Values:
-    """Against all negatives, with a threshold from training images or, for None, cross-fitted."""
+    """Metrics against all negatives; thresholds from training images or, for None, cross-fitted."""
     found = judge(*judged.all, objective, None if fitted is None else fitted.all)
     way = Way(str(objective), "crossfit" if fitted is None else "train", ALL)
     return {(metric, way): value for metric, value in found.counts.metrics().items()}
@@ -221,12 +222,12 @@ def measure_out_of_distribution(
     foreign_name: str,
     class_names: Sequence[str],
 ) -> Iterator[Measurement]:
-    """Test positives against images of another data set (Fig 2c), threshold from training images.
+    """Test positives against another data set's images (Fig 2b); thresholds from training images.
 
     Args:
         train, test: scores on the network's own data.
         foreign: (m, K) scores of the other data set's images.
-        foreign_name: what they are; it stands in the column `negatives`.
+        foreign_name: what these images are, for the column `negatives`.
         class_names: of the network.
     """
     drawn = negatives_are_drawn(len(class_names))

@@ -13,12 +13,14 @@ from codepath.core.errors import UserError
 from codepath.data import Loader, Normalize
 from codepath.evaluate.predict import evaluation_batches
 from codepath.evaluate.thresholds import Objective, choose_threshold, count
-from codepath.models.compress import Statistics, compress
-from codepath.models.extract import FusedClassifier, stored_numbers
+from codepath.models.compress import compress
+from codepath.models.effects import Statistics
+from codepath.models.extract import stored_values
+from codepath.models.fused import FusedClassifier
 from codepath.store import Measurement
 
 SHARES = (0.46, 0.44, 0.42, 0.40, 0.38, 0.36, 0.33, 0.30, 0.25, 0.20)
-"""Kept shares of the curve: numbers in the classifier's file by the network's parameters."""
+"""Kept shares on the curve: numbers in the classifier's file / parameters of the network."""
 
 
 @torch.inference_mode()
@@ -45,17 +47,19 @@ def measure_compression(
     device: torch.device,
     shares: Sequence[float] = SHARES,
 ) -> Iterator[Measurement]:
-    """`f1` of a class against the share that was asked for; 1 is the uncompressed classifier.
+    """`f1` of a class for each share that is asked for; 1 is the uncompressed classifier.
 
-    `share` beside it is the share that was reached. Thresholds: best F1 on training images.
+    The metric `share` beside it is the share that was reached. The threshold is the one of best
+    F1 on training images.
 
     Args:
         classifier, statistics: of the class, see `codepath.models.compress`.
         class_index, class_name: of the class.
-        network_parameters: of the parent: shares are of these.
+        network_parameters: number of the parent's parameters, of which shares are taken.
         loaders: training images for thresholds, and test images.
         normalize, device: as in `binary_scores`.
-        shares: which; those that the classifier has already, or cannot reach, are left out.
+        shares: the shares to ask for. Those that the classifier has reached already, or cannot
+            reach, are left out.
     """
     last = float("inf")
     for share in (1.0, *shares):
@@ -63,15 +67,15 @@ def measure_compression(
             small = compress(classifier, statistics, int(share * network_parameters))
         except UserError:
             return
-        numbers = stored_numbers(small)
-        if numbers == last:
+        stored = stored_values(small)
+        if stored == last:
             continue
-        last = numbers
+        last = stored
         small = small.to(memory_format=torch.channels_last)
         train, test = (classifier_scores(small, part, normalize, device) for part in loaders)
         threshold = choose_threshold(train[0], train[1] == class_index, Objective("f1"))
         f1 = count(test[0] >= threshold, test[1] == class_index).metrics()["f1"]
-        for metric, value in (("f1", f1), ("share", numbers / network_parameters)):
+        for metric, value in (("f1", f1), ("share", stored / network_parameters)):
             yield Measurement(
                 kind="compression", metric=metric, value=value, n=len(test[0]), asked=share,
                 class_name=class_name,

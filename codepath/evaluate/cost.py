@@ -32,9 +32,10 @@ def parameters_by_stage(model: nn.Module) -> dict[str, int]:
 def macs_by_stage(model: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
     """stem, layer1 .., head -> multiply-adds of one (C, H, W) image in evaluation mode.
 
-    Counted by torch's FlopCounterMode (two operations per multiply-add) over convolutions and
-    matrix products, as the second image's share of a batch of two: a coded block's energies
-    are among them, the product W^T W of its weights, made once per batch, is not.
+    torch's FlopCounterMode counts convolutions and matrix products, two operations per
+    multiply-add. The count of one image is what the second image adds to a batch. It therefore
+    includes a coded block's energies, but not the product W^T W of the block's weights, which is
+    made once per batch.
     """
     was_training = model.training
     model.eval()

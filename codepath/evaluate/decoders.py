@@ -1,8 +1,9 @@
-"""Early decoders: which class the energies of one block speak for.
+"""Early decoders: the class that the energies of one block speak for.
 
 Eq. 7 (Fig 4) takes the class whose codeword is nearest. The linear decoder, which is ours, takes
-the largest of V E + c, a multinomial logistic regression on training images: Eq. 7 is its special
-case V = codewords, c = 0, at the same cost, and the network is not touched.
+the class with the largest entry of V E + c, where V and c come from a multinomial logistic
+regression on training images. Eq. 7 is its special case V = codewords, c = 0. Both cost the same,
+and the network is not touched.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _NEVER = -1e4
 
 
 def readout_images(classes: int) -> int:
-    """On how many training images at most linear decoders are fitted."""
+    """The largest number of training images that linear decoders are fitted to."""
     return max(10_000, 50 * classes)
 
 
 def fit_readouts(training: Predictions) -> dict[int, Readout]:
     """Block number -> linear decoder, fitted to the energies of training images.
 
-    By scikit-learn's logistic regression, with its L2 penalty at C = 1.
+    The fit is scikit-learn's logistic regression, with its L2 penalty at C = 1.
     """
     K = training.logits.shape[1]
     return {
@@ -41,7 +42,7 @@ def fit_readouts(training: Predictions) -> dict[int, Readout]:
 
 
 def _fit(energies: NDArray[np.float32], labels: NDArray[np.int64], classes: int) -> Readout:
-    """(n, N) energies and (n,) labels -> (K, N) and (K,)."""
+    """(n, N) energies and (n,) labels -> (K, N) matrix and (K,) offsets."""
     weight = np.zeros((classes, energies.shape[1]))
     bias = np.full(classes, _NEVER)
     seen = np.unique(labels)
@@ -50,7 +51,7 @@ def _fit(energies: NDArray[np.float32], labels: NDArray[np.int64], classes: int)
     else:
         model = LogisticRegression(max_iter=1000).fit(energies.astype(np.float64), labels)
         rows, offsets = model.coef_, model.intercept_
-        if len(seen) == 2:  # scikit-learn gives the second class's alone
+        if len(seen) == 2:  # scikit-learn gives the second class's row alone
             rows, offsets = np.concatenate([-rows, rows]) / 2, np.append(-offsets, offsets) / 2
         weight[seen], bias[seen] = rows, offsets
     return Readout(torch.from_numpy(weight).float(), torch.from_numpy(bias).float())

@@ -1,4 +1,4 @@
-"""What a class's classifier keeps of its network: parameters both ways, multiply-adds."""
+"""What a class's classifier keeps of its network: parameters, counted both ways, multiply-adds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from codepath.models.extract import (
     BinaryClassifier,
     count_parameters,
     extract_binary_classifier,
-    stored_numbers,
+    stored_values,
 )
 from codepath.store import Measurement
 
@@ -19,15 +19,16 @@ from codepath.store import Measurement
 def classifier_costs(
     model: CodedResNeXt, classifier: BinaryClassifier, image_shape: tuple[int, int, int]
 ) -> dict[str, Any]:
-    """Sizes by name; `..._share` are of the network's.
+    """Sizes by name; `..._share` is a share of the network's size.
 
-    `parameters` are counted on the sliced classifier, `parameters_by_ratio` the paper's way,
-    `stored_numbers` on the fused one (biases for normalisations, Gram matrices added).
+    `parameters` are counted on the sliced classifier, and `parameters_by_ratio` in the paper's
+    way. `stored_numbers` are counted on the fused classifier, which has biases in place of
+    normalisations, and Gram matrices besides.
     """
     count = count_parameters(model, classifier)
     whole = macs(model, image_shape)
     fused = classifier.fuse()
-    stored, own = stored_numbers(fused), macs(fused, image_shape)
+    stored, own = stored_values(fused), macs(fused, image_shape)
     return {
         "network_parameters": count.network,
         "parameters": count.physical,

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from codepath.data import Foreign, Images, Split, foreign_images
+from codepath.data import ArraySplit, DataSet, Foreign, foreign_images
 from codepath.data.foreign import photograph_patches
 from codepath.data.resize import resize
 
 FEWEST_ENLARGED = 500
-"""Patches are cut smaller and enlarged until there are so many."""
+"""Patches are cut smaller, and enlarged, until there are at least this many."""
 _MOST_TIMES = 8
 
 
-def foreign_negatives(images: Images, data: Path | None) -> Foreign | None:
-    """`foreign_images`, and where images are too large for whole patches, enlarged ones.
+def foreign_negatives(images: DataSet, data: Path | None) -> Foreign | None:
+    """`foreign_images` or, where images are too large for whole patches, enlarged patches.
 
-    Scikit-learn's two photographs hold few patches of ImageNet's size: smaller ones are cut out and
-    resized (bicubic), a substitute whose name says so. None where even that gives too few.
+    Scikit-learn's two photographs hold few patches of ImageNet's size, so smaller patches are cut
+    out and enlarged (bicubic). They are a substitute, and their name says so. None where even this
+    gives too few.
     """
     found = foreign_images(images, data)
     if found is not None:
@@ -30,5 +31,5 @@ def foreign_negatives(images: Images, data: Path | None) -> Foreign | None:
         if len(small) >= FEWEST_ENLARGED:
             large = np.stack([resize(patch, None, (W, H), "bicubic") for patch in small])
             name = f"photograph patches enlarged {times} times (a substitute)"
-            return Foreign(name, Split(large, np.zeros(len(large), np.int64)))
+            return Foreign(name, ArraySplit(large, np.zeros(len(large), np.int64)))
     return None

@@ -1,4 +1,4 @@
-"""Wall-clock of rival modules on the same images, in turns."""
+"""Wall-clock time of several modules on the same images, in turns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Latency(NamedTuple):
     p95: float
     turns: int
     ratio: float
-    """Median over the turns of this call by the first module's in the same turn."""
+    """Median over the turns of this call's seconds / the first module's in the same turn."""
 
 
 @torch.inference_mode()
@@ -30,12 +30,12 @@ def interleaved_latency(
     batches: list[Tensor],
     turns: int,
 ) -> dict[str, Latency]:
-    """Time every module on every turn's batch, in an order that turns round.
+    """Time every module on every turn's batch; the order is reversed from turn to turn.
 
     Args:
         modules: name -> module in evaluation mode; ratios are to the first.
         batches: inputs, taken in turn; (B, C, H, W) on the modules' device.
-        turns: how many, after WARM_UPS that do not count.
+        turns: number of turns, after WARM_UPS turns that do not count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in modules}
     gc.collect()

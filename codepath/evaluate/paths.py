@@ -1,4 +1,4 @@
-"""The paths that images take, as measured, beside the codewords that were meant."""
+"""The paths that images take, as measured, beside the codewords of their classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from codepath.evaluate.predict import Predictions
 from codepath.store import Measurement
 
 MOST_CLASSES = 20
-"""Mean energies become rows (N for a class and block) of networks with at most so many classes."""
+"""Mean energies become rows (N for a class and block) only up to this many classes."""
 
 
 class BlockPaths(NamedTuple):
     """One block's paths over n images."""
 
     mean: NDArray[np.float64]
-    """(K, N) mean of r E over the images of each class: 1 where a path is used as meant, else 0."""
+    """(K, N) mean of r E over each class's images: near 1 on its own paths, near 0 on others."""
     table: NDArray[np.uint8]
     """(K, N) the codewords."""
     bit_errors: NDArray[np.float64]
@@ -45,9 +45,9 @@ def block_paths(
     """Means and bit errors of one block.
 
     Args:
-        energies: (n, N) of Eq. 3's outputs.
-        labels: (n,)
-        scheme: the block's.
+        energies: (n, N) energies of Eq. 3.
+        labels: (n,) classes.
+        scheme: the block's coding scheme.
     """
     counts = np.bincount(labels, minlength=scheme.classes)
     order = np.argsort(labels, kind="stable")
@@ -68,8 +68,10 @@ def measure_paths(
     class_names: Sequence[str],
     split: str,
 ) -> Iterator[Measurement]:
-    """`bit_error` of every block and of each of its paths; for networks with few classes also
-    `energy` (mean of r E) and `codeword` of every class, block and path.
+    """`bit_error` of every block and of each of its paths.
+
+    For networks with few classes also `energy` (mean of r E) and `codeword` of every class, block
+    and path.
     """
     for block, scheme in schemes.items():
         found = block_paths(predictions.energies[block], predictions.labels, scheme)

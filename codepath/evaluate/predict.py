@@ -1,4 +1,4 @@
-"""One pass over a split: everything that needs no masking is computed from its outcome."""
+"""One pass over a split; every measurement that needs no masking is computed from its outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Predictions:
     def merged(parts: Sequence[Predictions], samples: int) -> Predictions:
         """The parts' images in the order of their split.
 
-        Raises RuntimeError where they are not `samples` images, each once.
+        Raises RuntimeError where the parts do not hold `samples` images, each once.
         """
         indices = np.concatenate([part.indices for part in parts])
         order = np.argsort(indices, kind="stable")
@@ -85,8 +85,8 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """(normalised images (B,C,H,W), labels (B,), indices (B,)) on the device.
 
-    Raises RuntimeError where the loader does not yield every sample exactly once: `samples` of
-    them, by default the whole split.
+    Raises RuntimeError where the loader does not yield `samples` images (by default the whole
+    split), each exactly once.
     """
     samples = loader.num_samples if samples is None else samples
     seen: list[Tensor] = []

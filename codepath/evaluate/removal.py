@@ -39,10 +39,10 @@ def measure_removal(
     draws: int,
     split: str,
 ) -> Iterator[Measurement]:
-    """`top1` against the number of removed paths, of the active and of the inactive ones.
+    """`top1` against the number of removed paths, for active and for inactive paths.
 
-    Active and inactive are meant for the image's own class. Which paths go is random per
-    image; accuracies are means over `draws` choices (one where there is no choice).
+    A path is active if the image's own class has it. The removed paths are random for each image.
+    Accuracies are means over `draws` choices, or over one where there is no choice.
     """
     coded = model.coded_blocks[block]
     counts = {"active": coded.active, "inactive": coded.paths - coded.active}

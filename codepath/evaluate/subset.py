@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.data import FileSplit, Split
-from codepath.data.files import Files
+from codepath.data import ArraySplit, FileSplit
+from codepath.data.files import EncodedImages
 
 
 @dataclass(frozen=True)
 class _ChosenFiles:
     """Some of `files`, in the order of `chosen`."""
 
-    files: Files
+    files: EncodedImages
     chosen: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -31,13 +31,13 @@ class _ChosenFiles:
         return self.files.read(int(self.chosen[index]))
 
 
-def choose(split: Split | FileSplit, chosen: NDArray[np.int64]) -> Split | FileSplit:
+def choose(split: ArraySplit | FileSplit, chosen: NDArray[np.int64]) -> ArraySplit | FileSplit:
     """The images at some places of a split, in that order; files are not copied."""
     if isinstance(split, FileSplit):
         return FileSplit(_ChosenFiles(split.files, chosen), split.labels[chosen], split.crop)
-    return Split(split.images[chosen], split.labels[chosen])
+    return ArraySplit(split.images[chosen], split.labels[chosen])
 
 
-def spread(split: Split | FileSplit, most: int) -> Split | FileSplit:
-    """At most so many images of a split, in a fixed random order: splits may be in class order."""
+def spread(split: ArraySplit | FileSplit, most: int) -> ArraySplit | FileSplit:
+    """At most `most` images of a split, in a fixed random order: splits may be sorted by class."""
     return choose(split, np.random.default_rng(0).permutation(len(split))[:most])

@@ -1,4 +1,4 @@
-"""Thresholds of binary classifiers: what they are chosen for, and what they decide."""
+"""Thresholds of binary classifiers: the choice by an objective, and counts of the decisions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OBJECTIVES = (Objective("f1"), Objective("precision", 0.9), Objective("recall", 
 def choose_threshold(
     scores: NDArray[np.float32], positive: NDArray[np.bool_], objective: Objective
 ) -> float:
-    """The threshold that an objective wants; "yes" is score >= threshold.
+    """The best threshold for an objective; "yes" is score >= threshold.
 
     Where no threshold reaches the demanded precision, the one of highest precision is returned.
 
@@ -69,7 +69,7 @@ def _f1(precision: NDArray, recall: NDArray) -> NDArray:
 
 
 class Counts(NamedTuple):
-    """Decisions against the truth."""
+    """Numbers of decisions of each kind, by the truth."""
 
     hits: int
     false_alarms: int
@@ -88,7 +88,7 @@ class Counts(NamedTuple):
 
 
 def count(decided: NDArray[np.bool_], positive: NDArray[np.bool_]) -> Counts:
-    """Counts of a decision for each image."""
+    """Count the decisions, one for each image, by the truth."""
     hits = int((decided & positive).sum())
     return Counts(
         hits,

@@ -21,7 +21,7 @@ EXPONENTS = (4, 2, 1)
 
 
 def _varied(base: RunsOf, scale: str, seed: int, settings: Sequence[str]) -> list[RunConfig]:
-    """The coded run with each setting (several are joined by blanks); "" is the run itself."""
+    """The coded run with each item's settings (joined by blanks); for "" it is left as it is."""
     coded = next(run for run in base(scale, seed) if run.model_role == "coded")
     return [override(coded, setting.split()) for setting in settings]
 

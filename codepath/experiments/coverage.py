@@ -27,7 +27,7 @@ SettingOf = Callable[[RunConfig], Any]
 
 
 _State = tuple[tuple[int, int], ...]
-"""What tells one state of some files from another."""
+"""Time of modification and size of some files, which tell whether these have changed."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -37,7 +37,7 @@ def _rows(directory: Path, kind: str, state: _State) -> pd.DataFrame:  # noqa: A
 
 @functools.lru_cache(maxsize=64)
 def _rows_by_run(directory: Path, kind: str, state: _State) -> dict[tuple[str, ...], pd.DataFrame]:
-    """Experiment, model and scale -> the rows of all seeds, each seed's of the latest run alone."""
+    """(experiment, model, scale) -> the rows of all seeds; of each seed, only the latest run's."""
     rows = _rows(directory, kind, state)
     return {
         (str(experiment), str(model), str(scale)): _latest_run(mine)
@@ -48,7 +48,7 @@ def _rows_by_run(directory: Path, kind: str, state: _State) -> dict[tuple[str, .
 
 
 def _latest_run(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each seed the rows of the run that was measured last."""
+    """For each seed, the rows of the run that was measured last."""
     if rows.groupby("seed")["run_id"].nunique().max() <= 1:
         return rows
     latest = rows.groupby("seed")["run_id"].last()  # rows are in the order of their creation
@@ -64,15 +64,15 @@ def _state(results: Path, kind: str) -> _State:
 
 
 def rows_of_kind(results: Path, kind: str) -> pd.DataFrame:
-    """`read_rows`, read once as long as the files stay as they are. Not to be written to."""
+    """`read_rows`, cached while the files are unchanged. Callers must not change the result."""
     return _rows(results, kind, _state(results, kind))
 
 
 def rows_of_run(results: Path, kind: str, run: RunConfig) -> pd.DataFrame:
-    """The rows of all seeds of a planned run, each seed's of the latest run alone.
+    """The rows of all seeds of a planned run; of each seed, only the latest run's.
 
-    They are found by name: those of another configuration count too (see `other_configuration`).
-    Not to be written to.
+    Rows are found by the run's name, so rows of another configuration count too (see
+    `other_configuration`). Callers must not change the result.
     """
     by_run = _rows_by_run(results, kind, _state(results, kind))
     key = (run.experiment, run.model_role, run.scale)
@@ -88,7 +88,7 @@ _run_ids: dict[tuple[str, int], str] = {}
 
 
 def _run_id(run: RunConfig, seed: int) -> str:
-    """Of a planned run with another seed."""
+    """The run id of a planned run with another seed."""
     key = (run.run_id, seed)
     if key not in _run_ids:
         _run_ids[key] = dataclasses.replace(run, seed=seed).run_id
@@ -106,7 +106,7 @@ def _planned_ids(seed: int) -> frozenset[str]:
 
 
 def other_configuration(run_ids: Iterable[str]) -> list[str]:
-    """Those runs whose configuration no experiment plans now, though its name may be planned."""
+    """The runs whose configuration no experiment plans now, even where their name is planned."""
     found = []
     for run_id in sorted(set(run_ids)):
         seed = re.search(r"-s(\d+)-[0-9a-f]+$", run_id)
@@ -116,7 +116,7 @@ def other_configuration(run_ids: Iterable[str]) -> list[str]:
 
 
 def configuration_note(run_ids: Iterable[str]) -> str:
-    """What stands beside numbers of runs of another configuration; empty where there is none."""
+    """The note beside numbers of runs with another configuration; empty where there are none."""
     every = set(run_ids)
     other = other_configuration(every)
     if not other:
@@ -142,10 +142,10 @@ def rows_of_picture(
 
     Args:
         results: folder with the rows.
-        kind: of measurement.
+        kind: kind of the rows.
         picture: name of a figure or table.
         settings: columns to add, each from the configuration of the row's run.
-        roles: values of the model column.
+        roles: values of the model column that are taken.
     """
     found, seen = [], set()
     for experiment in all_experiments():
@@ -188,7 +188,7 @@ class Gap(NamedTuple):
 
 
 def benchmark_files(results: Path, name: str) -> list[Path]:
-    """NAME.csv or, where rows of several devices are kept apart, NAME-DEVICE.csv."""
+    """NAME.csv, and NAME-DEVICE.csv where the rows of several devices are kept apart."""
     folder = results / "benchmarks"
     return [p for p in sorted(folder.glob(f"{name}*.csv")) if p.stem.split("-")[0] == name]
 
@@ -206,7 +206,7 @@ def kinds_of(experiment: Experiment, run: RunConfig) -> tuple[str, ...]:
 
 
 def complete_seeds(experiment: Experiment, run: RunConfig, results: Path) -> set[int]:
-    """The seeds of which a run has every kind of rows, made with its present configuration."""
+    """The seeds for which a run has every kind of rows, made with its present configuration."""
     seeds = []
     for kind in kinds_of(experiment, run):
         rows = rows_of_run(results, kind, run)
@@ -224,7 +224,7 @@ def complete_seeds(experiment: Experiment, run: RunConfig, results: Path) -> set
 def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
     """What is missing of an experiment at a scale; None where all is there.
 
-    Rows of another configuration than the planned one are missing.
+    Rows of another configuration than the planned one count as missing.
     """
     command = experiment.command(scale, results)
     if experiment.benchmarks:
@@ -266,9 +266,9 @@ def gap_at(experiment: Experiment, scale: str, results: Path) -> Gap | None:
 
 
 def missed_scales(experiment: Experiment, results: Path) -> tuple[str, ...]:
-    """The scales whose rows are called missing where they are absent.
+    """The scales at which absent rows count as missing.
 
-    The short scale is one of them once rows of some of its runs are there.
+    The short scale is one of them only once some of its runs have rows.
     """
     begun = SHORT in experiment.scales and any(
         len(rows_of_run(results, "accuracy", run)) for run in _planned(experiment, SHORT)
@@ -286,10 +286,11 @@ def gaps(results: Path, scale: str | None = None) -> list[Gap]:
 
     Args:
         results: folder with the rows.
-        scale: the scale that is asked for; experiments without it are left out. None: any scale
-            will do, smoke apart, and the first one with some rows is named (the short one only
-            where it has some). Then experiments of the demo count only where nothing but
-            demo-scale rows is there, and the others only where that is not so.
+        scale: the scale to look at; experiments without it are left out. None: an experiment
+            misses nothing if all its rows are there at any scale that is not smoke. Otherwise
+            its gap is that of the first scale with some rows, or else of its first scale (the
+            short scale takes part only where it has some rows). If nothing but demo-scale rows
+            is there, only the demo scale takes part; else all scales but the demo scale do.
     """
     present = set(rows_of_kind(results, "accuracy")["scale"])
     only_demo = present == {"demo"}

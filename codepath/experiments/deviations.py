@@ -17,9 +17,9 @@ class Deviation(NamedTuple):
     """What the authors' code does, where it differs or says more."""
     ours: str
     switch: str
-    """What changes it: an override key of a run, an argument, or nothing where there is none."""
+    """What changes our choice: a run's override key or an argument; empty where nothing does."""
     effect: str = ""
-    """What is known of its effect without runs that differ in it."""
+    """What is known of the choice's effect without runs that differ in it."""
     experiment: str = ""
     """The experiment whose runs show the effect; empty for any."""
 

@@ -1,4 +1,4 @@
-"""The paper's numbers, from paper/reference/ (numbers read off plots: about 0.3 points)."""
+"""The paper's numbers, from paper/reference/ (those read off plots are within about 0.3 points)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCE = REPO_ROOT / "paper" / "reference"
 def reference(name: str, dtype: type | None = None) -> pd.DataFrame:
     """Table `name` of the paper, accuracies in per cent; UserError where the file is gone.
 
-    `dtype` is that of all columns; None: as they look.
+    `dtype` is the type of all columns; None: pandas finds out each column's.
     """
     path = Path(REFERENCE / f"{name}.csv")
     if not path.exists():

@@ -26,17 +26,17 @@ class Experiment:
 
     name: str
     paper_item: str
-    """What it is called in lists: its table or figure, a sentence of the text, or ours."""
+    """The item's name in lists: a table or figure, a sentence of the text, or ours."""
     items: tuple[str, ...]
-    """The paper's tables and figures that it is made for: table2, fig2a, ..."""
+    """The paper's tables and figures that the experiment is made for: table2, fig2a, ..."""
     also_measured: tuple[str, ...]
     """Other tables and figures that are measured on its runs."""
     scales: tuple[str, ...]
-    """From the smallest to the paper's."""
+    """The scales that it has, from the smallest to the paper's."""
     runs_of: RunsOf
     title: str
     about: str
-    """Where it stands in the paper, or why it is here."""
+    """Where the item stands in the paper, or why the experiment is here."""
     usage: str
     """The command that a person types first."""
     cost: str
@@ -44,7 +44,7 @@ class Experiment:
     expected: str
     """The numbers that should come out."""
     smoke: tuple[str, ...]
-    """Those of `scales` that run on made-up images; they are taken only where named."""
+    """The scales that run on made-up images; commands take them only where they are named."""
     kinds: tuple[str, ...]
     """Kinds of rows that its evaluation writes and its pictures need."""
     pictures: tuple[str, ...]
@@ -54,7 +54,7 @@ class Experiment:
     tolerance: float | None
     """Points within which a paper-scale mean counts as the paper's number."""
     benchmarks: tuple[str, ...]
-    """Scripts of benchmarks/ that measure it where it trains nothing."""
+    """Scripts of benchmarks/ that measure the item, where the experiment trains nothing."""
 
     @property
     def description(self) -> str:
@@ -78,13 +78,13 @@ class Experiment:
 
     @property
     def usual_scales(self) -> tuple[str, ...]:
-        """Those of them that are taken without being named: not the short one."""
+        """The real scales that are taken without being named: all but the short one."""
         return tuple(scale for scale in self.real_scales if scale != SHORT)
 
     def runs(self, scale: str, seed: int) -> list[RunConfig]:
-        """The runs of one seed at a scale; UserError for a scale that it does not have.
+        """The runs of one seed at a scale; UserError for a scale that the experiment lacks.
 
-        A run that belongs to another experiment too bears the name of the first: it is made once.
+        A run that several experiments share bears the name of the first, so it is made only once.
         """
         if scale not in self.scales:
             raise UserError(
@@ -93,7 +93,7 @@ class Experiment:
         return list(self.runs_of(scale, seed))
 
     def command(self, scale: str, results: Path | None = None) -> str:
-        """What a person types to get its rows at a scale into `results` (default: the scale's)."""
+        """The command that puts its rows at a scale into `results` (default: the scale's own)."""
         if self.benchmarks:
             elsewhere = results is not None and results.resolve() != REPO_ROOT / "results"
             out = f" --out {_shown(results)}/benchmarks" if results and elsewhere else ""
@@ -112,7 +112,7 @@ class Experiment:
 ON_REQUEST = {
     "compression": "codepath extract {run} --curve --formats none --turns 0 --out {run}/classifiers"
 }
-"""What measures the kinds of rows that `codepath run` leaves out (`store.ON_REQUEST`)."""
+"""Commands that measure the kinds of rows that `codepath run` leaves out (`store.ON_REQUEST`)."""
 
 
 def _shown(results: Path) -> str:
@@ -132,7 +132,7 @@ def _run_dir(run: RunConfig) -> Path:
 
 
 def measuring_again(runs: Sequence[RunConfig], results: Path) -> str:
-    """What measures all seeds of some trained runs again, for kinds of rows that they lack."""
+    """The command that measures all seeds of trained runs again, for kinds of rows they lack."""
     every = " ".join(str(_run_dir(run)).removesuffix(f"{run.seed}") + "*" for run in runs)
     return (
         f"for RUN in {every}; do codepath evaluate $RUN; done; "
@@ -222,8 +222,8 @@ def baseline_of(coded: RunConfig, model_name: str) -> RunConfig:
 def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
     """`config` with settings such as "train.epochs=2"; unknown keys and bad values raise.
 
-    The result has another content hash, and goes by another experiment name: what was changed
-    is part of it, so that its rows are never taken for the experiment's own.
+    The result has another content hash and another experiment name. The name holds the settings,
+    so that the result's rows are never taken for the experiment's own.
     """
     changes: dict[str, dict[str, Any]] = {}
     for setting in settings:
@@ -240,7 +240,7 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
             raise unknown_name(f"key of {section}", key, known)
         value = _parse(text, get_type_hints(type(holder))[key], setting)
         changes.setdefault(section, {})[key] = value
-    # All of a section at once: a value may be wrong without another.
+    # A section's values are set together, since one may be valid only with another.
     for section, values in changes.items():
         changed = dataclasses.replace(getattr(config, section), **values)
         config = dataclasses.replace(config, **{section: changed})

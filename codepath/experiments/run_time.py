@@ -1,4 +1,4 @@
-"""What an experiment's runs should take, from measured speeds; and its facts in lines."""
+"""How long an experiment's runs should take by measured speeds, and its facts in lines."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _NETWORKS = {
 """Model -> its name in the rows of benchmarks."""
 ASSUMED_GPU_OPERATIONS = 2e13
 """Operations a second that a data-centre GPU is assumed to sustain in bfloat16 on these networks
-(grouped convolutions are far from its peak). An assumption, nothing measured."""
+(grouped convolutions are far from its peak). This is an assumption: nothing was measured."""
 _OPERATIONS_PER_MAC = 6
-"""A multiply-add is two operations, and a training step takes three forward passes' worth."""
+"""A multiply-add is two operations, and a training step costs as much as three forward passes."""
 
 
 def facts(experiment: Experiment) -> Iterator[str]:
-    """What is measured, drawn and compared."""
+    """Lines that say what the experiment measures, draws and compares."""
     for name, values in (
         ("evaluation", experiment.kinds),
         ("benchmarks", experiment.benchmarks),
@@ -50,8 +50,8 @@ def facts(experiment: Experiment) -> Iterator[str]:
 def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
     """How long one seed trains at each scale, by measured speeds of these networks.
 
-    Where no GPU's speed is among the rows, GPU hours are arithmetic on counted multiply-adds, and
-    say so.
+    Where the rows hold no GPU's speed, GPU hours are computed from counted multiply-adds, and the
+    line says so.
     """
     speeds = _speeds(results)
     for scale in experiment.real_scales:
@@ -78,15 +78,17 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
 
 
 def training_seconds(run: RunConfig, results: Path, device: str) -> float | None:
-    """What a run trains on a device, by the speeds measured there in the lowest precision that
-    its recipe allows; None where there are none."""
+    """How long a run trains on a device, by speeds measured there; None where there are none.
+
+    The speeds are those in the lowest precision that its recipe allows, else in float32.
+    """
     rows = _speeds(results)
     times = dict(_times([run], rows[rows["device"] == device]))
     return times.get(run.train.precision, times.get("float32"))
 
 
 def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
-    """Of runs of one scale."""
+    """The line on GPU hours of runs of one scale, from counted multiply-adds."""
     counts = benchmark_rows(results, "architectures")
     if counts.empty:
         return
@@ -105,8 +107,11 @@ def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
 
 
 def _speeds(results: Path) -> pd.DataFrame:
-    """Measured training speeds: network, model (coded or baseline), way, precision, seconds an
-    image, device, created and file."""
+    """Measured training speeds.
+
+    The columns are network, model (coded or baseline), way, precision, seconds (for an image),
+    device, created and file.
+    """
     found = []
     for path in benchmark_files(results, "network"):
         rows = read_benchmark(path)
@@ -137,8 +142,10 @@ def _images(run: RunConfig) -> int:
 
 
 def _times(runs: Sequence[RunConfig], rows: pd.DataFrame) -> list[tuple[str, float]]:
-    """(precision, seconds that all runs train) on one device, for each precision that the recipes
-    allow and in which all their networks were measured."""
+    """(precision, seconds that all runs train) on one device.
+
+    A precision is listed where all recipes allow it and all networks were measured in it.
+    """
     found = []
     for precision in PRECISIONS:
         allowed = all(precision in ("float32", run.train.precision) for run in runs)
@@ -150,8 +157,10 @@ def _times(runs: Sequence[RunConfig], rows: pd.DataFrame) -> list[tuple[str, flo
 
 
 def _seconds(run: RunConfig, rows: pd.DataFrame) -> float | None:
-    """Of training on one device in one precision, by the latest speeds, in the fastest way; None
-    where this network was not measured."""
+    """Seconds of training on one device in one precision; None where the network has no speed.
+
+    The fastest way counts, by the latest speed of each.
+    """
     rows = rows[
         (rows["network"] == _NETWORKS.get(run.model.name)) & (rows["model"] == run.model_role)
     ]

@@ -7,13 +7,13 @@ import dataclasses
 from codepath.run.config import DataConfig, RunConfig, TrainConfig
 
 CLASSES = 20
-"""Of the made-up data sets: binary classifiers and codes stay cheap."""
+"""Classes of the made-up data sets: few, so that binary classifiers and codes stay cheap."""
 
 
 def smoke_of(run: RunConfig) -> RunConfig:
-    """`run` at demo scale on made-up images in the place of its data set (`codepath.data`).
+    """`run` at demo scale, on made-up images instead of its data set (`codepath.data`).
 
-    Its numbers say that everything works and nothing about the paper.
+    Its numbers show that everything works; they say nothing about the paper.
     """
     return dataclasses.replace(
         run,

@@ -21,13 +21,13 @@ SERVICE = "service"
 SIGNAL_DELAY_S = 120
 """How long before its time limit a job is told to save and requeue."""
 LEAST_MINUTES = 10
-"""A shorter job would spend much of its time on being told to stop."""
+"""Least time limit of a job: a shorter one would spend much of its time on saving and stopping."""
 MEETING = (
     "export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "
     '"$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)" '
     r"| sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')}"
 )
-"""Where processes meet: the first node, by the address that Slurm itself knows it by."""
+"""Shell line for where processes meet: the first node, at the address that Slurm uses for it."""
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 
 
@@ -43,7 +43,7 @@ class Profile:
     nodes: int = 1
     gpus: int = 0
     tasks: int = 0
-    """Processes a node; 0: one a GPU, at least one."""
+    """Processes per node; 0: one per GPU, at least one."""
     cpus: int = 1
     memory: str = ""
     time: str = "1:00:00"
@@ -111,9 +111,10 @@ class Profile:
     def slurm_parameters(self) -> dict[str, Any]:
         """The parameters of submitit's SlurmExecutor.
 
-        srun gets cpus-per-task itself: it does not inherit sbatch's since Slurm 22.05. It ends all
-        processes when one fails, so that none waits for it, and lets the first one evaluate after
-        the others have ended, whatever the cluster's WaitTime.
+        srun gets cpus-per-task as its own argument: since Slurm 22.05 it does not inherit sbatch's.
+        With --kill-on-bad-exit srun ends all processes when one fails, so that none waits for it.
+        With --wait=0 the first process may evaluate after the others have ended, whatever the
+        cluster's WaitTime.
         """
         exports = [f"export {key}={shlex.quote(text)}" for key, text in self.environment.items()]
         meeting = [MEETING] if self.nodes * self.tasks_per_node > 1 else []
@@ -141,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def load_profile(name: str, path: Path | None = None) -> Profile:
-    """A profile; UserError for unknown names and keys and for values that make no sense."""
+    """A profile; UserError for an unknown name or key, and for a value that makes no sense."""
     path = path or PROFILES
     sections = {key: value for key, value in _read(path).items() if key != USE}
     if name not in sections:
@@ -174,7 +175,7 @@ def _typed(value: Any, kind: Any, where: str, key: str) -> Any:
 
 
 def profile_name(config: RunConfig | None, path: Path | None = None) -> str:
-    """The profile that a run takes by [use]; with None, that of the service jobs."""
+    """The profile that [use] names for a run; for None, the one of the service jobs."""
     path = path or PROFILES
     use = _read(path).get(USE, {})
     wanted = [SERVICE] if config is None else [f"{config.scale}/{config.data.source}", config.scale]
@@ -185,7 +186,7 @@ def profile_name(config: RunConfig | None, path: Path | None = None) -> str:
 
 
 def check_profiles(path: Path | None = None) -> None:
-    """Raise UserError for the first profile that cannot be used, and for a [use] of none."""
+    """UserError for the first profile that cannot be used, and for a [use] line that names none."""
     path = path or PROFILES
     sections = _read(path)
     for name in sections:

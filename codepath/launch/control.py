@@ -24,7 +24,7 @@ def choose_runs(runs: Path, names: Sequence[str]) -> list[Path]:
     """Run directories below RUNS, by name.
 
     A name is a run's directory, a part of SCALE/EXPERIMENT/RUN between slashes (such as an
-    experiment, a scale or coded-s0), or all. UserError where one means no run.
+    experiment, a scale or coded-s0), or all. UserError where a name means no run.
     """
     present = find_runs(runs)
     if not names or ALL in names:
@@ -50,9 +50,10 @@ def _contains(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 
 def cancel(statuses: Sequence[RunStatus]) -> list[str]:
-    """Cancel the runs that wait or run; a line for each. What they saved stays.
+    """Cancel the runs that wait or run, and return a line for each of `statuses`.
 
-    A run on another machine outside Slurm cannot be reached from here: UserError.
+    What a run has saved stays. UserError where a run works on another machine outside Slurm, since
+    it cannot be reached from here.
     """
     lines = []
     for status in statuses:
@@ -90,7 +91,7 @@ def _require_here(status: RunStatus) -> None:
 
 
 def _interrupt(status: RunStatus) -> None:
-    """Ctrl-C for the process of a run: it saves and stops, or goes on with the next run."""
+    """Send SIGINT to a run's process, which saves and then stops or goes on with its next run."""
     pid = int(str(_started(status)["pid"]))
     if process_alive(pid):
         os.kill(pid, signal.SIGINT)
@@ -98,7 +99,7 @@ def _interrupt(status: RunStatus) -> None:
 
 @dataclass(frozen=True)
 class Retry:
-    """Runs that are submitted again together: all that is to be alike for them."""
+    """What runs have to have in common to be submitted again together."""
 
     cluster: str
     runs: str
@@ -117,14 +118,14 @@ def retry(
     device_batch: int | None = None,
     precision: str | None = None,
 ) -> list[str]:
-    """Submit failed and cancelled runs again, with the present source; a line for each job.
+    """Submit failed and cancelled runs again, with the present source; return a line for each job.
 
     Args:
-        statuses: of which those that failed or were cancelled are taken.
-        profile: in place of the one that each had.
-        cluster: in place of the one that each was submitted to.
-        device_batch: in place of the one that each had.
-        precision: in place of the one that each had.
+        statuses: the runs' status; only those that failed or were cancelled are submitted.
+        profile: the profile for all of them; None: the one that each run had.
+        cluster: the cluster for all of them; None: the one that each run was submitted to.
+        device_batch: the device batch for all of them; None: the one that each run had.
+        precision: the precision for all of them; None: the one that each run had.
 
     Raises UserError where a run was never submitted.
     """

@@ -17,10 +17,10 @@ ALL = "all"
 
 
 def find_targets(names: Sequence[str]) -> list[Experiment]:
-    """The experiments meant by names of experiments, tables or figures ("table2", "Fig 4"), or all.
+    """The experiments that are meant by names such as "table2-cifar10", "table2", "Fig 4" or "all".
 
-    A table or figure means the experiments that are registered for it; where there are none, those
-    on whose runs it is measured. UserError for other names.
+    The name of a table or figure means the experiments that are registered for it, or where there
+    are none, those on whose runs it is measured. UserError for other names.
     """
     experiments = all_experiments()
     found: dict[str, Experiment] = {}
@@ -59,13 +59,13 @@ class Destination:
         return self.places(config.scale).run_dir(config)
 
     def pictures(self, scale: str) -> Path:
-        """Where figures, tables and verdicts of a scale go."""
+        """Where the figures, tables and verdicts of a scale go."""
         return self.runs / scale
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are submitted as one array: of one profile and one data set."""
+    """Runs with one profile and one data set, which are submitted as one array."""
 
     profile: Profile
     configs: tuple[RunConfig, ...]
@@ -78,7 +78,7 @@ class Plan:
     groups: tuple[Group, ...]
     service: Profile
     data: tuple[DataConfig, ...]
-    """One of each data set that the runs need."""
+    """One configuration for each data set that the runs need."""
     left_out: tuple[tuple[RunConfig, RunStatus], ...]
     """Runs that are done or under way."""
 
@@ -89,12 +89,12 @@ class Plan:
 
     @property
     def wanted(self) -> list[RunConfig]:
-        """The runs that were asked for, done ones too."""
+        """All runs that were asked for, also those that are left out."""
         return [*self.configs, *(config for config, _ in self.left_out)]
 
     @property
     def scales(self) -> list[str]:
-        """The scales of the runs: each has results of its own."""
+        """The scales of the runs to submit; each scale has its own results."""
         return sorted({config.scale for config in self.configs})
 
     def lines(self, destination: Destination, cluster: str) -> Iterator[str]:
@@ -139,12 +139,12 @@ def make_plan(
     profile: str | None = None,
     parallel: int | None = None,
 ) -> Plan:
-    """Group the runs that have anything left to do by their profile and data set.
+    """Leave out runs that are done or under way; group the others by profile and data set.
 
     Args:
         configs: the runs; a run that several experiments share counts once.
-        destination: where they live.
-        profile: one for all of them; None: what [use] of the profiles says.
+        destination: where the runs live.
+        profile: the profile for all runs; None: the one that [use] names for each.
         parallel: how many jobs of an array may run at once; None: the profile's number.
     """
     if parallel is not None and parallel < 1:

@@ -1,4 +1,4 @@
-"""The copy of the source that jobs run, so that edits do not reach queued jobs."""
+"""The copy of the source that jobs run, so that later edits do not reach queued jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codepath.core.files import make_directory
 from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
 
 _PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
-"""Beside the package: what jobs read, and what says which versions were meant."""
+"""What is copied beside the package: files that jobs read, and the versions that were meant."""
 _LEFT_OUT = ("__pycache__", ".pytest_cache")
 
 
@@ -35,10 +35,10 @@ def snapshot_name() -> str:
 
 
 def take_snapshot(folder: Path) -> Path:
-    """Copy the source to `folder`/COMMIT-CHECKSUM, unless it is there already; returns that.
+    """Copy the source to `folder`/COMMIT-CHECKSUM, unless it is there already; return that path.
 
-    It appears whole or not at all. SNAPSHOT.json in it holds the commit, and whether the checkout
-    had changes beyond it.
+    The copy appears whole or not at all. Its SNAPSHOT.json holds the commit, and whether the
+    checkout had changes beyond that commit.
     """
     target = make_directory(folder) / snapshot_name()
     if target.exists():

@@ -1,4 +1,4 @@
-"""A plan as jobs."""
+"""Submitting a plan as jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from codepath.run.events import note, read_order, write_order
 
 CLUSTERS = ("debug", "local", "slurm")
 MOST_TIMEOUTS = 1000
-"""Time limits that a job may reach: a run that saves nothing ends it sooner (`RunTask`)."""
+"""How many time limits a job may reach; `RunTask` ends it sooner where its run saves nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Submission:
     destination: Destination
     cluster: str
     data: Path | None = None
-    """Where the data sets' files are: there, or in a folder of a data set's own name below."""
+    """The folder of the data sets' files; a data set may have a folder of its own name in it."""
     backend: str = "auto"
     device_batch: int = 0
-    """Images at once on a device; 0: all of a process's share of the batch."""
+    """Images at once on a device; 0: all that a process has of a batch."""
     precision: str = "auto"
     """auto, float32 or bfloat16 (see `codepath.train.FitOptions`)."""
 
     def submit(self) -> list[str]:
-        """Submit the jobs; a line for each says what it is and where its log is.
+        """Submit the jobs; return a line for each that says what it is and where its log is.
 
-        On "debug" they are done in this process before the call returns. Where no job begins, what
-        was written is taken back.
+        On "debug" the work is done in this process before the call returns. Where no job begins,
+        what the submission wrote is taken back.
 
         Raises UserError where the cluster is not here or refuses, where a run's directory holds
         another configuration, where a recipe does not allow the precision, and on "debug" where a
@@ -97,7 +97,7 @@ class Submission:
         return own if own is not None and own.is_dir() else self.data
 
     def _put_down(self, config: RunConfig, folder: Path, source: Path | None) -> None:
-        """What the run's job is to do, before the job can start."""
+        """Claim the run's directory and write its order, before its job can start."""
         run_dir = make_directory(self._run_dir(config))
         claim(config, run_dir)
         commit, dirty = git_state()
@@ -148,7 +148,7 @@ class Submission:
         ]
 
     def _in_one_process(self, folder: Path, source: Path | None, begun: list[str]) -> list[str]:
-        """Do all tasks here or in the background; what has begun is added to `begun`."""
+        """Do all tasks here or in a background process, whose id `begun` gets once it has begun."""
         import submitit
 
         tasks: list[Task] = [*self._preparations(), *map(self._task, self.plan.configs)]
@@ -180,7 +180,7 @@ class Submission:
         ]
 
     def _to_slurm(self, folder: Path, source: Path) -> list[str]:
-        """Send all jobs, or none: those before a refused one are of no use."""
+        """Submit all jobs, or none: where one is refused, those before it are cancelled."""
         accepted: list[str] = []
         try:
             with Interruption() as interruption:
@@ -199,7 +199,7 @@ class Submission:
             tasks: list[Task], profile: Profile, name: str, after: Mapping[str, list[str]]
         ) -> list[str]:
             executor = _slurm_executor(folder, profile, name, source, after, self.destination.runs)
-            with interruption.deferred():  # no job is accepted unnoticed
+            with interruption.deferred():  # no accepted job is lost to a signal
                 jobs = _sent(executor, tasks)
                 accepted.extend(jobs)
             interruption.heed()
@@ -257,16 +257,17 @@ def _slurm_executor(
 
 
 def _requeueing(python: str, runs: Path) -> list[str]:
-    """The end of a batch script: a job whose processes a signal ended goes on where it can.
+    """The end of a batch script: it queues its job again where a signal ended the processes.
 
-    $? is srun's, the highest of its processes': 128 + SIGKILL, SIGUSR2 or SIGTERM. In an array the
-    number of the first job means all of them, so that the requeue needs its index.
+    $? is srun's exit code, the highest of its processes' codes: 128 + the number of a signal
+    (SIGKILL is 9, SIGUSR2 is 12, SIGTERM is 15). The first job of an array has the array's own
+    number, which scontrol takes for all its jobs, so the job is named with its index.
     """
     ask = f"{python} -m codepath.cli job-goes-on --runs {shlex.quote(str(runs))}"
     return [
         "code=$?",
         'job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
-        "case $code in 137 | 138 | 143)",
+        "case $code in 137 | 140 | 143)",
         f'  {ask} && scontrol requeue "${{job:-$SLURM_JOB_ID}}" ;;',
         "esac",
         "exit $code",
@@ -274,11 +275,11 @@ def _requeueing(python: str, runs: Path) -> list[str]:
 
 
 def _sent(executor: Any, tasks: list[Task]) -> list[str]:
-    """Submit tasks, as an array where there are several; their job ids."""
+    """Submit tasks, as an array where there are several; return their job ids."""
     import submitit
 
     try:
-        # submitit prints what sbatch says, besides raising it
+        # submitit prints sbatch's message as well as raising it
         with contextlib.redirect_stderr(io.StringIO()), executor.batch():
             jobs = [executor.submit(task) for task in tasks]
         return [job.job_id for job in jobs]
@@ -296,7 +297,7 @@ def _require_cluster(cluster: str) -> None:
 
 
 def _python_environment(source: Path | None) -> dict[str, str]:
-    """What makes Python take the snapshot in place of the checkout and the working directory."""
+    """Variables that make Python import the snapshot, not the checkout or working directory."""
     if source is None:
         return {}
     others = os.environ.get("PYTHONPATH")

@@ -1,6 +1,6 @@
-"""What jobs do. Tasks are picklable and hold names and paths alone.
+"""What jobs do. Tasks are picklable: they hold names, paths and a data set's configuration.
 
-A task of a run reads what it is to do from the run's directory: config.json and job.json.
+The task of a run reads what it is to do from the run's directory: config.json and job.json.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from codepath.run.events import (
 from codepath.run.slurm import job_state
 
 REQUEUE_SIGNAL = signal.SIGUSR2
-"""On it submitit calls the task's `checkpoint` and puts the job back into the queue."""
+"""On this signal submitit calls the task's `checkpoint` and puts the job back into the queue."""
 HELD = ("RUNNING", "SIGNALING")
-"""States of a job that nothing but its time limit or a coming preemption ends."""
+"""A job told to stop in one of these states is at its time limit or about to be preempted."""
 
 
 class Task:
-    """A task that a preempted or timed-out job is queued again with, as it is."""
+    """What a job does; a preempted or timed-out job is queued again with the same task."""
 
     def __call__(self) -> Any:
-        """Do it; repeating it goes on from what is there."""
+        """Do the task; a repeated call goes on from what is there."""
         raise NotImplementedError
 
     def checkpoint(self) -> Any:
-        """Submitit: what to queue again; None for nothing."""
+        """What submitit is to queue again; None: nothing."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def _require_snapshot(source: str) -> None:
-    """Jobs run the source that they were submitted with, and nothing else."""
+    """UserError where this job does not run the source that it was submitted with."""
     if source and Path(source).resolve() != REPO_ROOT:
         raise UserError(
             f"this job runs the source in {REPO_ROOT} in place of {source}: PYTHONPATH was "
@@ -86,7 +86,7 @@ class RunTask(Task):
         beat(self.run_dir, "starting")
         if current_cluster():
             _require_snapshot(order["source"])
-        with interruption.deferred():  # a module being imported may catch what is raised in it
+        with interruption.deferred():  # an imported module might catch the exception
             from rich.console import Console
 
             from codepath.pipeline.run import train_and_evaluate
@@ -105,14 +105,14 @@ class RunTask(Task):
         return config.run_id
 
     def checkpoint(self) -> Any:
-        """The same task, unless the last attempts saved nothing."""
+        """The same task; None where the run was cancelled or its last attempts saved nothing."""
         return super().checkpoint() if note_stop(self.run_dir) else None
 
     def _give_way(self, stop: InterruptedRun) -> None:
-        """The run was saved and stopped on a signal: queue its job again where that is meant.
+        """Queue the job again after a signal stopped its run, where the job is to go on.
 
-        A cancelled job is not queued again, nor one whose scheduler does it itself, nor one that a
-        person interrupted, nor one that Slurm ends since another process of it failed.
+        A job is not queued again where it was cancelled, where its scheduler queues it again, where
+        a person interrupted it, or where Slurm ends it because another of its processes failed.
         """
         if failed_by_itself(self.run_dir):
             return
@@ -120,8 +120,8 @@ class RunTask(Task):
         if stop.signal_number != signal.SIGINT and job:
             state = job_state(job) if cluster == "slurm" else None
             if not is_cancelled(self.run_dir) and (state is None or state.state in HELD):
-                signal.raise_signal(REQUEUE_SIGNAL)  # the first process does not come back from it
-                sys.exit(0)  # anything else would end the first process before it has done so
+                signal.raise_signal(REQUEUE_SIGNAL)  # never returns in the first process
+                sys.exit(0)  # on another code srun would kill the first process before that
         note_stop(self.run_dir)
 
 
@@ -133,10 +133,10 @@ class PrepareTask(Task):
     data: Path | None
     backend: str
     run_dirs: tuple[Path, ...]
-    """The runs that wait for it, which fail where it does."""
+    """The runs that wait for this data; they fail where the task fails."""
 
     def __call__(self) -> list[str]:
-        """Do it and return a description of the data."""
+        """Prepare the data and return lines that describe it."""
         from codepath.pipeline.prepare import prepare_data
 
         try:
@@ -151,14 +151,14 @@ class PrepareTask(Task):
 
 @dataclass(frozen=True)
 class CollectTask(Task):
-    """Put the rows of the finished runs of a scale into their results, and draw what they allow."""
+    """Put the rows of a scale's finished runs into the results, and draw what these allow."""
 
     run_dirs: tuple[Path, ...]
     results: Path
     pictures: Path
 
     def __call__(self) -> list[str]:
-        """Do it and return the states of the runs."""
+        """Collect and draw; return lines with the states of the runs."""
         from codepath import store
         from codepath.run.state import look_all, table
 
@@ -178,14 +178,14 @@ class CollectTask(Task):
 
 @dataclass(frozen=True)
 class TasksInTurn(Task):
-    """Several tasks, one after the other, in one process; a failure does not stop the others."""
+    """Several tasks, one after another in one process; a failed one does not stop the others."""
 
     tasks: tuple[Task, ...]
 
     def __call__(self) -> list[str]:
-        """Do them and return a line for each that failed.
+        """Do the tasks and return a line for each that failed.
 
-        A run that was cancelled meanwhile, or that failed with its data, is passed over.
+        A run that was meanwhile cancelled is passed over, and so is one whose data failed.
         """
         failures = []
         for task in self.tasks:

@@ -1,4 +1,4 @@
-"""What is there before a submission, to be restored where nothing comes of it."""
+"""What is there before a submission; it is restored where no job of the submission begins."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _WRITTEN = ("config.json", JOB, EVENTS)
 
 
 class Before:
-    """The places of a submission as they are now.
+    """The folders and files that a submission writes, as they are before it.
 
     Args:
         runs: the folder of all runs.
         folder: where the submission's tasks and logs will be.
-        run_dirs: its runs.
+        run_dirs: the directories of the submission's runs.
     """
 
     def __init__(self, runs: Path, folder: Path, run_dirs: Sequence[Path]) -> None:
@@ -37,11 +37,11 @@ class Before:
         }
 
     def restore(self, source: Path | None) -> None:
-        """Take back what the submission wrote; its jobs, if there were any, are cancelled.
+        """Take back what the submission wrote; its jobs, if any, have to be cancelled already.
 
         Args:
-            source: the snapshot that it took; it stays where it was there before, or where another
-                submission's runs have it by now.
+            source: the snapshot that the submission took. It stays where it was there before, or
+                where runs of another submission use it by now.
         """
         for run_dir in self._absent.intersection(self._run_dirs):
             shutil.rmtree(run_dir, ignore_errors=True)
@@ -55,7 +55,7 @@ class Before:
         if source and source not in self._snapshots and not self._in_use(source):
             shutil.rmtree(source, ignore_errors=True)
         for path in sorted(self._absent, reverse=True):  # the inner ones first
-            with contextlib.suppress(OSError):  # not there, or another one's by now
+            with contextlib.suppress(OSError):  # absent, or another submission's by now
                 path.rmdir()
 
     def _in_use(self, source: Path) -> bool:

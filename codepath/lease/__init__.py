@@ -1,6 +1,6 @@
 """A short allocation of a GPU, used to the second: `codepath lease`.
 
-parts.py    what is to be done, ordered by worth, and how long each part should take
-work.py     one part after another until the time is up; what was done, and what is left
-parcel.py   the files to take home, in pieces that small channels let through
+parts.py    the parts of a lease, ordered by worth, and how long each of them should take
+work.py     does one part after another until the time is up, and reports what is done and left
+parcel.py   packs the files to take home in pieces small enough for narrow channels
 """

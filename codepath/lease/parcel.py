@@ -11,9 +11,9 @@ from codepath.core.files import make_directory
 from codepath.run.directory import WEIGHTS
 
 PIECE = 15 * 2**20
-"""Bytes of a piece."""
+"""Bytes of a piece; the last piece may be smaller."""
 MOST = 60 * 2**20
-"""Bytes that the files may have together; what does not fit stays where it is, and is named."""
+"""Bytes that the files may have together; files that do not fit are left out and named."""
 NAME = "lease.tar"
 _RECORDS = ("lease.json", "lease.md", "tests-*.jsonl", "results/*.csv", "results/benchmarks/*.csv")
 _OF_RUNS = (
@@ -45,12 +45,12 @@ class _Pieces:
 
 
 def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
-    """Write the pieces into `back`; returns them, and the files of `folder` that did not fit.
+    """Write the pieces into `back`; return them, and the files of `folder` that did not fit.
 
-    In this order: what was done, rows and logs; final weights, of the latest run first; the
-    newest checkpoints of runs that are not done, so that they can go on elsewhere. The archive
-    begins with what matters most, so that its first pieces are of use alone. Pieces of an earlier
-    call are replaced once the new ones are whole.
+    The archive holds, in this order: what was done, rows and logs; final weights, those of the
+    latest run first; the newest checkpoint of each run without final weights, so that the run can
+    go on elsewhere. It begins with what matters most, so that the first pieces are of use without
+    the others. Pieces of an earlier call are replaced once the new ones are whole.
     """
     make_directory(back)
     fresh = make_directory(back / ".new")
@@ -92,7 +92,7 @@ def _age(run: Path) -> float:
 
 
 def require_room(back: Path) -> None:
-    """UserError where `back` holds something that is no piece."""
+    """UserError where `back` holds a file that is not a piece."""
     others = [path.name for path in back.glob("*") if not path.name.startswith((NAME, "."))]
     if others:
         raise UserError(f"{back} holds other files ({others[0]}): choose an empty folder")

@@ -1,4 +1,4 @@
-"""What a lease works through: each part is a command of its own, with what it should take."""
+"""The parts of a lease: each is a command of its own, and knows how long it should take."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.store import read_benchmark
 
 START_S = 60.0
-"""Seconds assumed for a run's start, compiling and evaluation before one was measured here."""
+"""Seconds assumed for a run's start, compiling and evaluation until a run was measured here."""
 FULL_MINUTES = 20.0
-"""Minutes that must be given before a run of all the paper's epochs is thought of."""
+"""Minutes; only a lease of more begins a run of all the paper's epochs."""
 WAYS = ("launched", "recorded", "aligned", "compiled")
-"""Of a step, as `codepath bench step` names them."""
+"""Ways of a step, as `codepath bench step` names them."""
 CANDIDATES = (
     "kernels", "kernels+folded", "dense+folded", "sums", "statistics", "recomputed",
     "kernels+folded+statistics",
 )  # fmt: skip
-"""Of a step, measured where time is left (see `codepath.train.candidates`)."""
+"""Candidates for a faster step, measured where time is left (`codepath.train.candidates`)."""
 
 
 Taken = Mapping[str, tuple[float, float | None]]
-"""Part that ended in this folder -> its seconds, and those of them `besides` (see `Part`)."""
+"""Part that was done in this folder -> its seconds, and what `Part.besides` says of them."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a lease works, and with what."""
+    """Where a lease works, on which device, for how long, and with which data and results."""
 
     folder: Path
     device: str
     commit: str
-    """Empty where the source is not that of a commit."""
+    """The source's commit; empty where the source is not that of a commit."""
     minutes: float
     known: Path
-    """Results whose rows are not made again."""
+    """Folder of earlier results, whose rows are not made again."""
     data: Path | None = None
     loader: str = "auto"
     continued: bool = False
-    """Whether another lease follows in the same folder: runs are begun that cannot end in this."""
+    """Whether another lease follows in this folder: runs that cannot end in this one are begun."""
     full_minutes: float = FULL_MINUTES
 
     @property
@@ -71,52 +71,52 @@ class Part:
 
     name: str
     limit: float | None = field(default=None, kw_only=True)
-    """Seconds after which it is cut; None: it is begun only where it can end."""
+    """Seconds after which the part is told to stop; None: it is begun only where it can end."""
     shares: str = field(default="", kw_only=True)
-    """Parts of the same name have `limit` together."""
+    """Parts with the same name here have `limit` together."""
 
     @property
     def stop(self) -> signal.Signals:
-        """What tells it to save and end."""
+        """The signal that tells the part to save and end."""
         return signal.SIGTERM
 
     def command(self, place: Place) -> list[str]:
-        """Arguments of the Python that runs the lease."""
+        """The part's command, as arguments of the Python that runs the lease."""
         raise NotImplementedError
 
     def ready(self, place: Place) -> str:
-        """Why nothing is to be done, or empty."""
+        """Why nothing is left to do; empty where something is."""
         raise NotImplementedError
 
     def expected(self, place: Place, taken: Taken) -> float | None:
-        """Seconds by measured speed, None where none is known."""
+        """Seconds that the part should take by measured speed; None where no speed is known."""
         raise NotImplementedError
 
     def besides(self, place: Place, seconds: float) -> float | None:  # noqa: ARG002
-        """Of the seconds that it took, those that every part of its kind takes."""
+        """Those of the seconds it took that every part of its kind takes; None: not known."""
         return None
 
     def outcome(self, place: Place) -> str:
-        """What came out, in a line."""
+        """What the part gave, in a line."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class GpuTests(Part):
-    """pytest on what holds on a GPU alone; tests that passed for this commit are left out."""
+    """pytest on what only a GPU can show; tests that passed for this commit are left out."""
 
     device: str = "cuda"
 
     @property
     def stop(self) -> signal.Signals:
-        """A test that trains would take a gentler one for its own."""
+        """SIGKILL: a test that trains would take a gentler signal for one of its own."""
         return signal.SIGKILL
 
     def _progress(self, place: Place) -> Path:
         return place.folder / f"tests-{place.commit or 'changed'}.jsonl"
 
     def command(self, place: Place) -> list[str]:
-        """pytest."""
+        """pytest on tests/gpu; without a commit all tests are run again."""
         progress = self._progress(place)
         if not place.commit:
             progress.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ class GpuTests(Part):
                 "--tested-device", self.device, "--progress", str(progress)]  # fmt: skip
 
     def _results(self, place: Place) -> tuple[list[str], dict[str, str]]:
-        """All tests, and the outcomes of those that ended."""
+        """The names of all tests, and the outcomes of those that ended."""
         path = self._progress(place)
         tests: list[str] = []
         outcomes: dict[str, str] = {}
@@ -136,17 +136,17 @@ class GpuTests(Part):
         return tests, outcomes
 
     def ready(self, place: Place) -> str:
-        """Whether all passed for this commit."""
+        """A line if all tests passed or were skipped for this commit, else empty."""
         tests, outcomes = self._results(place)
         passed = tests and all(outcomes.get(test) in ("passed", "skipped") for test in tests)
         return f"all {len(tests)} passed for this commit" if passed and place.commit else ""
 
     def expected(self, place: Place, taken: Taken) -> float | None:  # noqa: ARG002
-        """At most its limit."""
+        """The part's limit."""
         return self.limit
 
     def outcome(self, place: Place) -> str:
-        """Counts, and the names of the failed and of the cut."""
+        """Counts, and the names of the tests that failed and of those that had not ended."""
         tests, outcomes = self._results(place)
         named = {"failed": [], "skipped": [], "passed": []}  # type: dict[str, list[str]]
         for test, outcome in outcomes.items():
@@ -164,7 +164,7 @@ class GpuTests(Part):
 
 @dataclass(frozen=True)
 class Steps(Part):
-    """`codepath bench step` on one network, coded and plain in turns."""
+    """`codepath bench step` on one network; coded and plain are timed in turns."""
 
     network: str
     ways: tuple[str, ...] = WAYS
@@ -174,7 +174,7 @@ class Steps(Part):
     """The part of another network that tells how long this one takes."""
 
     def command(self, place: Place) -> list[str]:
-        """The benchmark."""
+        """`codepath bench step`, only with the candidates that have no rows yet."""
         missing = [name for name in self.candidates if self._way(name) not in self._measured(place)]
         chosen = ["--candidates", *missing] if self.candidates else ["--profile"]
         out = str(place.results / "benchmarks")
@@ -182,7 +182,7 @@ class Steps(Part):
                 "--ways", *self.ways, *chosen, *self.options, "--out", out]  # fmt: skip
 
     def _rows(self, place: Place) -> list[dict[Hashable, Any]]:
-        """Rows of this network and device, of the results known before and of here."""
+        """The rows of this network and device, from the known and from the lease's results."""
         found = []
         for results in (place.known, place.results):
             for path in benchmark_files(results, "step"):
@@ -198,21 +198,21 @@ class Steps(Part):
         return set(map(self._way, self.candidates)) or set(self.ways)
 
     def _measured(self, place: Place) -> set[str]:
-        """Ways with rows of this device and commit."""
+        """The ways that have rows of this device and commit."""
         rows = self._rows(place)
         return {str(row["way"]) for row in rows if row["commit"] == place.commit}
 
     def ready(self, place: Place) -> str:
-        """Whether all ways have rows of this device and commit."""
+        """A line if all ways have rows of this device and commit, else empty."""
         return "its rows are there" if self._wanted() <= self._measured(place) else ""
 
     def expected(self, place: Place, taken: Taken) -> float | None:  # noqa: ARG002
-        """What it took before, or what the first network took."""
+        """What the part took before, else what the first network took, else the part's limit."""
         known = taken.get(self.name) or taken.get(self.first)
         return known[0] if known else self.limit
 
     def outcome(self, place: Place) -> str:
-        """The fastest way: coded beside plain."""
+        """The fastest way of the coded network: its speed, and the ratio to the plain network."""
         rows = [row for row in self._rows(place) if row["way"] in self._wanted()]
         coded = [row for row in rows if row["model"] == "coded"]
         if not coded:
@@ -230,22 +230,22 @@ class Run(Part):
 
     config: RunConfig
     asked: tuple[str, ...]
-    """Arguments of `codepath run` that make it."""
+    """The arguments of `codepath run` that make this run."""
     full: bool = False
-    """All epochs of the paper, on leases of more than `full_minutes` alone."""
+    """Whether it is too long for a lease of `full_minutes` or less (all epochs of the paper)."""
 
     def command(self, place: Place) -> list[str]:
-        """`codepath run`."""
+        """`codepath run` for this run alone."""
         data = ["--data", str(place.data)] if place.data else []
         return ["-m", "codepath.cli", "run", *self.asked, *data, "--loader", place.loader,
                 "--runs", str(place.runs), "--results", str(place.results)]  # fmt: skip
 
     def run_dir(self, place: Place) -> Path:
-        """Where the run lives."""
+        """The run's directory."""
         return Places(place.runs, place.results).run_dir(self.config)
 
     def ready(self, place: Place) -> str:
-        """Whether its rows are known, or it is done here."""
+        """A line if its rows are known, it is done here or the lease is too short; else empty."""
         rows = rows_of_run(place.known, "accuracy", self.config)
         if self.config.seed in set(rows["seed"]):
             return f"{place.known.name}/ has its rows"
@@ -256,8 +256,11 @@ class Run(Part):
         return ""
 
     def expected(self, place: Place, taken: Taken) -> float | None:
-        """What is left of its training, by the speed of an earlier run here or of the steps'
-        rows, and what runs here took besides."""
+        """Seconds for the rest of its training and for start, compiling and evaluation.
+
+        The training's speed is that of an earlier run here, else that of the rows of steps. The
+        other seconds are the most that a run here took besides training, else START_S.
+        """
         training = self._training(place)
         if training is None:
             return None
@@ -265,12 +268,12 @@ class Run(Part):
         return training * (1 - self._done(place)) + (max(besides) if besides else START_S)
 
     def besides(self, place: Place, seconds: float) -> float | None:
-        """Starting, compiling and evaluating, where the run took `seconds` in one go."""
+        """Seconds of start, compiling and evaluation, for a run that took `seconds` in one go."""
         training = _training_by_metrics(self.run_dir(place), self.config)
         return None if training is None else max(seconds - training, 0.0)
 
     def _training(self, place: Place) -> float | None:
-        """Seconds of its whole training, of an equal run but for the seed, or by steps."""
+        """Seconds of its whole training, by its own speed, a lower seed's, or the rows of steps."""
         for seed in range(self.config.seed + 1):
             like = replace(self.config, seed=seed)
             seconds = _training_by_metrics(Places(place.runs, place.results).run_dir(like), like)
@@ -283,7 +286,7 @@ class Run(Part):
         return None
 
     def _done(self, place: Place) -> float:
-        """Share of the training that is saved."""
+        """The share of the training that is in the newest checkpoint."""
         saved = sorted((self.run_dir(place) / "ckpt").glob("step-*.pt"))
         epochs = _epochs(self.run_dir(place))
         if not saved or not epochs:
@@ -292,7 +295,7 @@ class Run(Part):
         return step / (epochs[-1]["step"] / epochs[-1]["epoch"] * self.config.train.epochs)
 
     def outcome(self, place: Place) -> str:
-        """Its top-1, or how far it came."""
+        """The run's top-1; without its rows, the share of its epochs that is saved."""
         rows = rows_of_run(place.results, "accuracy", self.config)
         rows = rows[(rows["seed"] == self.config.seed) & (rows["metric"] == "top1")]
         if rows.empty:
@@ -306,7 +309,7 @@ def _epochs(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _training_by_metrics(run_dir: Path, config: RunConfig) -> float | None:
-    """Seconds that all epochs of a run take at the median speed of those that it made."""
+    """Seconds of all epochs of a run at the median speed of its finished ones; None without any."""
     lines = _epochs(run_dir)
     if not lines:
         return None
@@ -327,7 +330,7 @@ def _steps(
 
 
 def paper_parts() -> list[Part]:
-    """What a GPU is to show, ordered by worth."""
+    """The parts of a lease of a GPU, ordered by worth."""
 
     def runs(scale: str, seed: int) -> list[Run]:
         experiment = find_experiment("table2-cifar10")

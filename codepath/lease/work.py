@@ -1,4 +1,4 @@
-"""One part of a lease after another, until its time is up."""
+"""Doing the parts of a lease one after another, until its time is up."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from codepath.lease.parcel import pack
 from codepath.lease.parts import START_S, Part, Place, Run, Taken
 
 SAVE_S = 20.0
-"""Seconds that a part has to save and end once it is told to; then it is killed."""
+"""Seconds that a part has to save and end once it is told to; after them it is killed."""
 CLOSE_S = 25.0
-"""Seconds before the end at which the last part is told to end: it saves, and files are packed."""
+"""Seconds before the lease's end when the last part is told to end: it saves, files are packed."""
 _LEAST_S = 5.0
-"""Seconds below which nothing is begun."""
+"""No part is begun when fewer seconds than this are left for it."""
 _WORTH_BEGINNING_S = 1.5 * START_S
-"""Seconds in which a part that need not end gets beyond its start."""
+"""Seconds in which a part gets beyond its start, so that it is worth beginning without its end."""
 _LOOK_S = 0.2
 _PR_SET_PDEATHSIG = 1
 
@@ -42,11 +42,11 @@ class Lease:
     """The parts of a lease in one folder, and what became of them (DIR/lease.json).
 
     Args:
-        place: where, and with what.
-        parts: in the order of their worth.
-        back: where the files to take home go.
-        console: for progress.
-        environment: of the parts' processes.
+        place: where the lease works, and with what.
+        parts: its parts, in the order of their worth.
+        back: the folder for the files to take home.
+        console: where progress is printed.
+        environment: variables for the parts' processes, besides those of this process.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Lease:
 
     @property
     def taken(self) -> Taken:
-        """See `Taken`."""
+        """The seconds of the parts that are done (see `Taken`)."""
         return {
             name: (record["seconds"], record["besides"])
             for name, record in self._state["parts"].items()
@@ -78,10 +78,10 @@ class Lease:
         }
 
     def work(self) -> int:
-        """Work through the parts; returns the exit code.
+        """Work through the parts; return the exit code.
 
-        0: done or the time is up; 1: a part failed; 75 or 130: a signal, after which the same
-        command goes on.
+        0: all is done or the time is up; 1: a part failed; 75 or 130: a signal stopped the lease,
+        and the same command goes on.
         """
         make_directory(self.place.folder / "logs")
         with self._alone(), Interruption() as interruption, interruption.deferred():
@@ -110,7 +110,7 @@ class Lease:
         return int(failed)
 
     def plan(self) -> Iterator[str]:
-        """What would be done, in lines."""
+        """Lines that say what would be done, and in which time."""
         self._read()
         for part in self.parts:
             why = part.ready(self.place)
@@ -124,17 +124,17 @@ class Lease:
     # One part
 
     def _budget(self, part: Part) -> float:
-        """Seconds that a part may take."""
+        """Seconds that a part may take now: by its limit and by the time left."""
         if part.limit is None:
             return self.left
         used = self._shared.get(part.shares, 0.0) if part.shares else 0.0
         return min(self.left, part.limit - used)
 
     def _why_not(self, part: Part) -> str:
-        """Why a part is not begun, or empty."""
+        """Why a part is not begun; empty where it is."""
         budget, expected = self._budget(part), part.expected(self.place, self.taken) or 0.0
         needed = expected
-        if part.limit is not None or self.place.continued:  # what it has done by then is kept
+        if part.limit is not None or self.place.continued:  # what is done is kept
             needed = min(needed, _WORTH_BEGINNING_S)
         if budget < _LEAST_S:
             return "not begun: no time is left for it"
@@ -143,7 +143,7 @@ class Lease:
         return ""
 
     def _carry_out(self, part: Part, interruption: Interruption) -> None:
-        """Run a part's process to its end, its limit, or the end of the lease."""
+        """Run a part's process to its end, its limit or the lease's end, and note its outcome."""
         budget, expected = self._budget(part), part.expected(self.place, self.taken)
         fresh = not (isinstance(part, Run) and part.run_dir(self.place).exists())
         ends = "" if expected is None else f", about {min(expected, budget):.0f} s"
@@ -164,7 +164,7 @@ class Lease:
     def _run(
         self, part: Part, log: Path, end: float, interruption: Interruption
     ) -> tuple[int, bool]:
-        """(exit code, whether it was told to stop)."""
+        """Run a part's process; return (exit code, whether it was told to stop)."""
         with log.open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, *part.command(self.place)],
@@ -173,7 +173,7 @@ class Lease:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                start_new_session=True,  # a terminal's Ctrl-C is passed on once
+                start_new_session=True,  # a terminal's Ctrl-C reaches it once, from here
                 preexec_fn=_dies_with_parent(part.stop),
             )
         self._state |= {"child": child.pid, "host": socket.gethostname()}
@@ -191,13 +191,13 @@ class Lease:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(_LOOK_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)  # workers that it left behind
+            os.killpg(child.pid, signal.SIGKILL)  # workers that the part left behind
         self._state["child"] = 0
         return child.returncode, stopped
 
     @contextlib.contextmanager
     def _live(self, part: Part, log: Path) -> Iterator[Callable[[], None]]:
-        """On a terminal: the time left, and the last line of the part's log."""
+        """Yield a call that on a terminal shows the time left and the log's last line."""
         if not self.console.is_terminal:
             yield lambda: None
             return
@@ -208,7 +208,10 @@ class Lease:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder, after the last part of a lease that was killed has ended."""
+        """Hold the folder; where an earlier lease was killed, wait until its last part has ended.
+
+        UserError where another lease holds the folder, or that part still runs after SAVE_S.
+        """
         lock = FileLock(self.place.folder / ".lock", timeout=0)
         try:
             lock.acquire()
@@ -247,7 +250,7 @@ class Lease:
         seconds: float = 0.0,
         besides: float | None = None,
     ) -> None:
-        """Write down what became of a part; one that was done before stays so."""
+        """Write down what became of a part; "left out" does not replace an earlier "done"."""
         records = self._state["parts"]
         if state == "left out" and records.get(part.name, {}).get("state") == "done":
             return
@@ -272,7 +275,7 @@ class Lease:
     # The end
 
     def pack(self) -> list[str]:
-        """Write what was done, and the files to take home; returns what is to be said of them."""
+        """Write lease.md and pack the files to take home; return lines about these files."""
         write_text(self.place.folder / "lease.md", "\n".join(self._summary()) + "\n")
         files, left = pack(self.place.folder, self.back)
         size = sum(path.stat().st_size for path in files) / 2**20
@@ -305,12 +308,15 @@ class Lease:
         )
 
     def report(self) -> list[str]:
-        """Pack, and say what there is and how to go on."""
+        """Pack, and return lines about the packed files and how to go on."""
         return [*self.pack(), *self._how_to_go_on()]
 
 
 def _dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """For a child: a signal when its parent is killed (Linux; elsewhere it works on)."""
+    """For a child to call: asks for signal `number` when its parent is killed.
+
+    Linux only: elsewhere None, and the child works on.
+    """
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)

@@ -1,11 +1,13 @@
 """Coded ResNeXt networks. Importing this package registers them in timm."""
 
 from codepath.models.classifier_file import load_binary_classifier, save_binary_classifier
-from codepath.models.coded_block import CodedBottleneck, path_energies
-from codepath.models.coded_resnext import CodedOutput, CodedResNeXt, Stage
+from codepath.models.coded_block import CodedBottleneck
+from codepath.models.coded_resnext import CodedOutput, CodedResNeXt
 from codepath.models.create import create_model, model_names
 from codepath.models.early_exit import EarlyExit, Readout, load_early_exit
+from codepath.models.energies import path_energies
 from codepath.models.extract import extract_binary_classifier, extract_paths
+from codepath.models.stages import Stage
 
 __all__ = [
     "CodedBottleneck",

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path, make_directory, write_text
-from codepath.models.extract import BlockShape, ClassifierShape, FusedClassifier
+from codepath.models.fused import BlockShape, ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
 
 FORMATS = ("export", "onnx")

@@ -1,18 +1,11 @@
-"""The coded bottleneck block, Eq. 2-3 of the paper in closed form.
+"""The coded bottleneck block: Eq. 2 and 3 between a bottleneck's convolutions.
 
 Shapes: B batch, N paths, d width of a path, C output channels, H x W pixels, K classes.
-
-The paper's block computes t_n = W_n h_n for every path, measures its energy, divides by the
-root of the mean energy and sums over n. Neither the energies nor the sum need the tensor of
-all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_n,
-    E_n = mean over c,h,w of t_n^2 = <S_n, G_n> / (C H W),
-    sum_n m_n t_n / sqrt(mean E) = conv3(h * m / sqrt(mean E)).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,241 +17,18 @@ from torch import Tensor, nn
 from codepath.codes import CodingScheme
 from codepath.core.errors import UserError, unknown_name
 from codepath.models.aligned import AlignedConv2d
+from codepath.models.energies import (
+    EnergiesOf,
+    contract,
+    energies_from_grams,
+    moments_of,
+    normalise_energies,
+    path_energies,
+    per_channel,
+)
+from codepath.models.normalised_sum import SumPaths, sum_paths
 
 AGGREGATES = ("sum", "concat")
-EnergiesOf = Callable[[Tensor, Tensor], Tensor]
-"""(B, N*d, H, W) and `path_grams` (N, d, d) -> (B, N), as `energies_from_grams`."""
-SMALLEST_MEAN_ENERGY = 1e-12
-"""Lower clamp of the mean energy in Eq. 3: keeps an all-zero sample finite."""
-_SMALL_MAP = 2**16
-"""Numbers of a map up to which a copy costs less than a call for each path."""
-
-
-def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
-    """Eq. 2: energy of every path's output, without computing the outputs.
-
-    Args:
-        h: (B, N*d, H, W), input of the expanding 1x1 convolution.
-        weight: (C, N*d, 1, 1), that convolution's dense weight; columns n*d to (n+1)*d are W_n.
-        paths: N.
-
-    Returns:
-        (B, N), mean over C, H, W of (W_n h_n)^2; float32, or float64 for float64 input.
-    """
-    dtype = torch.promote_types(h.dtype, torch.float32)
-    return energies_from_grams(h, path_grams(weight, paths, dtype))
-
-
-def energies_from_grams(h: Tensor, grams: Tensor) -> Tensor:
-    """`path_energies` where the weights stay: (B, N*d, H, W) and `path_grams` -> (B, N)."""
-    H, W = h.shape[-2:]
-    return _contract(_moments(h, grams.shape[0], grams.dtype), grams) / (H * W)
-
-
-def _contract(moments: Tensor, grams: Tensor) -> Tensor:
-    """(B, N, d, d) and (N, d, d) -> (B, N), <S_n, G_n>."""
-    return (moments * grams).sum((-2, -1))
-
-
-def path_grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
-    """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n / C."""
-    with torch.autocast(weight.device.type, enabled=False):
-        w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
-        return w @ w.mT / weight.shape[0]
-
-
-def _moments(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
-    """(B, N*d, H, W) -> (B, N, d, d), S_n."""
-    B, _, H, W = h.shape
-    with torch.autocast(h.device.type, enabled=False):
-        h = h.to(dtype)
-        if (
-            h.is_cpu
-            and not torch.compiler.is_compiling()
-            and h.is_contiguous(memory_format=torch.channels_last)
-            and B > 1
-            and h.numel() > _SMALL_MAP
-        ):
-            # One product a path: joining B and N would copy h, whose channels are innermost.
-            x = _by_path(h, paths)
-            pairs = zip(x.mT.unbind(), x.unbind(), strict=True)
-            if torch.is_grad_enabled() and x.requires_grad:
-                return torch.stack([torch.bmm(a, b) for a, b in pairs], 1)
-            out = x.new_empty(paths, B, x.shape[3], x.shape[3])
-            for (a, b), product in zip(pairs, out.unbind(), strict=True):
-                torch.bmm(a, b, out=product)
-            return out.transpose(0, 1)
-        x = h.reshape(B, paths, -1, H * W)
-        return x @ x.mT
-
-
-def _by_path(h: Tensor, paths: int) -> Tensor:
-    """(B, N*d, H, W) in channels_last memory -> (N, B, H*W, d), a view."""
-    return h.permute(0, 2, 3, 1).reshape(len(h), -1, paths, h.shape[1] // paths).permute(2, 0, 1, 3)
-
-
-def _per_channel(factor: Tensor, h: Tensor) -> Tensor:
-    """(B, N) -> (B, N*d, 1, 1) in the type of h, finite; (B, 1) -> (B, 1, 1, 1)."""
-    factor = factor.clamp(max=torch.finfo(h.dtype).max).to(h.dtype)
-    if factor.shape[1] == 1:
-        return factor[:, :, None, None]
-    return factor.repeat_interleave(h.shape[1] // factor.shape[1], 1)[:, :, None, None]
-
-
-def normalise_energies(
-    energies: Tensor, path_mask: Tensor | None, drop_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Eq. 3: (B, N) energies -> those of the normalised paths, and the factor of each.
-
-    The factor is (B, 1) where no mask makes it differ between paths, else (B, N).
-    """
-    energies, factor = _normalise(energies, path_mask)
-    mask = _joined(path_mask, drop_mask)
-    return energies, factor if mask is None else factor * mask
-
-
-def _normalise(energies: Tensor, path_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Eq. 3: (B, N) energies of the normalised paths, and (B, 1), 1 / root of the mean energy."""
-    if path_mask is not None:
-        energies = energies * path_mask
-    mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
-    return energies / mean, mean.rsqrt()
-
-
-def _joined(path_mask: Tensor | None, drop_mask: Tensor | None) -> Tensor | None:
-    """Both masks as one."""
-    if path_mask is None or drop_mask is None:
-        return drop_mask if path_mask is None else path_mask
-    return path_mask * drop_mask
-
-
-def _expand(
-    h: Tensor,
-    weight: Tensor,
-    paths: int,
-    dtype: torch.dtype,
-    path_mask: Tensor | None,
-    drop_mask: Tensor | None,
-    energies_of: EnergiesOf = energies_from_grams,
-    folded: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """conv3 of the normalised paths, and their energies: (B, C, H, W) and (B, N).
-
-    `folded`: what does not differ between paths multiplies conv3's output, not its input.
-    """
-    high = torch.promote_types(h.dtype, torch.float32)
-    raw = energies_of(h, path_grams(weight, paths, high))
-    low, weight = h.to(dtype), weight.to(dtype)
-    if not folded:
-        energies, factor = normalise_energies(raw, path_mask, drop_mask)
-        return F.conv2d(low * _per_channel(factor, low), weight), energies
-    energies, factor = _normalise(raw, path_mask)
-    mask = _joined(path_mask, drop_mask)
-    out = F.conv2d(low if mask is None else low * _per_channel(mask, low), weight)
-    return out * _per_channel(factor, out), energies
-
-
-class _Expand(torch.autograd.Function):
-    """`_expand` with a backward of few passes, which keeps h, S_n and small factors alone.
-
-    With g the gradient of conv3's input z = f h, m the mean energy, E_n of Eq. 2 and e_n = E_n / m,
-        dL/dE_n = (dL/de_n - mean_j e_j dL/de_j - sum(g z) / 2N) / m,
-        dL/dh = f g + 2 (dL/dE_n) G_n h / (H W),
-        dL/dW_n = (conv3's own part) + 2 W_n (sum over the batch of (dL/dE_n) S_n) / C.
-    z is computed again instead of kept, and the energies' parts are added in place.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        h: Tensor,
-        weight: Tensor,
-        paths: int,
-        dtype: torch.dtype,
-        path_mask: Tensor | None,
-        drop_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        high = torch.promote_types(h.dtype, torch.float32)
-        grams = path_grams(weight, paths, high)
-        moments = _moments(h, paths, high)
-        raw = _contract(moments, grams) / (h.shape[2] * h.shape[3])
-        energies, factor = normalise_energies(raw, path_mask, drop_mask)
-        low = h.to(dtype)
-        scale = _per_channel(factor, low)
-        ctx.save_for_backward(h, weight, grams, moments, raw, energies, scale, path_mask, drop_mask)
-        ctx.dtype = dtype
-        ctx.set_materialize_grads(False)
-        return F.conv2d(low * scale, weight.to(dtype)), energies
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        h, weight, grams, moments, raw, energies, scale, path_mask, drop_mask = ctx.saved_tensors
-        H, W = h.shape[-2:]
-        N = grams.shape[0]
-        if torch.is_grad_enabled():  # create_graph: derivatives of this backward are wanted
-            outputs = _expand(h, weight, N, ctx.dtype, path_mask, drop_mask)
-            used = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
-            found = torch.autograd.grad(
-                [o for o, _ in used], (h, weight), [g for _, g in used], create_graph=True
-            )
-            return *found, None, None, None, None
-        out_gradient, energies_gradient = gradients
-        mean = (raw if path_mask is None else raw * path_mask).mean(1, keepdim=True)
-        raw_gradient = torch.zeros_like(raw)
-        if energies_gradient is not None:
-            owed = (energies_gradient * energies).mean(1, keepdim=True)
-            raw_gradient = energies_gradient - owed.where(mean >= SMALLEST_MEAN_ENERGY, 0)
-        weight_gradient = None
-        if out_gradient is None:
-            h_gradient = torch.zeros_like(h)
-        else:
-            h_gradient, weight_gradient, _ = torch.ops.aten.convolution_backward(
-                out_gradient, h.to(ctx.dtype) * scale, weight.to(ctx.dtype), None,
-                (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (True, ctx.needs_input_grad[1], False),
-            )  # fmt: skip
-            h_gradient = h_gradient.to(h.dtype).mul_(scale)
-            # Below this the mean or the factor is clamped.
-            smallest = max(SMALLEST_MEAN_ENERGY, torch.finfo(ctx.dtype).max ** -2)
-            owed = (h_gradient * h).sum((1, 2, 3), dtype=grams.dtype)[:, None] / (2 * N)
-            raw_gradient = raw_gradient - owed.where(mean >= smallest, 0)
-        raw_gradient = raw_gradient / (mean.clamp_min(SMALLEST_MEAN_ENERGY) * (H * W / 2))
-        if path_mask is not None:
-            raw_gradient = raw_gradient * path_mask
-        # As exact as conv3's part in bfloat16; float16 has not the range.
-        dtype = h.dtype if h.dtype == torch.bfloat16 else grams.dtype
-        mixed = _add_mixed(h_gradient, h.to(dtype), grams.to(dtype), raw_gradient)
-        h_gradient = mixed.to(h.dtype)
-        if ctx.needs_input_grad[1]:
-            sums = torch.einsum("bn,bnij->nij", raw_gradient, moments)
-            weight_gradient = _add_gram_part(weight_gradient, weight, sums)
-        return h_gradient, weight_gradient, None, None, None, None
-
-
-def _add_mixed(total: Tensor, h: Tensor, grams: Tensor, factor: Tensor) -> Tensor:
-    """total + factor_n G_n h_n at every pixel, for factors (B, N); in place where memory allows."""
-    B, hidden, H, W = h.shape
-    N = grams.shape[0]
-    scale = _per_channel(factor, h)
-    if not h.is_contiguous(memory_format=torch.channels_last):
-        mixed = grams @ (h * scale).reshape(B, N, -1, H * W)
-        return mixed.view(B, hidden, H, W).add_(total)
-    out = total.to(h.dtype).contiguous(memory_format=torch.channels_last)
-    if h.is_cpu and h.dtype != torch.float64:
-        return out.addcmul_(F.conv2d(h, grams.reshape(hidden, -1, 1, 1), groups=N), scale)
-    rows = _by_path(out, N).flatten(1, 2)
-    torch.baddbmm(rows, _by_path(h * scale, N).flatten(1, 2), grams, out=rows)
-    return out
-
-
-def _add_gram_part(total: Tensor | None, weight: Tensor, sums: Tensor) -> Tensor:
-    """total + W_n sums_n / C, (C, N*d, 1, 1), in the weight's type."""
-    C, N = weight.shape[0], sums.shape[0]
-    columns = weight.to(sums.dtype).reshape(C, N, -1).transpose(0, 1)  # (N, C, d)
-    out = torch.zeros_like(weight) if total is None else total
-    out = out.to(sums.dtype).contiguous()
-    view = out.view(C, N, -1).transpose(0, 1)
-    torch.baddbmm(view, columns, sums, alpha=1 / C, out=view)
-    return out.to(weight.dtype)
 
 
 def draw_drop_mask(batch: int, paths: int, p_drop: float, device: torch.device) -> Tensor:
@@ -436,8 +206,8 @@ class CodedBottleneck(nn.Module):
             chosen = self.folded or self.energies_of is not None
             with torch.autocast(device, enabled=False):
                 if torch.is_grad_enabled() and h.requires_grad and not traced and not chosen:
-                    return _Expand.apply(*inputs)
-                return _expand(*inputs, self.energies_of or energies_from_grams, self.folded)
+                    return SumPaths.apply(*inputs)
+                return sum_paths(*inputs, self.energies_of or energies_from_grams, self.folded)
         raw = (
             path_energies(h, self._dense_weight(), self.paths)
             if isinstance(self.conv3, nn.Conv2d)
@@ -446,10 +216,10 @@ class CodedBottleneck(nn.Module):
         if gradient_mask is not None:
             raw = raw * gradient_mask + (raw * (1 - gradient_mask)).detach()
         energies, factor = normalise_energies(raw, path_mask, drop_mask)
-        z = h * _per_channel(factor, h)
+        z = h * per_channel(factor, h)
         if gradient_mask is None:
             return self.conv3(z), energies
-        own = _per_channel(gradient_mask, z)
+        own = per_channel(gradient_mask, z)
         return self.conv3(z * own) + self.conv3(z * (1 - own)).detach(), energies
 
 
@@ -490,4 +260,4 @@ class ConcatenatedPaths(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             weights = self.weight.to(dtype).flatten(1).split(list(self.sizes))
             grams = torch.stack([w.mT @ w / len(w) for w in weights])
-            return _contract(_moments(h, self.paths, dtype), grams) / (h.shape[2] * h.shape[3])
+            return contract(moments_of(h, self.paths, dtype), grams) / (h.shape[2] * h.shape[3])

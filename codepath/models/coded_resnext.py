@@ -1,55 +1,34 @@
-"""Coded ResNeXt networks and their plain baselines (Table 1), registered in timm.
+"""The network: a coded ResNeXt, or with uncoded stages alone a plain ResNeXt.
 
 Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network.
 """
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import ArrayLike
 from timm.layers import SelectAdaptivePool2d
-from timm.models import (
-    build_model_with_cfg,
-    generate_default_cfgs,
-    register_model,
-    register_notrace_module,
-)
+from timm.models import register_notrace_module
 from timm.models._features import feature_take_indices
-from timm.models.resnet import Bottleneck, downsample_conv
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from codepath.codes import CodingScheme, find_scheme, load_scheme
+from codepath.codes import find_scheme
 from codepath.core.errors import UserError
 from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
-from codepath.run.config import STATISTICS
-
-SchemeLike = CodingScheme | ArrayLike | str
+from codepath.models.stages import (
+    SchemeLike,
+    Stage,
+    build_stage,
+    resolve_schemes,
+    with_active,
+)
 
 register_notrace_module(CodedBottleneck)  # its code reads shapes and dtypes, which fx cannot follow
-
-
-class Stage(NamedTuple):
-    """[C, d, Nact] x depth of Table 1; a block is coded where Nact < N."""
-
-    channels: int
-    width: int
-    active: int | tuple[int, ...]
-    """Nact of all blocks, or of each."""
-    depth: int
-
-    @property
-    def actives(self) -> tuple[int, ...]:
-        """Nact of every block."""
-        if isinstance(self.active, int):
-            return (self.active,) * self.depth
-        return tuple(self.active)
 
 
 class CodedOutput(NamedTuple):
@@ -117,13 +96,12 @@ class CodedResNeXt(nn.Module):
         self.in_chans = in_chans
         self.paths = paths
         self.scheme_family = scheme_family
+        self.aggregate = aggregate
         self.p_drop = p_drop
         self.drop_rate = drop_rate
         self.grad_checkpointing = False
 
-        self.aggregate = aggregate
-        stages = _with_active(stages, active, paths)
-        tables = iter(self._resolve_schemes(stages, num_classes or code_classes, schemes))
+        stages = with_active(stages, active, paths)
         self.conv1 = nn.Conv2d(
             in_chans, stem_width, stem_kernel, stem_stride, stem_kernel // 2, bias=False
         )
@@ -131,127 +109,26 @@ class CodedResNeXt(nn.Module):
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_pool else nn.Identity()
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-
         self.feature_info: list[dict[str, Any]] = [
             {"num_chs": stem_width, "reduction": stem_stride, "module": "act1"}
         ]
-        reduction = stem_stride * (2 if stem_pool else 1)
-        channels = stem_width
         self.layer_names: list[str] = []
+        tables = iter(
+            resolve_schemes(stages, paths, num_classes or code_classes, schemes, scheme_family)
+        )
+        channels, reduction = stem_width, stem_stride * (2 if stem_pool else 1)
         for index, stage in enumerate(stages, start=1):
-            stride = 1 if index == 1 else 2
-            reduction *= stride
             name = f"layer{index}"
-            blocks = [
-                self._block(
-                    channels if first else stage.channels,
-                    stage,
-                    self._width(stage, channels),
-                    stride if first else 1,
-                    next(tables),
-                )
-                for first in [True] + [False] * (stage.depth - 1)
-            ]
-            self.add_module(name, nn.Sequential(*blocks))
+            own = [next(tables) for _ in range(stage.depth)]
+            stride = 1 if index == 1 else 2
+            self.add_module(
+                name, build_stage(stage, own, channels, paths, stride, aggregate, p_drop)
+            )
             self.layer_names.append(name)
-            channels = stage.channels
+            channels, reduction = stage.channels, reduction * stride
             self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": name})
-
         self.num_features = self.head_hidden_size = channels
         self.reset_classifier(num_classes, global_pool)
-
-    def _resolve_schemes(
-        self,
-        stages: Sequence[Stage],
-        classes: int,
-        schemes: Sequence[SchemeLike] | None,
-    ) -> list[CodingScheme | None]:
-        """One table or None for each block of the network."""
-        every = [nact for stage in stages for nact in stage.actives]
-        runs = [
-            (nact, len(list(blocks)))
-            for stage in stages
-            for nact, blocks in itertools.groupby(stage.actives)
-        ]
-        lengths = [length for nact, length in runs if nact < self.paths]
-        given: list[SchemeLike | None]
-        if schemes is None:
-            given = [None] * sum(lengths)
-        elif len(schemes) == len(lengths):
-            given = [s for s, length in zip(schemes, lengths, strict=True) for _ in range(length)]
-        elif len(schemes) == sum(lengths):
-            given = list(schemes)
-        else:
-            raise UserError(
-                f"{len(schemes)} schemes given, the network has {len(lengths)} coded stages "
-                f"(runs of {sum(lengths)} coded blocks)"
-            )
-        chosen = iter(given)
-        return [
-            None if nact == self.paths else self._scheme(next(chosen), classes, nact)
-            for nact in every
-        ]
-
-    def _scheme(self, chosen: SchemeLike | None, classes: int, active: int) -> CodingScheme:
-        if chosen is None:
-            scheme = find_scheme(classes, self.paths, active, self.scheme_family)
-        elif isinstance(chosen, str):
-            scheme = load_scheme(chosen)
-        else:
-            scheme = chosen if isinstance(chosen, CodingScheme) else CodingScheme(chosen)
-        if scheme.classes != classes:
-            raise UserError(
-                f"the scheme has codewords for {scheme.classes} classes, the network has "
-                f"{classes}: give a scheme with K = {classes}"
-            )
-        if scheme.paths != self.paths:
-            raise UserError(
-                f"the scheme has {scheme.paths} paths, the network's blocks have {self.paths}"
-            )
-        return scheme
-
-    def _width(self, stage: Stage, in_chs: int) -> int:
-        """d of a stage's coded blocks: with "concat", the one that matches "sum" most closely."""
-        if self.aggregate == "sum":
-            return stage.width
-        inputs = [in_chs] + [stage.channels] * (stage.depth - 1)
-
-        def parameters(width: int, concat: bool) -> int:
-            return sum(
-                width * self.paths * (chs + 9 * width + 4)
-                + stage.channels * width * (1 if concat else self.paths)
-                for chs in inputs
-            )
-
-        target = parameters(stage.width, concat=False)
-        return min(
-            range(stage.width, 8 * stage.width),
-            key=lambda width: abs(parameters(width, concat=True) - target),
-        )
-
-    def _block(
-        self, in_chs: int, stage: Stage, width: int, stride: int, scheme: CodingScheme | None
-    ) -> nn.Module:
-        if scheme is not None:
-            return CodedBottleneck(
-                in_chs, stage.channels, width, scheme, stride, self.aggregate, self.p_drop
-            )
-        planes = stage.channels // Bottleneck.expansion
-        project = stride != 1 or in_chs != stage.channels
-        block = Bottleneck(
-            in_chs,
-            planes,
-            stride,
-            downsample_conv(in_chs, stage.channels, 1, stride) if project else None,
-            cardinality=self.paths,
-            base_width=stage.width * 64 / planes,  # type: ignore[arg-type]
-        )
-        assert block.conv2.out_channels == self.paths * stage.width
-        for module in block.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        block.zero_init_last()
-        return block
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -514,192 +391,3 @@ class CodedResNeXt(nn.Module):
             if num_classes
             else nn.Identity()
         )
-
-
-def _with_active(
-    stages: Sequence[Stage], active: Sequence[int | Sequence[int]] | None, paths: int
-) -> list[Stage]:
-    """The stages with Nact replaced where `active` is given; checked."""
-    if active is not None:
-        if len(active) != len(stages):
-            raise UserError(f"active has {len(active)} entries, the network {len(stages)} stages")
-        stages = [
-            stage._replace(active=nact if isinstance(nact, int) else tuple(nact))
-            for stage, nact in zip(stages, active, strict=True)
-        ]
-    for number, stage in enumerate(stages, start=1):
-        if len(stage.actives) != stage.depth:
-            raise UserError(
-                f"active has {len(stage.actives)} entries for stage {number}, "
-                f"which has {stage.depth} blocks"
-            )
-        for nact in stage.actives:
-            if not 0 < nact <= paths:
-                raise UserError(f"active is {nact} in stage {number}: choose 1 to {paths}")
-    return list(stages)
-
-
-def _cfg(
-    size: int, mean: tuple[float, ...], std: tuple[float, ...], **kwargs: Any
-) -> dict[str, Any]:
-    return {
-        "url": "",
-        "input_size": (len(mean), size, size),
-        "pool_size": (size // 4, size // 4),
-        "crop_pct": 1.0,
-        "interpolation": "bicubic",
-        "mean": mean,
-        "std": std,
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "license": "mit",
-        **kwargs,
-    }
-
-
-_cifar10 = _cfg(32, *STATISTICS["cifar10"], num_classes=10)
-_cifar100 = _cfg(32, *STATISTICS["cifar100"], num_classes=100)
-_imagenet = _cfg(160, *STATISTICS["imagenet"], num_classes=1000, crop_pct=0.875, pool_size=(5, 5))
-
-default_cfgs = generate_default_cfgs(
-    {
-        "coded_resnext20_10x4d.untrained": _cifar10,
-        "resnext20_10x4d.untrained": _cifar10,
-        "coded_resnext20_10x6d.untrained": _cifar10,
-        "resnext20_10x6d.untrained": _cifar10,
-        "coded_resnext29_10x11d.untrained": _cifar10,
-        "resnext29_10x11d.untrained": _cifar10,
-        "coded_resnext29_20x6d.untrained": _cifar100,
-        "resnext29_20x6d.untrained": _cifar100,
-        "coded_resnext50_32x4d.untrained": _imagenet,
-    }
-)
-
-
-def _fit_codewords(state: dict[str, Tensor], model: CodedResNeXt) -> dict[str, Tensor]:
-    """timm's filter of loaded weights: codewords of other classes give way to the model's own."""
-    own = model.state_dict()
-    return {
-        key: own[key]
-        if key.endswith(".codewords") and key in own and own[key].shape != value.shape
-        else value
-        for key, value in state.items()
-    }
-
-
-def _create(variant: str, pretrained: bool, defaults: dict[str, Any], kwargs: Any) -> CodedResNeXt:
-    """The network of an entry point.
-
-    `saved_schemes`, written by `codepath.models.hub`, are tables that a checkpoint brings along,
-    words such as "0110": unlike `schemes` they give way where other classes are asked for.
-    """
-    saved = kwargs.pop("saved_schemes", None)
-    if saved and (kwargs.get("num_classes") or len(saved[0])) == len(saved[0]):
-        kwargs.setdefault("schemes", [[list(map(int, word)) for word in words] for words in saved])
-        kwargs["code_classes"] = len(saved[0])
-    if "stages" in kwargs:
-        kwargs["stages"] = tuple(Stage(*stage) for stage in kwargs["stages"])
-    depth = len(kwargs.get("stages", defaults["stages"]))
-    return build_model_with_cfg(
-        CodedResNeXt,
-        variant,
-        pretrained,
-        pretrained_filter_fn=_fit_codewords,
-        feature_cfg={"out_indices": tuple(range(depth + 1))},
-        **{**defaults, **kwargs},
-    )
-
-
-def _stages(
-    paths: int, width: int, active: Sequence[int], depths: Sequence[int], channels: int = 256
-) -> dict[str, Any]:
-    """Stages that double channels and path width from one to the next."""
-    return {
-        "paths": paths,
-        "stages": tuple(
-            Stage(channels << i, width << i, a, depth)
-            for i, (a, depth) in enumerate(zip(active, depths, strict=True))
-        ),
-    }
-
-
-_SMALL: dict[str, Any] = {"channels": 64, "width": 4, "depths": (2, 2, 2)}
-
-
-@register_model
-def coded_resnext20_10x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """The demo's network: the C10 network's codes on a small geometry."""
-    defaults = {**_stages(10, active=(10, 5, 3), **_SMALL), "stem_width": 32, "code_classes": 10}
-    return _create("coded_resnext20_10x4d", pretrained, defaults, kwargs)
-
-
-@register_model
-def resnext20_10x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Baseline of coded_resnext20_10x4d: the same network with r = 1 everywhere."""
-    defaults = {**_stages(10, active=(10, 10, 10), **_SMALL), "stem_width": 32, "code_classes": 10}
-    return _create("resnext20_10x4d", pretrained, defaults, kwargs)
-
-
-_CPU: dict[str, Any] = {"channels": 64, "width": 6, "depths": (2, 2, 2)}
-
-
-@register_model
-def coded_resnext20_10x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """The cpu scale's network: the C10 network's codes, small, on half the resolution."""
-    defaults = {**_stages(10, active=(10, 5, 3), **_CPU), "stem_stride": 2, "code_classes": 10}
-    return _create("coded_resnext20_10x6d", pretrained, defaults, kwargs)
-
-
-@register_model
-def resnext20_10x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Baseline of coded_resnext20_10x6d: the same network with r = 1 everywhere."""
-    defaults = {**_stages(10, active=(10, 10, 10), **_CPU), "stem_stride": 2, "code_classes": 10}
-    return _create("resnext20_10x6d", pretrained, defaults, kwargs)
-
-
-@register_model
-def coded_resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Table 1, C10: codes 5/10 in c3 and 3/10 in c4."""
-    defaults = {**_stages(10, 11, (10, 5, 3), (3, 3, 3)), "code_classes": 10}
-    return _create("coded_resnext29_10x11d", pretrained, defaults, kwargs)
-
-
-@register_model
-def resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Baseline of coded_resnext29_10x11d: the same network with r = 1 everywhere."""
-    defaults = {**_stages(10, 11, (10, 10, 10), (3, 3, 3)), "code_classes": 10}
-    return _create("resnext29_10x11d", pretrained, defaults, kwargs)
-
-
-@register_model
-def coded_resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Table 1, C100: codes 8/20 in c3 and 4/20 in c4."""
-    defaults = {**_stages(20, 6, (20, 8, 4), (3, 3, 3)), "code_classes": 100}
-    return _create("coded_resnext29_20x6d", pretrained, defaults, kwargs)
-
-
-@register_model
-def resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Baseline of coded_resnext29_20x6d: the same network with r = 1 everywhere."""
-    defaults = {**_stages(20, 6, (20, 20, 20), (3, 3, 3)), "code_classes": 100}
-    return _create("resnext29_20x6d", pretrained, defaults, kwargs)
-
-
-@register_model
-def coded_resnext50_32x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNeXt:
-    """Table 1, ImageNet: codes 16/32 in c4 and 8/32 in c5.
-
-    Its baseline is timm's resnext50_32x4d.
-    """
-    defaults = {
-        **_stages(32, 4, (32, 32, 16, 8), (3, 4, 6, 3)),
-        "stem_kernel": 7,
-        "stem_stride": 2,
-        "stem_pool": True,
-        "code_classes": 1000,
-    }
-    return _create("coded_resnext50_32x4d", pretrained, defaults, kwargs)
-
-
-REGISTERED = tuple(sorted({name.split(".")[0] for name in default_cfgs}))
-"""Entry points of this module."""

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.models.coded_resnext import REGISTERED, CodedResNeXt
+from codepath.models.coded_resnext import CodedResNeXt
+from codepath.models.entry_points import REGISTERED
 
 _LAYERS = {
     "conv_reduce": "conv1",

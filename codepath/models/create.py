@@ -8,7 +8,7 @@ import timm
 from torch import nn
 
 from codepath.core.errors import unknown_name
-from codepath.models.coded_resnext import REGISTERED
+from codepath.models.entry_points import REGISTERED
 from codepath.run.config import ModelConfig
 
 

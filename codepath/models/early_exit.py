@@ -29,13 +29,9 @@ from torch import Tensor, nn
 from codepath.codes.decoding import codeword_scores
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import write_text
-from codepath.models.coded_block import (
-    CodedBottleneck,
-    energies_from_grams,
-    normalise_energies,
-    path_grams,
-)
+from codepath.models.coded_block import CodedBottleneck
 from codepath.models.coded_resnext import CodedResNeXt
+from codepath.models.energies import energies_from_grams, normalise_energies, path_grams
 
 CRITERIA = ("margin", "softmax", "agreement")
 NETWORK_END = 0
@@ -298,7 +294,7 @@ class StaticExit(nn.Module):
         return combined_scores(history, self.weights)
 
     @property
-    def numbers(self) -> int:
+    def stored_values(self) -> int:
         """Parameters, the Gram matrices and readouts: what deciding at this exit needs."""
         readouts = sum(part.numel() for part in self.decoders.buffers()) if self.fitted else 0
         return sum(p.numel() for p in self.parameters()) + self.grams.numel() + readouts

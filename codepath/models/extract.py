@@ -21,14 +21,19 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from codepath.core.errors import UserError
-from codepath.models.coded_block import (
-    SMALLEST_MEAN_ENERGY,
-    CodedBottleneck,
-    energies_from_grams,
+from codepath.models.coded_block import CodedBottleneck
+from codepath.models.coded_resnext import CodedResNeXt
+from codepath.models.energies import (
     path_energies,
     path_grams,
 )
-from codepath.models.coded_resnext import CodedResNeXt
+from codepath.models.fused import (
+    BlockShape,
+    ClassifierShape,
+    FusedBlock,
+    FusedClassifier,
+    kept_paths_normaliser,
+)
 
 
 def class_paths(model: CodedResNeXt, class_index: int) -> dict[int, list[int]]:
@@ -134,16 +139,10 @@ class SlicedBottleneck(nn.Module):
         h = self.bn2(self.conv2(h)).relu_()
         if self.coded_paths:
             energies = path_energies(h, self.conv3.weight, self.paths)
-            h = h * _normaliser(energies, self.coded_paths, h.dtype)
+            h = h * kept_paths_normaliser(energies, self.coded_paths, h.dtype)
         out = self.bn3(self.conv3(h))
         out += x if self.downsample is None else self.downsample(x)
         return out.relu_()
-
-
-def _normaliser(energies: Tensor, coded_paths: int, dtype: torch.dtype) -> Tensor:
-    """(B, n) energies of the kept paths -> (B, 1, 1, 1), 1 / sqrt(sum E / N)."""
-    mean = (energies.sum(1) / coded_paths).clamp_min(SMALLEST_MEAN_ENERGY)
-    return mean.rsqrt().to(dtype)[:, None, None, None]
 
 
 def _sliced_conv(
@@ -214,157 +213,60 @@ class BinaryClassifier(nn.Module):
 
     def fuse(self) -> FusedClassifier:
         """The same function with batch normalisation folded into the convolutions."""
-        return FusedClassifier.from_classifier(self)
+        return _fuse_classifier(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlockShape:
-    """Sizes of a `FusedBlock`."""
-
-    in_chs: int
-    hidden: int
-    """n * d"""
-    out_chs: int
-    groups: int
-    """n"""
-    stride: int
-    coded_paths: int
-    """N of Eq. 3; 0: no normaliser."""
-    projection: int | None
-    """None: the skip is the identity; 0: a 1x1 convolution; r > 0: two of rank r."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierShape:
-    """Sizes of a `FusedClassifier`: what its weights are loaded into."""
-
-    in_chans: int
-    stem_width: int
-    stem_kernel: int
-    stem_stride: int
-    stem_pool: bool
-    depths: tuple[int, ...]
-    """Blocks of each stage."""
-    blocks: tuple[BlockShape, ...]
+def _fuse_classifier(classifier: BinaryClassifier) -> FusedClassifier:
+    """Fold the normalisations of a classifier in evaluation mode."""
+    if getattr(classifier.global_pool, "pool_type", "avg") != "avg":
+        raise UserError("only classifiers with average pooling before the head can be fused")
+    blocks = []
+    for block in classifier.blocks:
+        assert isinstance(block, SlicedBottleneck)
+        blocks.append(fuse_block(block))
+    stem = classifier.conv1
+    shape = ClassifierShape(
+        in_chans=stem.in_channels,
+        stem_width=stem.out_channels,
+        stem_kernel=stem.kernel_size[0],
+        stem_stride=stem.stride[0],
+        stem_pool=not isinstance(classifier.maxpool, nn.Identity),
+        depths=classifier.depths,
+        blocks=tuple(block.shape for block in blocks),
+    )
+    fused = FusedClassifier(shape).to(stem.weight.device, stem.weight.dtype).eval()
+    fused.conv1 = fuse_conv_bn_eval(classifier.conv1, classifier.bn1)
+    fused.blocks = nn.Sequential(*blocks)
+    fused.fc.weight = nn.Parameter(classifier.fc.weight.detach().clone())
+    nn.init.zeros_(fused.fc.bias)
+    return fused.eval()
 
 
-class FusedBlock(nn.Module):
-    """A sliced bottleneck for inference: convolutions with biases.
-
-    Eq. 3 measures the weights before bn3, so its Gram matrices W_n^T W_n / C are kept.
-    """
-
-    grams: Tensor | None
-    """(n, d, d)"""
-
-    def __init__(self, shape: BlockShape) -> None:
-        super().__init__()
-        self.shape = shape
-        hidden, groups = shape.hidden, shape.groups
-        self.conv1 = nn.Conv2d(shape.in_chs, hidden, 1)
-        self.conv2 = nn.Conv2d(hidden, hidden, 3, shape.stride, 1, groups=groups)
-        self.conv3 = nn.Conv2d(hidden, shape.out_chs, 1)
-        self.register_buffer(
-            "grams",
-            torch.zeros(groups, hidden // groups, hidden // groups) if shape.coded_paths else None,
-        )
-        self.downsample: nn.Module = nn.Identity()
-        if shape.projection == 0:
-            self.downsample = nn.Conv2d(shape.in_chs, shape.out_chs, 1, shape.stride)
-        elif shape.projection:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(shape.in_chs, shape.projection, 1, shape.stride, bias=False),
-                nn.Conv2d(shape.projection, shape.out_chs, 1),
-            )
-
-    @classmethod
-    def from_sliced(cls, block: SlicedBottleneck) -> FusedBlock:
-        """Fold the normalisations of a block in evaluation mode."""
-        weight = block.conv3.weight.detach()
-        shape = BlockShape(
-            in_chs=block.conv1.in_channels,
-            hidden=block.conv1.out_channels,
-            out_chs=block.conv3.out_channels,
-            groups=block.paths,
-            stride=block.conv2.stride[0],
-            coded_paths=block.coded_paths,
-            projection=None if block.downsample is None else 0,
-        )
-        fused = cls(shape).to(weight.device, weight.dtype).eval()
-        if block.coded_paths:
-            high = torch.promote_types(weight.dtype, torch.float32)
-            fused.grams = path_grams(weight, block.paths, high)
-        for name, conv, norm in (
-            ("conv1", block.conv1, block.bn1),
-            ("conv2", block.conv2, block.bn2),
-            ("conv3", block.conv3, block.bn3),
-        ):
-            setattr(fused, name, fuse_conv_bn_eval(conv, norm))
-        if block.downsample is not None:
-            fused.downsample = _fused_projection(block.downsample)
-        return fused
-
-    def forward_hidden(self, x: Tensor) -> Tensor:
-        """(B, in_chs, H, W) -> (B, n*d, H', W'), the input of conv3 under the normaliser."""
-        h = self.conv2(self.conv1(x).relu_()).relu_()
-        if self.grams is None:
-            return h
-        return h * _normaliser(energies_from_grams(h, self.grams), self.shape.coded_paths, h.dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_chs, H, W) -> (B, C, H', W')."""
-        out = self.conv3(self.forward_hidden(x))
-        out += self.downsample(x)
-        return out.relu_()
-
-
-class FusedClassifier(nn.Module):
-    """A binary classifier for inference: what is stored, exported and compressed."""
-
-    def __init__(self, shape: ClassifierShape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.conv1 = nn.Conv2d(
-            shape.in_chans,
-            shape.stem_width,
-            shape.stem_kernel,
-            shape.stem_stride,
-            shape.stem_kernel // 2,
-        )
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if shape.stem_pool else nn.Identity()
-        self.blocks = nn.Sequential(*(FusedBlock(block) for block in shape.blocks))
-        self.fc = nn.Linear(shape.blocks[-1].out_chs, 1)
-
-    @classmethod
-    def from_classifier(cls, classifier: BinaryClassifier) -> FusedClassifier:
-        """Fold the normalisations of a classifier in evaluation mode."""
-        if getattr(classifier.global_pool, "pool_type", "avg") != "avg":
-            raise UserError("only classifiers with average pooling before the head can be fused")
-        blocks = []
-        for block in classifier.blocks:
-            assert isinstance(block, SlicedBottleneck)
-            blocks.append(FusedBlock.from_sliced(block))
-        stem = classifier.conv1
-        shape = ClassifierShape(
-            in_chans=stem.in_channels,
-            stem_width=stem.out_channels,
-            stem_kernel=stem.kernel_size[0],
-            stem_stride=stem.stride[0],
-            stem_pool=not isinstance(classifier.maxpool, nn.Identity),
-            depths=classifier.depths,
-            blocks=tuple(block.shape for block in blocks),
-        )
-        fused = cls(shape).to(stem.weight.device, stem.weight.dtype).eval()
-        fused.conv1 = fuse_conv_bn_eval(classifier.conv1, classifier.bn1)
-        fused.blocks = nn.Sequential(*blocks)
-        fused.fc.weight = nn.Parameter(classifier.fc.weight.detach().clone())
-        nn.init.zeros_(fused.fc.bias)
-        return fused.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B,) logit."""
-        x = self.blocks(self.maxpool(self.conv1(x).relu_()))
-        return self.fc(x.mean((2, 3)))[:, 0]
+def fuse_block(block: SlicedBottleneck) -> FusedBlock:
+    """Fold the normalisations of a block in evaluation mode."""
+    weight = block.conv3.weight.detach()
+    shape = BlockShape(
+        in_chs=block.conv1.in_channels,
+        hidden=block.conv1.out_channels,
+        out_chs=block.conv3.out_channels,
+        groups=block.paths,
+        stride=block.conv2.stride[0],
+        coded_paths=block.coded_paths,
+        projection=None if block.downsample is None else 0,
+    )
+    fused = FusedBlock(shape).to(weight.device, weight.dtype).eval()
+    if block.coded_paths:
+        high = torch.promote_types(weight.dtype, torch.float32)
+        fused.grams = path_grams(weight, block.paths, high)
+    for name, conv, norm in (
+        ("conv1", block.conv1, block.bn1),
+        ("conv2", block.conv2, block.bn2),
+        ("conv3", block.conv3, block.bn3),
+    ):
+        setattr(fused, name, fuse_conv_bn_eval(conv, norm))
+    if block.downsample is not None:
+        fused.downsample = _fused_projection(block.downsample)
+    return fused
 
 
 def _fused_projection(downsample: Any) -> nn.Conv2d:
@@ -415,6 +317,6 @@ def count_parameters(model: CodedResNeXt, classifier: BinaryClassifier) -> Param
     )
 
 
-def stored_numbers(module: nn.Module) -> int:
+def stored_values(module: nn.Module) -> int:
     """Parameters and buffers: all numbers that a module's file holds."""
     return sum(tensor.numel() for tensor in module.state_dict().values())

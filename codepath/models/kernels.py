@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from codepath.models.coded_block import energies_from_grams as plain_energies
 from codepath.models.dense import complete_energies
+from codepath.models.energies import energies_from_grams as plain_energies
 from codepath.models.statistics import group_statistics as plain_statistics
 
 INTERPRETED = triton.knobs.runtime.interpret

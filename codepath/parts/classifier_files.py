@@ -1,4 +1,4 @@
-"""`codepath extract`: a run's binary classifiers as files, with what they are worth."""
+"""`codepath extract`: a run's binary classifiers as files, with their measured worth."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from codepath.core.files import make_directory, write_text
 from codepath.core.provenance import git_state, now
-from codepath.data import FileSplit, Images, Normalize, Split, evaluation_loader
+from codepath.data import ArraySplit, DataSet, FileSplit, Normalize, evaluation_loader
 from codepath.evaluate import choose, load_binary_scores, spread
 from codepath.evaluate.binary import (
     Scored,
@@ -39,21 +39,17 @@ from codepath.models.classifier_file import (
     ClassifierCard,
     save_binary_classifier,
 )
-from codepath.models.compress import (
-    CALIBRATION_IMAGES,
-    calibration_images,
-    compress,
-    measure_effects,
-)
-from codepath.models.extract import class_paths, extract_binary_classifier, stored_numbers
+from codepath.models.compress import compress
+from codepath.models.effects import CALIBRATION_IMAGES, calibration_images, measure_effects
+from codepath.models.extract import class_paths, extract_binary_classifier, stored_values
 from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
 from codepath.pipeline.measure import load_images, provenance, write_rows
 from codepath.run.config import RunConfig
 from codepath.store import Measurement
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 
 THRESHOLD_IMAGES = 10_000
-"""Training images, spread over the split, behind a compressed classifier's threshold."""
+"""Training images, spread over the split, that a compressed classifier's threshold is chosen on."""
 _SMALL_DIFFERENCE = 1e-4
 
 
@@ -73,10 +69,11 @@ class ExtractOptions:
 def extract_run(
     run_dir: Path, out: Path, options: ExtractOptions, data: Path | None, console: Console
 ) -> list[ClassifierCard]:
-    """Write the classifiers of a run's classes into OUT/CLASS, and say what they are worth.
+    """Write the classifiers of a run's classes into OUT/CLASS, and print what they are worth.
 
-    With `curve`, F1 against kept share is measured too: rows go to RUN/rows/compression.csv. A
-    repeated call with the same source, committed, goes on behind the last class that was finished.
+    With `curve`, F1 against kept share is measured too, and its rows go to
+    RUN/rows/compression.csv. A repeated call with the same committed source goes on with this
+    measurement behind the last class that was finished.
     """
     config, model, device = load_coded(run_dir)
     images = load_images(config, data)
@@ -103,7 +100,7 @@ def _extract_class(
     run_dir: Path,
     config: RunConfig,
     model: CodedResNeXt,
-    images: Images,
+    images: DataSet,
     k: int,
     out: Path,
     options: ExtractOptions,
@@ -119,8 +116,8 @@ def _extract_class(
     if options.compress is not None and calibration is not None:
         statistics = measure_effects(fused, calibration)
         fused = compress(fused, statistics, int(options.compress * costs["network_parameters"]))
-        costs["compressed_numbers"] = stored_numbers(fused)
-        costs["compressed_share"] = stored_numbers(fused) / costs["network_parameters"]
+        costs["compressed_numbers"] = stored_values(fused)
+        costs["compressed_share"] = stored_values(fused) / costs["network_parameters"]
     fused = fused.to(memory_format=torch.channels_last)
     fitted, (score, positive) = _scores(run_dir, fused, k, images, normalize, options)
     threshold = choose_threshold(*fitted, options.objective)
@@ -162,11 +159,11 @@ def _check_equal(
     model: CodedResNeXt,
     fused: torch.nn.Module,
     k: int,
-    images: Images,
+    images: DataSet,
     normalize: Normalize,
     device: torch.device,
 ) -> None:
-    """The cut-out classifier answers as the masked network does, on some test images."""
+    """RuntimeError where the cut-out classifier and the masked network differ on test images."""
     batch = next(iter(evaluation_loader(images.test)))
     x = normalize(batch.images[:32].to(device))
     with torch.inference_mode():
@@ -176,15 +173,17 @@ def _check_equal(
         raise RuntimeError(f"class {k}: the cut-out classifier differs by {difference:g}")
 
 
-def _calibration(images: Images, normalize: Normalize, device: torch.device) -> Tensor:
+def _calibration(images: DataSet, normalize: Normalize, device: torch.device) -> Tensor:
     loader = evaluation_loader(spread(images.train, CALIBRATION_IMAGES))
     return calibration_images(normalize(batch.images.to(device)) for batch in loader)
 
 
-def _judging_splits(images: Images, k: int) -> tuple[Split | FileSplit, Split | FileSplit]:
+def _judging_splits(
+    images: DataSet, k: int
+) -> tuple[ArraySplit | FileSplit, ArraySplit | FileSplit]:
     """Training images for the threshold of class k, THRESHOLD_IMAGES at most, and test images.
 
-    Where the data set's protocol draws negatives, both are its first draw.
+    Where the data set's protocol draws negatives, both have those of its first draw.
     """
     train, test = images.train, images.test
     if negatives_are_drawn(len(images.class_names)):
@@ -198,13 +197,14 @@ def _scores(
     run_dir: Path,
     fused: torch.nn.Module,
     k: int,
-    images: Images,
+    images: DataSet,
     normalize: Normalize,
     options: ExtractOptions,
 ) -> tuple[Scored, Scored]:
-    """Scores on training and on test images.
+    """The classifier's scores on training and on test images.
 
-    What the evaluation saved serves where the classifier is the evaluated one.
+    Scores that the evaluation saved are used where the classifier is the one that was evaluated,
+    which is one without compression.
     """
     saved = [run_dir / "predictions" / f"binary-{split}.npz" for split in ("train", "test")]
     if options.compress is None and all(path.exists() for path in saved):
@@ -221,12 +221,12 @@ def _scores(
 def _latencies(
     model: CodedResNeXt,
     fused: torch.nn.Module,
-    images: Images,
+    images: DataSet,
     normalize: Normalize,
     device: torch.device,
     turns: int,
 ) -> dict[str, Any]:
-    """Classifier against its network at batch 1 and 64, in turns; empty for no turns."""
+    """Times of classifier and network at batch 1 and 64, taken in turns; empty for no turns."""
     found: dict[str, Any] = {}
     if not turns:
         return found
@@ -245,7 +245,7 @@ def _latencies(
 
 
 def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
-    """Sizes, speed and worth of the classifiers that were written."""
+    """A table of the sizes, speed and worth of the classifiers that were written."""
     costs = cards[0].costs
     table = Table(
         title=f"of {costs['network_parameters']:,} parameters {costs['parameters']:,} kept "
@@ -277,17 +277,17 @@ def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
 def _curves(
     config: RunConfig,
     model: CodedResNeXt,
-    images: Images,
+    images: DataSet,
     indices: Sequence[int],
     out: Path,
     normalize: Normalize,
     calibration: Tensor,
     console: Console,
 ) -> Iterator[Measurement]:
-    """F1 against kept share of some classes.
+    """F1 against kept share, of each class in `indices`.
 
-    Each class's is kept in OUT/CLASS/curve.json: a repeated call with the same source,
-    committed, goes on behind the last class that was finished.
+    The curve of a class is kept in OUT/CLASS/curve.json, so that a repeated call with the same
+    committed source goes on behind the last class that was finished.
     """
     network = sum(p.numel() for p in model.parameters())
     commit, dirty = git_state()
@@ -316,7 +316,7 @@ def _curves(
 
 
 def _kept_curve(path: Path, about: dict[str, Any]) -> list[Measurement] | None:
-    """What an earlier call measured; None where it is absent, damaged, or of something else."""
+    """The curve that an earlier call kept; None where it is absent, damaged or not `about` this."""
     try:
         kept = json.loads(path.read_text())
         if kept["about"] != about:

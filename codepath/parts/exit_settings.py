@@ -15,18 +15,15 @@ from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory
 from codepath.data import Normalize, evaluation_loader
 from codepath.evaluate import Predictions, exit_costs, fit_readouts
+from codepath.evaluate.exit_thresholds import Outcome, choose_for_accuracy, choose_for_budget, sweep
 from codepath.evaluate.exits import (
     DECODERS,
     ExitCosts,
     Folds,
-    Outcome,
-    choose_for_accuracy,
-    choose_for_budget,
     cross_fitted,
     decoder_scores,
     exit_table,
     fit_weights,
-    sweep,
 )
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.models import EarlyExit
@@ -41,7 +38,7 @@ from codepath.models.early_exit import (
 )
 from codepath.parts.trained_run import LATENCY_BATCHES, load_coded
 from codepath.pipeline.measure import DataFacts, load_images
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,9 @@ def exits_run(
     for heading in ("exit", "multiply-adds", "numbers", *columns, "images leaving"):
         table.add_column(heading, justify="right")
     ends = (*fitted.exits.blocks, NETWORK_END)
-    numbers = fitted.costs.numbers | {b: fitted.exits.at(b).numbers for b in fitted.exits.blocks}
+    stored = fitted.costs.stored_values | {
+        b: fitted.exits.at(b).stored_values for b in fitted.exits.blocks
+    }
     for block, share in zip(ends, fitted.outcome.shares, strict=True):
         accuracies = (
             [f"{100 * fitted.top1:.2f} %", *([""] * (len(names) - 1))]
@@ -164,7 +163,7 @@ def exits_run(
         table.add_row(
             "end" if block == NETWORK_END else f"block {block}",
             f"{100 * fitted.costs.macs[block] / whole:.1f} %",
-            f"{numbers[block]:,}",
+            f"{stored[block]:,}",
             *accuracies,
             f"{100 * share:.1f} %",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from codepath.codes.decoding import codeword_scores
 from codepath.core.errors import UserError
-from codepath.data import ImageSet
+from codepath.data import ArrayDataSet
 from codepath.data.files import decode
 from codepath.data.resize import central_crop
 from codepath.evaluate import Predictions
 from codepath.evaluate.paths import BlockPaths, block_paths
-from codepath.models import load_early_exit
+from codepath.models import CodedOutput, CodedResNeXt, EarlyExit, load_early_exit
 from codepath.models.classifier_file import (
     normalised_image,
     read_image,
@@ -103,6 +104,35 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
         left = exits(x)
     chance = output.logits[0].softmax(0)
     best = chance.topk(min(top, len(chance))).indices.tolist()
+    return Explanation(
+        image=image,
+        truth=truth,
+        prediction=facts.class_names[int(chance.argmax())],
+        probabilities={facts.class_names[k]: float(chance[k]) for k in best},
+        exit_block=int(left.exits[0]),
+        exit_decision=facts.class_names[int(left.classes[0])],
+        criterion=exits.criterion,
+        blocks=_block_views(model, output, exits, facts.class_names, best),
+        pixels=pixels.tolist(),
+    )
+
+
+def _block_views(
+    model: CodedResNeXt,
+    output: CodedOutput,
+    exits: EarlyExit,
+    class_names: Sequence[str],
+    best: Sequence[int],
+) -> list[BlockView]:
+    """What every coded block says of one image.
+
+    Args:
+        model: a coded network.
+        output: of one image, B = 1.
+        exits: set for the network.
+        class_names: of all classes.
+        best: classes to show besides each block's own decision.
+    """
     history: list[Tensor] = []
     previous = agreeing = None
     views = []
@@ -120,12 +150,12 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
             previous, agreeing = decided, in_a_row
         sure = float(confidence(exits.criterion, scores, in_a_row)[0])
         shown = list(dict.fromkeys([*best, int(decided[0])]))
-        names = {k: facts.class_names[k] for k in shown}
+        names = {k: class_names[k] for k in shown}
         views.append(
             BlockView(
                 block=number,
                 energies=[float(e) for e in block.ratio * energies[0]],
-                decision=facts.class_names[int(decided[0])],
+                decision=class_names[int(decided[0])],
                 confidence=sure,
                 leaves=sure >= threshold,
                 codewords={
@@ -137,17 +167,7 @@ def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Exp
                 },
             )
         )
-    return Explanation(
-        image=image,
-        truth=truth,
-        prediction=facts.class_names[int(chance.argmax())],
-        probabilities={facts.class_names[k]: float(chance[k]) for k in best},
-        exit_block=int(left.exits[0]),
-        exit_decision=facts.class_names[int(left.classes[0])],
-        criterion=exits.criterion,
-        blocks=views,
-        pixels=pixels.tolist(),
-    )
+    return views
 
 
 def _picked_image(
@@ -171,7 +191,7 @@ def _picked_image(
         raise UserError(f"{image}: test images are test:0 to test:{len(images.test) - 1}")
     index = int(place)
     truth = facts.class_names[int(images.test.labels[index])]
-    if isinstance(images, ImageSet):
+    if isinstance(images, ArrayDataSet):
         return images.test.images[index], truth
     return central_crop(images.test.image(index), images.test.crop), truth
 

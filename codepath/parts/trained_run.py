@@ -1,4 +1,4 @@
-"""What all uses of a trained run begin with."""
+"""What every use of a trained run begins with: its coded network, and classes by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from codepath.run.config import RunConfig
 from codepath.train import choose_device, load_trained
 
 LATENCY_BATCHES = (1, 64)
-"""Images a call in timings: real termination, and a batch."""
+"""Images per call in timings: one image, which really leaves at its exit, and a batch."""
 
 
 def load_coded(run_dir: Path) -> tuple[RunConfig, CodedResNeXt, torch.device]:
-    """A trained run's coded network; UserError for a plain one."""
+    """A trained run's configuration, coded network and device; UserError for a plain network."""
     device = choose_device()
     config, model = load_trained(run_dir, device)
     if not isinstance(model, CodedResNeXt) or not model.coded_blocks:
@@ -29,7 +29,7 @@ def load_coded(run_dir: Path) -> tuple[RunConfig, CodedResNeXt, torch.device]:
 
 
 def class_indices(name: str, class_names: Sequence[str]) -> list[int]:
-    """A class by its name or number, or "all"; UserError for an unknown one."""
+    """The index of a class, by its name or number, or all for "all"; UserError if unknown."""
     if name == "all":
         return list(range(len(class_names)))
     if name in class_names:

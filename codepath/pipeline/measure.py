@@ -15,10 +15,10 @@ from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory, write_text
 from codepath.core.provenance import git_state, now
 from codepath.data import (
-    Images,
+    DataSet,
     Normalize,
     evaluation_loader,
-    load_image_set,
+    load_data_set,
 )
 from codepath.evaluate import (
     ALL_NEGATIVES_UP_TO,
@@ -57,11 +57,11 @@ from codepath.store import (
 from codepath.train import World, choose_device, load_trained
 from codepath.train.card import write_card
 from codepath.train.distributed import Placement
-from codepath.train.fit import device_name
+from codepath.train.environment import device_name
 from codepath.train.precision import trained_precision
 
 
-def predict_test_images(model: nn.Module, images: Images, world: World) -> Predictions:
+def predict_test_images(model: nn.Module, images: DataSet, world: World) -> Predictions:
     """The network's outputs for every test image, each computed in one of the processes."""
     normalize = Normalize(images.mean, images.std).to(world.device)
     loader = evaluation_loader(images.test, shard=world.shard)
@@ -69,14 +69,14 @@ def predict_test_images(model: nn.Module, images: Images, world: World) -> Predi
     return Predictions.merged(world.gather(own), len(images.test))
 
 
-def load_images(config: RunConfig, data: Path | None) -> Images:
-    """The images of a run."""
-    return load_image_set(config.data.source, data, config.data.crop, config.data.subset)
+def load_images(config: RunConfig, data: Path | None) -> DataSet:
+    """The images of a run's data set."""
+    return load_data_set(config.data.source, data, config.data.crop, config.data.subset)
 
 
 def evaluate_run(
     run_dir: Path,
-    images: Images | None = None,
+    images: DataSet | None = None,
     device: torch.device | None = None,
     data: Path | None = None,
     predictions: Predictions | None = None,
@@ -85,12 +85,13 @@ def evaluate_run(
     """Measure a trained run and write its rows to RUN/rows, its outputs to RUN/predictions.
 
     Args:
-        run_dir: the run.
-        images: of its data set, where they are loaded already.
-        device: to measure on.
+        run_dir: the run's directory.
+        images: the images of its data set, where they are loaded already.
+        device: the device to measure on.
         data: where the images are.
-        predictions: its outputs for the test images, where they are known.
-        kinds: of rows to make; others are left as they are. Empty: all.
+        predictions: the network's outputs for the test images, where they are known.
+        kinds: the kinds of rows to make; rows of other kinds stay as they are. Empty: all kinds
+            but those of ON_REQUEST.
     """
     possible = [kind for kind in KINDS if kind not in ON_REQUEST]
     for kind in kinds:
@@ -115,9 +116,9 @@ def evaluate_run(
 
 
 def provenance(
-    run_dir: Path, config: RunConfig, images: Images, device: torch.device
+    run_dir: Path, config: RunConfig, images: DataSet, device: torch.device
 ) -> Provenance:
-    """Where numbers of a run that are measured now come from."""
+    """The provenance of numbers of a run that are measured now."""
     commit, dirty = git_state()
     return Provenance(
         experiment=config.experiment,
@@ -141,19 +142,23 @@ def write_rows(
     provenance: Provenance,
     kinds: Collection[str],
 ) -> None:
-    """Measure, and put the rows into RUN/rows in place of those of the same kinds."""
+    """Put measurements into RUN/rows in place of the rows of `kinds` there."""
     replace_rows(run_dir / "rows", rows_of(measurements, provenance), kinds)
 
 
 def _measurements(
     run_dir: Path,
-    images: Images,
+    images: DataSet,
     device: torch.device,
     predictions: Predictions,
     data: Path | None,
     wanted: Collection[str],
 ) -> Iterator[Measurement]:
-    """What is cheap is measured in any case; what takes passes of its own, where it is wanted."""
+    """The measurements of a run, also of kinds that are not wanted.
+
+    Cheap ones are made in any case; those that need passes of their own over images are made only
+    where they are wanted.
+    """
     config, model = load_trained(run_dir, device)
     normalize = Normalize(images.mean, images.std).to(device)
     test = evaluation_loader(images.test)
@@ -205,7 +210,7 @@ def _measurements(
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the commands on a trained run need of its data set, kept in RUN/data.json."""
+    """Facts on a data set that commands on a trained run need; kept in RUN/data.json."""
 
     source: str
     class_names: tuple[str, ...]
@@ -215,8 +220,8 @@ class DataFacts:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, images: Images) -> DataFacts:
-        """Those of a data set."""
+    def of(cls, images: DataSet) -> DataFacts:
+        """The facts on a data set."""
         return cls(images.source, images.class_names, images.image_shape, images.mean, images.std)
 
     def save(self, run_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""From an experiment to rows: train, evaluate, store. The only glue between those packages."""
+"""A run from its configuration to its rows: train, evaluate, store."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def train_and_evaluate(
 ) -> None:
     """Train and evaluate `config`, and put its rows into the results.
 
-    Every part that an earlier call finished is skipped. Started by torchrun or srun, the processes
-    train together and share the pass over the test images; the first one does the rest alone.
+    Whatever an earlier call finished is skipped. Where torchrun or srun started several processes,
+    they train together and share the pass over the test images; the first one does the rest alone.
 
     Args:
-        config: the run.
-        places: where it lives and where its rows go.
-        console: for progress.
-        data: where the source's files are (see `load_image_set`).
+        config: the run's configuration.
+        places: where the run lives and where its rows go.
+        console: where progress is printed.
+        data: where the source's files are (see `load_data_set`).
         backend: ffcv, torch or auto.
-        options: how it is carried out on this machine.
+        options: how the run is carried out on this machine.
 
     Raises:
         UserError: see `fit`.
-        InterruptedRun: on SIGINT, SIGTERM or SIGUSR2; the same call goes on.
+        InterruptedRun: on SIGINT, SIGTERM or SIGUSR2; repeating the call goes on.
     """
     run_dir = places.run_dir(config)
     with Interruption() as interruption:
@@ -67,7 +67,7 @@ def _work_in_this_process(
     options: FitOptions,
     interruption: Interruption,
 ) -> bool:
-    """Train and evaluate; whether this is the process that did the last part."""
+    """Train and evaluate; return whether this is the first process, which wrote the rows."""
     title = f"{config.experiment} {config.name}"
     with connected() as world:
         if not world.first:

@@ -1,7 +1,7 @@
 """The full, frozen description of a run (standard library only).
 
-A run is determined by its `RunConfig` alone: what only changes speed and rounding (device, loader
-backend, workers) is not part of it.
+A run is determined by its `RunConfig` alone. Settings that change only speed and rounding (device,
+loader backend, workers) are not part of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 from codepath.core.errors import UserError
 
 SCALES = ("demo", "cpu", "short", "paper")
-"""From the smallest to the paper's."""
+"""Ordered from the smallest to the paper's."""
 PRECISIONS = ("float32", "bfloat16")
 
 STATISTICS = {
@@ -42,13 +42,13 @@ class ModelConfig:
     p_drop: float = 0.0
     """DropSubNNs: probability that a path's output is zeroed in training."""
     schemes: tuple[str, ...] = ()
-    """A catalogue name or CSV file per coded stage; empty: the family's."""
+    """A catalogue name or CSV file per coded stage; empty: the schemes of `scheme_family`."""
     scheme_family: str = "paper"
     """paper or best: which catalogue of coding schemes."""
     active: tuple[int | tuple[int, ...], ...] = ()
     """Nact per stage, or per block of a stage; empty: the network's own."""
     aggregate: str = "sum"
-    """sum of the paths' outputs, or concat."""
+    """How the paths' outputs are combined: sum or concat."""
 
     def __post_init__(self) -> None:
         _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
@@ -69,14 +69,14 @@ class DataConfig:
     """0: RandAugment's posterize gives a black image at magnitudes below 2.5, as on earlier Pillow;
     1: it keeps the highest bit."""
     crop: int = 0
-    """Side of the random resized crops, and of the central ones in evaluation, of images of many
-    sizes; 0: the source's own."""
+    """For images of many sizes: side of the random resized crops in training and of the central
+    crops in evaluation. 0: the source's own."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Least and largest share of an image's area in a random resized crop."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Least and largest width by height of a random resized crop before it is resized."""
+    """Least and largest width / height of a random resized crop before it is resized."""
     subset: bool = False
-    """Whether fewer images than the data set has are meant."""
+    """Whether the images are meant to be only a part of the data set."""
 
     def __post_init__(self) -> None:
         _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
@@ -122,18 +122,19 @@ class TrainConfig:
     exponent: float = 4.0
     """Exponent of the coding loss (Eq. 5)."""
     gradient_masking: bool = False
-    """In place of the coding loss, gradients reach the class's own paths alone (footnote 5)."""
+    """In place of the coding loss, let gradients reach only a class's own paths (footnote 5)."""
     label_smoothing: float = 0.0
     precision: str = "float32"
-    """The lowest that the recipe allows: float32, or bfloat16, at most autocast to it over float32
-    weights. What is trained in is bfloat16 where the device computes in it, else float32."""
+    """The lowest precision that the recipe allows: float32, or bfloat16 by autocast over float32
+    weights. A recipe with bfloat16 trains in float32 on devices that do not compute in bfloat16."""
     bn_batch: int = 0
-    """Images that batch norm takes its statistics over (a replica's of the paper's runs); a divisor
-    of batch_size. 0: those that a device holds at once, hence the whole batch on one device."""
+    """Images over which batch norm takes its statistics (in the paper's runs those of a replica); a
+    divisor of batch_size. 0: the images that a device holds at once, on one device the whole batch.
+    """
     bn_momentum: float = 0.1
-    """Weight of the newest statistics in the running ones (PyTorch's sense)."""
+    """Weight of the newest statistics in the running statistics (PyTorch's sense)."""
     ema_decay: float = 0.0
-    """Decay per step of a moving average of the weights, which is then what is kept; 0: none."""
+    """Decay per step of the moving average of the weights that a run keeps as its own; 0: none."""
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
@@ -162,7 +163,7 @@ class TrainConfig:
         _require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
 
     def check_precision(self, asked: str) -> None:
-        """UserError unless a run of this recipe may be asked to train in it: "auto", or a name."""
+        """UserError unless this recipe may be asked for `asked`: "auto" or a precision's name."""
         if asked not in ("auto", *PRECISIONS):
             raise UserError(f"precision is '{asked}', must be auto, float32 or bfloat16")
         if asked == "bfloat16" and self.precision == "float32":
@@ -179,7 +180,7 @@ class EvalConfig:
     removal_block: int = 0
     """Block (from 1) whose paths are removed for Fig 2a; 0: no removal (uncoded network)."""
     removal_draws: int = 5
-    """Random choices of the removed paths per image and count."""
+    """Random choices of the removed paths, for each image and number of removed paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,12 +203,12 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the run within its experiment and scale, also of its directory."""
+        """The run's name within its experiment and scale, and the name of its directory."""
         return f"{self.model_role}-s{self.seed}"
 
     @functools.cached_property
     def run_id(self) -> str:
-        """Experiment, run and content hash: what rows in results/ are traced by."""
+        """Experiment, scale, run and content hash, by which a row in results/ names its run."""
         return f"{self.experiment}-{self.scale}-{self.name}-{content_hash(self)}"
 
 

@@ -1,4 +1,4 @@
-"""Run directories: where runs live, what they were made for, and whether they are done."""
+"""Run directories: where runs live, their configurations, and whether they are done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codepath.core.provenance import now
 from codepath.run.config import RunConfig, differences, run_config_from_dict, to_dict
 
 WEIGHTS = "model.safetensors"
-"""Final weights: their presence means that training is finished."""
+"""File of the final weights: it is there once training has finished."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def read_config(run_dir: Path) -> RunConfig:
 
 
 def claim(config: RunConfig, run_dir: Path) -> None:
-    """Write config.json into a run directory, or check that the one there is the same.
+    """Write config.json into a run directory, or check that it holds the same configuration.
 
-    Raises UserError where another configuration stands there.
+    Raises UserError where the directory holds another configuration.
     """
     path = run_dir / "config.json"
     if not path.exists():
@@ -56,7 +56,7 @@ def claim(config: RunConfig, run_dir: Path) -> None:
 
 
 def is_done(run_dir: Path, config: RunConfig) -> bool:
-    """Whether this very configuration was trained and evaluated there."""
+    """Whether exactly this configuration was trained and evaluated in `run_dir`."""
     done = run_dir / "DONE"
     return done.exists() and json.loads(done.read_text()).get("run_id") == config.run_id
 

@@ -1,11 +1,11 @@
-"""What happens to a run, in its directory: its events and its heartbeat.
+"""Files in a run's directory that say what happens to it: events, heartbeat and order.
 
     events.jsonl    one line per event: submitted, started, stopped, failed, cancelled
-    heartbeat.json  what its process is doing now, replaced every few seconds
+    heartbeat.json  what the run's process is doing now, replaced every few seconds
     job.json        the order of a submitted run: what its job is to do, and with which source
 
-They belong to no result: a run is done when DONE says so. Of several processes that train one
-network the first writes, and any of them notes its failure.
+No result depends on these files: a run is done when DONE says so. Where several processes train one
+network, only the first writes them, but each of them notes its own failure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVENTS, HEARTBEAT, JOB = "events.jsonl", "heartbeat.json", "job.json"
 BEAT_S = 10.0
 """Seconds between heartbeats within an epoch."""
 ERROR_LINES = 6
-"""Last lines of a failure that are kept."""
+"""How many of an error's last lines are kept."""
 
 _started: set[Path] = set()
 """Runs whose start this process has noted."""
@@ -37,14 +37,14 @@ _last_beat: dict[Path, float] = {}
 
 
 def process_rank() -> int:
-    """This process's number among those of its job, as torchrun or srun gave it; else 0."""
+    """This process's number within its job, as torchrun or srun set it; else 0."""
     in_step = "SLURM_STEP_ID" in os.environ or "SLURM_STEPID" in os.environ
     rank = os.environ.get("RANK") or (os.environ.get("SLURM_PROCID") if in_step else None) or "0"
     return int(rank) if rank.isdigit() else 0
 
 
 def current_job() -> str:
-    """The id of the job that this process belongs to, as submitit writes it; else empty."""
+    """The id of this process's job in submitit's spelling; empty where it belongs to none."""
     env = os.environ
     if env.get("SLURM_ARRAY_JOB_ID"):
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
@@ -61,7 +61,7 @@ def current_cluster() -> str:
 def note(run_dir: Path, event: str, **details: Any) -> None:
     """Append an event, if the run's directory is there.
 
-    Bookkeeping never ends a run: what cannot be written (a full disk) is left out.
+    Bookkeeping never ends a run: an event that cannot be written (full disk) is dropped.
     """
     if process_rank() and event != "failed":
         return
@@ -72,7 +72,7 @@ def note(run_dir: Path, event: str, **details: Any) -> None:
 def note_failure(run_dir: Path, error: BaseException) -> None:
     """Append that the run failed, with the last lines of the error.
 
-    Where the error is that the other processes are gone, the event says `follows_another`.
+    The event of a LostProcessesError says `follows_another`.
     """
     if isinstance(error, UserError):
         lines = str(error).splitlines()
@@ -87,13 +87,19 @@ def events(run_dir: Path) -> list[dict[str, Any]]:
     return [line for line in json_lines(_text(run_dir / EVENTS)) if "event" in line]
 
 
+def since(happened: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    """What happened from the last `event` on; everything where there is no such event."""
+    found = [place for place, one in enumerate(happened) if one["event"] == event]
+    return happened[found[-1] if found else 0 :]
+
+
 def beat(run_dir: Path, phase: str, **progress: Any) -> None:
-    """Say what this process is doing; its first beat in a run notes the start.
+    """Write a heartbeat; this process's first one in a run also notes the event "started".
 
     Args:
         run_dir: the run's directory, which has to be there.
         phase: starting, training or evaluating.
-        progress: in training done (the share of all steps), epoch and eta_s.
+        progress: while training: done (share of all steps), epoch, eta_s (seconds left).
     """
     if process_rank():
         return
@@ -121,7 +127,7 @@ def beat_is_due(run_dir: Path) -> bool:
 
 @contextlib.contextmanager
 def outcome_noted(run_dir: Path) -> Iterator[None]:
-    """Note how work on a run ends that does not finish, if this process has begun it."""
+    """Note that work on a run stopped or failed, if this process has noted the run's start."""
     try:
         yield
     except (InterruptedRun, KeyboardInterrupt):
@@ -140,12 +146,12 @@ def heartbeat(run_dir: Path) -> dict[str, Any]:
 
 
 def write_order(run_dir: Path, order: dict[str, Any]) -> None:
-    """Put down what the run's job is to do."""
+    """Write the run's order: what its job is to do."""
     write_text(run_dir / JOB, json.dumps(order, indent=2) + "\n")
 
 
 def read_order(run_dir: Path) -> dict[str, Any]:
-    """What the run's job is to do; empty where the run was never submitted."""
+    """The run's order; empty where the run was never submitted."""
     return _read(run_dir / JOB)
 
 

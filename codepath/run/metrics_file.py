@@ -11,21 +11,21 @@ METRICS = "metrics.jsonl"
 
 
 TIMES = ("time", "images_per_second", "data_wait", "memory_mib")
-"""Keys of a metrics line that two equal runs may differ in."""
+"""Keys of a metrics line whose values may differ between two equal runs."""
 
 
 def metrics_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, oldest first; a last line that a kill cut short is left out."""
+    """The lines of a metrics.jsonl, oldest first; lines that a kill cut short are left out."""
     text = path.read_text(errors="replace") if path.exists() else ""
     return [line for line in json_lines(text) if "step" in line and "kind" in line]
 
 
 BOTTLENECK = 0.2
-"""Share of the time spent waiting for images from which on loading is called the bottleneck."""
+"""Loading is called the bottleneck where at least this share of the time is spent waiting."""
 
 
 def loader_verdict(line: dict[str, Any]) -> str:
-    """What to do about loading, judged by a metrics line; empty where it keeps up."""
+    """Advice on loading, judged by a metrics line; empty where loading keeps up."""
     waited = line.get("data_wait", 0.0)
     if waited < BOTTLENECK:
         return ""

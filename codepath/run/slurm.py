@@ -1,4 +1,4 @@
-"""What Slurm says of jobs. Our own files decide what a run is doing; Slurm explains."""
+"""Slurm's states of jobs. A run's files decide what it is doing; Slurm only explains."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RUNNING = frozenset(("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "SUSPEND
 
 @dataclass(frozen=True)
 class JobState:
-    """A job in Slurm's words."""
+    """The state of a job, in Slurm's words."""
 
     state: str
-    """Such as PENDING or OUT_OF_MEMORY."""
+    """For instance PENDING or OUT_OF_MEMORY."""
     reason: str = ""
-    """Why it waits, or why it ended."""
+    """Why the job waits, or why it ended."""
 
     @property
     def words(self) -> str:
@@ -32,7 +32,7 @@ class JobState:
 def job_states(jobs: Iterable[str]) -> dict[str, JobState] | None:
     """The state of each job that Slurm knows, by its id (ARRAY_INDEX or plain).
 
-    None where Slurm does not answer: it is not here, or it is down.
+    None where Slurm does not answer: this machine has no Slurm, or Slurm is down.
     """
     wanted = {job for job in jobs if job}
     if not wanted:
@@ -60,7 +60,7 @@ def job_states(jobs: Iterable[str]) -> dict[str, JobState] | None:
         )
         for line in (accounted or "").splitlines():
             job, _, state = line.partition("|")
-            if job in left:  # "CANCELLED by 0"
+            if job in left:  # a state may read "CANCELLED by 0"
                 found[job] = JobState(*state.split(" ", 1))
     return found
 

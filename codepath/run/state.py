@@ -1,4 +1,4 @@
-"""What runs are doing, by their own files, with Slurm's word beside them (no torch)."""
+"""The state of runs, derived from their files and from what Slurm says (no torch)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from codepath.core.errors import UserError
 from codepath.core.machine import process_alive
 from codepath.run.config import RunConfig
 from codepath.run.directory import is_done, read_config
-from codepath.run.events import ERROR_LINES, events, heartbeat, read_order
+from codepath.run.events import ERROR_LINES, events, heartbeat, read_order, since
 from codepath.run.slurm import RUNNING, WAITING, JobState, job_states
 
 STATES = ("running", "waiting", "stopped", "failed", "cancelled", "done", "new")
 SILENT_S = 600
-"""A heartbeat older than this is remarked on."""
+"""Seconds; `codepath status` remarks on a heartbeat that is older."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class RunStatus:
 
     run_dir: Path
     state: str
-    """One of STATES: stopped is what goes on when its command is repeated, new what never began."""
+    """One of STATES. A stopped run goes on when its command is repeated; a new one never began."""
     progress: str = ""
-    """Epoch and remaining time, or why it waits or ended."""
+    """Epoch and remaining time, or why the run waits or ended."""
     requeues: int = 0
-    """How often its job was queued again."""
+    """How often the run's job was queued again."""
     cluster: str = ""
-    """slurm, local, or empty: a process of a person's own."""
+    """slurm or local; empty for a process that a person started."""
     job: str = ""
     slurm: str = ""
-    """Slurm's state of the job, where it says one."""
+    """What Slurm says of the job, where it was asked and knows it."""
     error: tuple[str, ...] = ()
     """The last lines of a failure."""
     run_id: str = ""
-    """Of the configuration there."""
+    """The run_id of the configuration in `run_dir`."""
 
     @property
     def name(self) -> str:
@@ -51,16 +51,16 @@ class RunStatus:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether the run waits or runs."""
         return self.state in ("waiting", "running")
 
     @property
     def is_asked_about(self) -> bool:
-        """Whether Slurm may know more than the run's files: it has a job that has not ended."""
+        """Whether Slurm may know more than the run's files: by these its job has not ended."""
         return self.cluster == "slurm" and self.is_under_way
 
     def holds(self, config: RunConfig) -> bool:
-        """Whether nothing has to be submitted for `config`: it is done or under way."""
+        """Whether nothing has to be submitted for `config`: that run is done or under way."""
         return self.run_id == config.run_id and (self.state == "done" or self.is_under_way)
 
 
@@ -70,7 +70,7 @@ def find_runs(runs: Path) -> list[Path]:
 
 
 def look_all(run_dirs: Iterable[Path]) -> list[RunStatus]:
-    """The status of runs; Slurm is asked once for all jobs that have not ended by our files."""
+    """The status of runs; Slurm is asked once, for all jobs that by the files have not ended."""
     first = [look(run_dir) for run_dir in run_dirs]
     asked = {status.job for status in first if status.is_asked_about}
     jobs = job_states(asked) if asked else {}
@@ -84,7 +84,7 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
 
     Args:
         run_dir: a run directory, or one that is not there yet.
-        jobs: what Slurm says of jobs; None: it was not asked.
+        jobs: what Slurm says of jobs; None: Slurm was not asked.
     """
     if not (run_dir / "config.json").exists():
         return RunStatus(run_dir, "new")
@@ -93,9 +93,7 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
         done = is_done(run_dir, config)
     except (UserError, json.JSONDecodeError) as error:
         return RunStatus(run_dir, "failed", error=(str(error),))
-    happened = events(run_dir)
-    submissions = [k for k, event in enumerate(happened) if event["event"] == "submitted"]
-    happened = happened[submissions[-1] if submissions else 0 :]
+    happened = since(events(run_dir), "submitted")
     starts = [event for event in happened if event["event"] == "started"]
     origin: Mapping[str, Any] = starts[-1] if starts else read_order(run_dir)
     job, cluster = str(origin.get("job") or ""), str(origin.get("cluster") or "")
@@ -125,12 +123,8 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
 
 
 def _first_failure(happened: list[dict[str, Any]]) -> dict[str, Any]:
-    """The failure of the last attempt that came first: of several processes the others follow."""
-    since = 0
-    for number, event in enumerate(happened):
-        if event["event"] == "started":
-            since = number
-    return next(event for event in happened[since:] if event["event"] == "failed")
+    """The first failure of the last attempt; other processes' failures follow from it."""
+    return next(event for event in since(happened, "started") if event["event"] == "failed")
 
 
 def _with_slurm(status: RunStatus, job: JobState | None, last: Mapping[str, Any]) -> RunStatus:
@@ -152,7 +146,7 @@ def _with_slurm(status: RunStatus, job: JobState | None, last: Mapping[str, Any]
 
 
 def _alive(status: RunStatus, origin: Mapping[str, Any]) -> bool:
-    """Whether the process of a run outside Slurm lives, as far as can be said from here."""
+    """Whether a run's process outside Slurm lives; True where another machine has it."""
     if origin.get("host", socket.gethostname()) != socket.gethostname():
         return True
     pid = str(origin.get("pid", "") if status.state == "running" else status.job)
@@ -167,7 +161,7 @@ def _gone(status: RunStatus) -> RunStatus:
 
 
 def log_path(status: RunStatus) -> Path | None:
-    """The log of a run's job, where it is known."""
+    """The path of the log of a run's job; None where it is not known."""
     starts = [event for event in events(status.run_dir) if event["event"] == "started"]
     if starts and starts[-1].get("log"):
         return Path(starts[-1]["log"])
@@ -188,7 +182,7 @@ def log_tail(status: RunStatus) -> tuple[str, ...]:
 
 
 def _progress(config: RunConfig, run_dir: Path, started: Mapping[str, Any]) -> str:
-    """Phase, epoch and remaining time by the heartbeat of the process that started last."""
+    """Phase, epoch and remaining time, by the heartbeat of the process that started last."""
     beat = heartbeat(run_dir)
     if (beat.get("host"), beat.get("pid")) != (started.get("host"), started.get("pid")):
         return "starting"
@@ -205,7 +199,7 @@ def _progress(config: RunConfig, run_dir: Path, started: Mapping[str, Any]) -> s
 
 
 def table(statuses: Iterable[RunStatus]) -> list[str]:
-    """Lines for a person: one a run, the ends of failures, and a count of each state."""
+    """Lines for a person: one per run, last lines of its failure, and a count of each state."""
     statuses = list(statuses)
     if not statuses:
         return ["no runs"]

@@ -1,4 +1,4 @@
-"""`codepath watch`: a run in training as its metrics.jsonl shows it (no torch)."""
+"""`codepath watch`: shows a run in training, from its metrics.jsonl (no torch)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from codepath.run.metrics_file import METRICS, loader_verdict, metrics_lines
 from codepath.run.state import RunStatus, look_all
 
 _SILENCE = 10.0
-"""A run that is silent for so many times its usual pause between reports is remarked on."""
+"""A run counts as silent after this many times its usual pause between reports."""
 _EVERY_S, _EVERY_ON_SLURM_S = 2.0, 30.0
-"""Seconds between looks; Slurm, where it is asked, is asked seldom."""
+"""Seconds between looks; the second where each look asks Slurm, which is to be asked seldom."""
 
 
 def state_of(status: RunStatus, lines: list[dict[str, Any]], age: float) -> str:
-    """The run's state, the one that `codepath status` shows, with what its metrics add.
+    """The run's state as `codepath status` shows it, and what its metrics add.
 
     Args:
-        status: of the run.
-        lines: of its metrics.
-        age: seconds since the last of them was written.
+        status: the run's status.
+        lines: the lines of its metrics.jsonl.
+        age: seconds since the last line was written.
     """
     if status.state == "done":
         return "done: trained and evaluated"
@@ -63,14 +63,14 @@ def _divergence(run_dir: Path, lines: list[dict[str, Any]]) -> str:
 
 
 def _usual_pause(lines: list[dict[str, Any]]) -> float:
-    """Median seconds between reports of steps, 0 where there are too few."""
+    """Median seconds between the last 20 lines of metrics; 0 where there are fewer than two."""
     times = [datetime.fromisoformat(line["time"]).timestamp() for line in lines[-20:]]
     pauses = sorted(b - a for a, b in itertools.pairwise(times))
     return max(pauses[len(pauses) // 2], 0.0) if pauses else 0.0
 
 
 def report(status: RunStatus, at: datetime | None = None) -> RenderableType:
-    """The run's state, its last metrics and those of its coded blocks, as rich shows them.
+    """The run's state, its last metrics, and those of its coded blocks, for rich to show.
 
     Raises UserError where there is no run directory.
     """
@@ -137,7 +137,7 @@ def _blocks(line: dict[str, Any]) -> Table:
 
 
 def watch(run_dir: Path, console: Console, once: bool = False) -> None:
-    """Show the run until it has ended; once where the console is no terminal."""
+    """Show the run until it has ended; only once with `once` or where there is no terminal."""
     (status,) = look_all([run_dir])
     if once or not console.is_terminal:
         console.print(report(status), highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Tidy rows in, tidy frames out (pandas; no torch)."""
+"""Writing tidy rows, and reading them as tidy frames (pandas; no torch)."""
 
 from codepath.store.benchmarks import check_benchmark, put_benchmark, read_benchmark
 from codepath.store.schema import (

@@ -27,7 +27,10 @@ def read_benchmark(path: Path) -> pd.DataFrame:
 
 
 def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
-    """UserError where a frame has not the columns of the benchmark that `path` is named after."""
+    """UserError where a frame lacks the form of the benchmark that `path` is named after.
+
+    It has exactly the benchmark's columns, with numbers in the columns of numbers.
+    """
     text, numbers = benchmark_columns(_name(path))
     odd = sorted(set(map(str, frame)) ^ {*text, *numbers})
     if odd:
@@ -45,8 +48,8 @@ def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
 def put_benchmark(path: Path, rows: pd.DataFrame, settings: Sequence[str]) -> None:
     """Write rows to benchmarks/NAME.csv or NAME-DEVICE.csv.
 
-    Rows that are there already stay where no new row is equal to them in the columns `settings`
-    (and on the same device); without `settings` the file is replaced.
+    A row that is there already stays unless a new row equals it in the columns `settings` and in
+    the device. Without `settings` the whole file is replaced.
     """
     check_benchmark(rows, path)
     if settings and path.exists():

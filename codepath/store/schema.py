@@ -1,9 +1,10 @@
 """What the tables of results/ hold.
 
-runs.csv has one line for each time that a run was measured, with all that its numbers have in
-common. KIND.csv has one line a number: the key of that line (`run`), the dimensions of its kind
-(which part of the network or data, which decoder, ...), metric, value and n. benchmarks/NAME.csv
-holds what `codepath bench NAME` measured; it has nothing to do with a run's evaluation.
+runs.csv has one line for each time that a run was measured, with all that the numbers measured
+then have in common. KIND.csv has one line for each number: the key of its line in runs.csv (`run`),
+the dimensions of its kind (which part of the network or data, which decoder, ...), metric, value
+and n. benchmarks/NAME.csv holds what `codepath bench NAME` measured, independently of any run's
+evaluation.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ RUN_COLUMNS = {
     "source": "string",
     "model": "string",  # coded or baseline
     "seed": "Int64",
-    "precision": "string",  # in which it was trained
-    "device": "string",  # on which it was measured
+    "precision": "string",  # in which the run was trained
+    "device": "string",  # on which the run was measured
     "commit": "string",
     "dirty": "boolean",
     "created": "string",  # UTC
 }
 
 IDENTITY = ("experiment", "scale", "dataset", "source", "model", "seed")
-"""Columns of runs.csv that say which run it is: of equal ones the latest `created` counts."""
+"""Columns of runs.csv that identify a run; of lines equal in them the latest `created` counts."""
 
 _DTYPES = {
-    "split": "string",  # whose images were judged: test or train; empty where none were
+    "split": "string",  # of the judged images: test or train; empty where there are none
     "block": "Int64",  # from 1; 0: the network's end
     "path": "Int64",  # from 0
     "class": "string",  # empty: the mean over classes
@@ -45,7 +46,7 @@ _DTYPES = {
     "criterion": "string",  # of an early exit: margin, softmax or agreement
     "fitted": "string",  # images that thresholds were fitted on: train, or crossfit (test halves)
     "target": "string",  # what limits early exits: budget (multiply-adds) or loss (of top-1)
-    "limit": "float64",  # of the target, as a share
+    "limit": "float64",  # the target's, as a share
     "objective": "string",  # of a threshold: f1, precision>=0.9, ...
     "negatives": "string",  # see ALL and DRAWN
     "removed_from": "string",  # active or inactive paths
@@ -73,7 +74,7 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 KINDS = tuple(DIMENSIONS)
 
 ON_REQUEST = ("compression",)
-"""Kinds that a command of their own measures: evaluating a run again leaves their rows."""
+"""Kinds that only a command of their own measures; evaluating a run again keeps their rows."""
 
 _NUMBER = {"metric": "string", "value": "float64", "n": "Int64"}  # n: images behind the value
 
@@ -87,7 +88,7 @@ def columns_of(kind: str) -> dict[str, str]:
 class Measurement:
     """One number that an evaluation yields: kind, metric, value, n, and its kind's dimensions.
 
-    Raises ValueError for an unknown kind, a dimension that the kind has not, and NaN.
+    Raises ValueError for an unknown kind, for a dimension that the kind does not have, and for NaN.
     """
 
     kind: str
@@ -95,7 +96,7 @@ class Measurement:
     value: float
     n: int
     split: str | None = "test"
-    """Of kinds that have this dimension; None where images play no part."""
+    """Ignored for kinds without this dimension; None where no images are judged."""
     block: int | None = None
     path: int | None = None
     class_name: str | None = None
@@ -155,8 +156,8 @@ class Provenance:
     def key(self) -> str:
         """Seven letters and digits that stand for the line in the other tables.
 
-        A checksum of run and time. It begins with a letter, so that no reader takes it for a
-        number.
+        The key is a checksum of run and time. It begins with a letter, so that no reader takes it
+        for a number.
         """
         letters = "abcdefghijklmnopqrstuvwxyz234567"
         digest = hashlib.sha256(f"{self.run_id} {self.created}".encode()).digest()
@@ -214,13 +215,13 @@ _BENCHMARKS = {
         "batch value least most ratio share count workers steps",
     ),
 }
-"""Benchmark -> its columns of text, and its columns of numbers; all have `_ORIGIN` besides."""
+"""Benchmark -> its columns of text and its columns of numbers; each has `_ORIGIN` as well."""
 
 BENCHMARKS = tuple(_BENCHMARKS)
 
 
 def benchmark_columns(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns of text and of numbers of benchmarks/NAME.csv, those of its origin included.
+    """The columns of text (with `_ORIGIN`) and the columns of numbers of benchmarks/NAME.csv.
 
     Raises ValueError for an unknown benchmark.
     """
@@ -234,4 +235,4 @@ BENCHMARK_SETTINGS = {
     "step": ("network", "model", "precision", "batch", "way"),
     "profile": ("network", "model", "precision", "batch", "way"),
 }
-"""Of the benchmarks that a lease measures: the columns that a new row replaces an old one by."""
+"""Benchmark that a lease measures -> columns in which a new row equals the one it replaces."""

@@ -29,9 +29,9 @@ class Rows(NamedTuple):
     """Some lines of runs.csv, and the numbers that belong to them."""
 
     runs: pd.DataFrame
-    """With the columns of runs.csv."""
+    """Lines with the columns of runs.csv."""
     tables: dict[str, pd.DataFrame]
-    """Kind -> numbers, with the columns of KIND.csv."""
+    """Kind -> its numbers, with the columns of KIND.csv."""
 
 
 def rows_of(measurements: Iterable[Measurement], provenance: Provenance) -> Rows:
@@ -48,16 +48,17 @@ def rows_of(measurements: Iterable[Measurement], provenance: Provenance) -> Rows
 
 
 def read_rows(directory: Path, kind: str) -> pd.DataFrame:
-    """The numbers of one kind, each with its run's columns; of equal ones only the latest.
+    """The numbers of one kind, each with the columns of its run; of repeated ones the latest.
 
-    Equal are numbers of the same run (`IDENTITY`), dimensions and metric; they may come from an
-    earlier measuring, or from an earlier configuration of the experiment.
+    A number repeats another one where run (`IDENTITY`), dimensions and metric are the same. The
+    older one comes from an earlier measuring, or an earlier configuration of the experiment.
 
     Args:
-        directory: results/ or RUN/rows; where it has no such table the frame is empty.
-        kind: of measurement.
+        directory: results/ or RUN/rows; the frame is empty where it lacks the kind's table.
+        kind: the kind of measurement.
 
-    Raises UserError for a table that is cut, of another form, or names a run that runs.csv lacks.
+    Raises UserError for a table that is cut, that has another form, or that names a run which
+    runs.csv lacks.
     """
     table = _read(directory, kind)
     runs = _read(directory, RUNS).set_index("run", drop=False)
@@ -69,7 +70,7 @@ def read_rows(directory: Path, kind: str) -> pd.DataFrame:
 
 
 def _check_runs(directory: Path, kind: str, table: pd.DataFrame, runs: pd.DataFrame) -> None:
-    """UserError where numbers have no line in runs.csv."""
+    """UserError where a number's run has no line in runs.csv."""
     lost = table["run"][~table["run"].isin(runs["run"])]
     if len(lost):
         raise UserError(
@@ -79,7 +80,7 @@ def _check_runs(directory: Path, kind: str, table: pd.DataFrame, runs: pd.DataFr
 
 
 def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows without those that a later one replaces, oldest run first."""
+    """The rows, oldest first, without those that a later one replaces."""
     measured = runs[runs.index.isin(rows["run"].unique())]
     again = measured[measured.duplicated(list(IDENTITY), keep=False)]["run"]
     rows = rows.sort_values("created", kind="stable", ignore_index=True)
@@ -91,11 +92,12 @@ def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def append_rows(directory: Path, rows: Rows) -> int:
-    """Append rows to the tables of `directory` and say how many were new.
+    """Append rows to the tables of `directory` and return how many numbers were new.
 
-    What stands there already is left out, so that repeating a call changes nothing. All is checked
-    before anything is written; then runs.csv is written before the numbers, each file as a whole,
-    under one lock: readers and killed writers never see half a table, nor numbers without a run.
+    Rows that are there already are left out, so that a repeated call changes nothing. Everything is
+    checked before anything is written. Then, under one lock, runs.csv is written before the
+    numbers, and each file is replaced as a whole. So no reader ever finds half a table or numbers
+    without a run, even after a writer was killed.
 
     Raises UserError where a run is there with other contents, and for damaged tables.
     """
@@ -118,7 +120,7 @@ def append_rows(directory: Path, rows: Rows) -> int:
 
 
 def _agree(directory: Path, name: str, present: pd.DataFrame, rows: pd.DataFrame) -> None:
-    """UserError where a run of `rows` stands in a table with other contents."""
+    """UserError where a table holds other contents for a run of `rows`."""
     for key in rows["run"].unique():
         there, here = (frame[frame["run"] == key] for frame in (present, rows))
         if len(there) and not there.reset_index(drop=True).equals(here.reset_index(drop=True)):
@@ -129,12 +131,12 @@ def _agree(directory: Path, name: str, present: pd.DataFrame, rows: pd.DataFrame
 
 
 def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
-    """Put rows into RUN/rows in place of those of the same kinds.
+    """Put rows into RUN/rows in place of those of `kinds`.
 
     Args:
         directory: RUN/rows.
-        rows: of one run.
-        kinds: that were measured; of those without rows the table is removed.
+        rows: the rows of one run.
+        kinds: the kinds that were measured; the table of a kind without rows is removed.
     """
     make_directory(directory)
     left = [_read(directory, kind) for kind in KINDS if kind not in kinds]
@@ -150,7 +152,7 @@ def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
 
 
 def collect(directory: Path, runs: Iterable[Path]) -> int:
-    """Append the rows that finished runs keep in RUN/rows; say how many were new."""
+    """Append the rows that finished runs keep in RUN/rows; return how many numbers were new."""
     added = 0
     for run in runs:
         lines = _read(run / "rows", RUNS)
@@ -167,7 +169,7 @@ def _typed(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _text(frame: pd.DataFrame, header: bool = True) -> str:
-    """As CSV, whole numbers without a point: 0 for 0.0."""
+    """A frame as CSV; whole numbers in `value` have no point: 0 for 0.0."""
     if "value" in frame:
         shortest = [repr(value).removesuffix(".0") for value in frame["value"].tolist()]
         frame = frame.assign(value=shortest)
@@ -175,7 +177,7 @@ def _text(frame: pd.DataFrame, header: bool = True) -> str:
 
 
 def _read(directory: Path, name: str) -> pd.DataFrame:
-    """One file's rows as they stand there; an empty frame where it is absent."""
+    """The rows of one file without exact repeats; an empty frame where the file is absent."""
     path = directory / f"{name}.csv"
     columns = RUN_COLUMNS if name == RUNS else columns_of(name)
     if not path.exists():
@@ -184,7 +186,7 @@ def _read(directory: Path, name: str) -> pd.DataFrame:
     if not text.endswith("\n"):
         raise UserError(f"{path}: the last line is cut; restore the file, or remove that line")
     try:
-        # Numbers with a point by Python's own reading, which is exact; pandas' was not always.
+        # Python reads the numbers with a point: it is exact, pandas was not always.
         dtypes = {column: "object" if of == "float64" else of for column, of in columns.items()}
         frame = pd.read_csv(io.StringIO(text), dtype=dtypes, keep_default_na=False, na_values=[""])
         for column in frame.columns[frame.dtypes == "object"]:

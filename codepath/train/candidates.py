@@ -14,7 +14,7 @@ from torch import nn
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.models import CodedBottleneck
-from codepath.models.coded_block import EnergiesOf
+from codepath.models.energies import EnergiesOf
 from codepath.models.statistics import group_statistics_by_sums
 from codepath.train.ghost import GhostBatchNorm2d, Statistics
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from codepath.core.files import write_text
-from codepath.data import Images
+from codepath.data import DataSet
 from codepath.experiments.scales import PAPER, in_full
 from codepath.models.hub import save_local
 from codepath.run.config import RunConfig
@@ -21,7 +21,7 @@ FOLDER = "model"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv")
 
 
-def save_with_card(model: nn.Module, config: RunConfig, images: Images, run_dir: Path) -> Path:
+def save_with_card(model: nn.Module, config: RunConfig, images: DataSet, run_dir: Path) -> Path:
     """Write RUN/model: weights, timm's configuration with the data's statistics, README.md."""
     cfg = dict(getattr(model, "pretrained_cfg", {}))
     cfg |= {"mean": images.mean, "std": images.std, "input_size": images.image_shape}
@@ -32,7 +32,7 @@ def save_with_card(model: nn.Module, config: RunConfig, images: Images, run_dir:
 
 
 def write_card(
-    run_dir: Path, config: RunConfig, images: Images, top1: tuple[float, int] | None = None
+    run_dir: Path, config: RunConfig, images: DataSet, top1: tuple[float, int] | None = None
 ) -> None:
     """Write RUN/model/README.md; `top1` is (share correct, images) once the network is measured.
 

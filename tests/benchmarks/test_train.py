@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 
 from benchmarks import loader, train
-from codepath.data import ImageSet, Split
+from codepath.data import ArrayDataSet, ArraySplit
 
 
 def test_the_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     splits = [
-        Split(rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8), np.arange(n) % 10)
+        ArraySplit(rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8), np.arange(n) % 10)
         for n in (40, 20)
     ]
     names = tuple(map(str, range(10)))
-    images = ImageSet("cifar10", "generated", *splits, names, (0.5,) * 3, (0.2,) * 3)
-    monkeypatch.setattr("codepath.data.load_image_set", lambda *_: images)
+    images = ArrayDataSet("cifar10", "generated", *splits, names, (0.5,) * 3, (0.2,) * 3)
+    monkeypatch.setattr("codepath.data.load_data_set", lambda *_: images)
     options = ["--scale", "cpu", "--batch", "8", "--images", "32", "--steps", "2", "--turns", "2"]
     monkeypatch.setattr(sys, "argv", ["train", *options, "--out", str(tmp_path)])
     train.main()

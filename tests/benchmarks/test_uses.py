@@ -14,7 +14,7 @@ from rich.console import Console
 
 from benchmarks import binary, early_exit, extraction
 from codepath.core.errors import UserError
-from codepath.data import ImageSet, Split, load_image_set
+from codepath.data import ArrayDataSet, ArraySplit, load_data_set
 from codepath.experiments.registry import baseline_of
 from codepath.paper.pictures import exit_curves as figure
 from codepath.pipeline.measure import evaluate_run
@@ -23,20 +23,20 @@ from codepath.train import fit
 
 
 @pytest.fixture(scope="module")
-def some_digits() -> ImageSet:
-    images = load_image_set("digits")
+def some_digits() -> ArrayDataSet:
+    images = load_data_set("digits")
     train, test = images.train, images.test
     return dataclasses.replace(
         images,
-        train=Split(train.images[:320], train.labels[:320]),
-        test=Split(test.images[:120], test.labels[:120]),
+        train=ArraySplit(train.images[:320], train.labels[:320]),
+        test=ArraySplit(test.images[:120], test.labels[:120]),
     )
 
 
 @pytest.fixture
 def runs(
     tiny_config: RunConfig,
-    some_digits: ImageSet,
+    some_digits: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[Path, Path]:

@@ -17,7 +17,7 @@ from codepath import store
 from codepath.core.provenance import REPO_ROOT
 from codepath.experiments import find_experiment
 from codepath.run.metrics_file import metrics_lines
-from tests.data.photographs import make_folders
+from tests.data.photographs import SMALL_IMAGENET, make_folders
 from tests.made_up import write_results
 
 CODEPATH = [sys.executable, "-m", "codepath.cli"]
@@ -247,18 +247,8 @@ def test_data_is_described_and_drawn(tmp_path: Path) -> None:
 def test_imagenet_runs_end_to_end_on_a_made_up_subset(tmp_path: Path) -> None:
     """Ten classes and a small network; the source says in words that it is a subset."""
     data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
-    settings = (
-        "model.name=coded_resnext20_10x4d",
-        "model.num_classes=10",
-        "data.crop=16",
-        "train.warmup_epochs=0",
-        "train.epochs=1",
-        "train.batch_size=10",
-        "train.bn_batch=0",
-        "evaluation.removal_block=4",
-    )
     command = ["run", "table2-imagenet", "--data", str(data), "--runs", str(tmp_path / "runs")]
-    command += ["--scale", "paper", *(word for s in settings for word in ("--set", s))]
+    command += ["--scale", "paper", *(word for s in SMALL_IMAGENET for word in ("--set", s))]
     assert_one_clear_line(call(*command), "train holds 50 images of 10 classes", "data.subset=true")
     done = call(*command, "--set", "data.subset=true")
     assert done.returncode == 0, done.stderr

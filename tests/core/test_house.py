@@ -64,3 +64,27 @@ def test_the_page_on_the_house_names_files_that_exist() -> None:
     named = [part for part in places.split("`") if part.startswith("codepath/")]
     assert len(named) == 10
     assert [path for path in named if not (PACKAGE_ROOT.parent / path).is_file()] == []
+
+
+MOST_LINES = 400
+"""Of a file without a reason for more in its docstring."""
+MOST_FUNCTION_LINES = 60
+"""Of a function's body, its docstring not counted."""
+MODULES = [*PACKAGE_ROOT.rglob("*.py"), *(PACKAGE_ROOT.parent / "benchmarks").glob("*.py")]
+
+
+def test_files_and_functions_are_short() -> None:
+    long = {}
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        name = str(path.relative_to(PACKAGE_ROOT.parent))
+        if len(path.read_text().splitlines()) > MOST_LINES:
+            long[name] = "file"
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            body = function.body[1:] if ast.get_docstring(function) else function.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+            if lines > MOST_FUNCTION_LINES:
+                long[f"{name} {function.name}"] = lines
+    assert long == {}

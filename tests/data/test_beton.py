@@ -25,18 +25,20 @@ from typer.testing import CliRunner
 from codepath import cli
 from codepath.core.errors import UserError
 from codepath.data import (
-    FileSet,
-    ImageSet,
+    ArrayDataSet,
+    ArraySplit,
+    FileDataSet,
     LoaderOptions,
-    Split,
+    beton_writer,
     choose_backend,
     describe_images,
     evaluation_loader,
-    load_image_set,
+    load_data_set,
     training_loader,
 )
-from codepath.data import beton as beton_module
-from codepath.data.beton import Beton, BetonSettings, betons_of, ensure_beton
+from codepath.data.beton import Beton, betons_of
+from codepath.data.beton_format import STORES, BetonSettings
+from codepath.data.beton_writer import ensure_beton
 from codepath.run.config import DataConfig
 from tests.data.photographs import TRAIN, WNIDS, make_archives, make_folders
 
@@ -45,22 +47,22 @@ needs_ffcv = pytest.mark.skipif(
 )
 
 
-def noise(size: int = 205, side: int = 32) -> ImageSet:
+def noise(size: int = 205, side: int = 32) -> ArrayDataSet:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
-    split = Split(images, rng.integers(0, 10, size))
+    split = ArraySplit(images, rng.integers(0, 10, size))
     names = tuple(f"class{k}" for k in range(10))
-    return ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+    return ArrayDataSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> FileSet:
+def photographs(tmp_path: Path) -> FileDataSet:
     return photographs_in(make_folders(tmp_path / "imagenet"))
 
 
-def photographs_in(root: Path) -> FileSet:
-    loaded = load_image_set("imagenet", root, crop=24, subset=True)
-    assert isinstance(loaded, FileSet)
+def photographs_in(root: Path) -> FileDataSet:
+    loaded = load_data_set("imagenet", root, crop=24, subset=True)
+    assert isinstance(loaded, FileDataSet)
     return loaded
 
 
@@ -79,7 +81,7 @@ def test_a_beton_is_written_once_and_described(tmp_path: Path) -> None:
     assert np.array_equal(beton.labels, images.train.labels)
     changed = images.train.images.copy()
     changed[0, 0, 0, 0] ^= 1
-    other = dataclasses.replace(images, train=Split(changed, images.train.labels))
+    other = dataclasses.replace(images, train=ArraySplit(changed, images.train.labels))
     assert ensure_beton(other, "train", tmp_path) != path
 
 
@@ -107,7 +109,7 @@ np.savez(sys.argv[2], images=np.concatenate([a for a, _ in parts]),
 
 
 @needs_ffcv
-def test_ffcv_itself_decodes_our_jpeg_files(photographs: FileSet, tmp_path: Path) -> None:
+def test_ffcv_itself_decodes_our_jpeg_files(photographs: FileDataSet, tmp_path: Path) -> None:
     path = ensure_beton(photographs, "train", tmp_path)
     code = """
 import sys
@@ -153,7 +155,7 @@ def test_every_flipped_byte_is_found_and_its_sample_named(tmp_path: Path) -> Non
             assert found == [f"image {index} (sample {index}, class {name}) is altered"]
 
 
-def test_verify_names_the_image(photographs: FileSet, tmp_path: Path) -> None:
+def test_verify_names_the_image(photographs: FileDataSet, tmp_path: Path) -> None:
     path = ensure_beton(photographs, "train", tmp_path)
     runner = CliRunner()
     done = runner.invoke(cli.app, ["data", "verify", str(path)])
@@ -198,7 +200,7 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from codepath.data.beton import ensure_beton
+from codepath.data.beton_writer import ensure_beton
 from codepath.core.errors import UserError
 from tests.data.test_beton import noise
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -229,13 +231,13 @@ def test_writing_goes_on_after_a_full_disk(room: int, tmp_path: Path) -> None:
 WRITING = """
 import sys, time
 from pathlib import Path
-from codepath.data import beton
+from codepath.data import beton_writer
 from tests.data.test_beton import noise
-beton._NOTED_EVERY = 100_000
+beton_writer._NOTED_EVERY = 100_000
 def slow(done):
     print(done, flush=True)
     time.sleep(0.001)
-beton.ensure_beton(noise(2000), "train", Path(sys.argv[1]), on_image=slow)
+beton_writer.ensure_beton(noise(2000), "train", Path(sys.argv[1]), on_image=slow)
 """
 
 
@@ -262,7 +264,7 @@ def test_killed_at_any_moment_writing_goes_on(tmp_path: Path) -> None:
 def test_a_torn_note_costs_no_more_than_its_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beton_module, "_NOTED_EVERY", 100_000)
+    monkeypatch.setattr(beton_writer, "_NOTED_EVERY", 100_000)
     images = noise()
 
     def stop(done: int) -> None:
@@ -280,7 +282,7 @@ def test_a_torn_note_costs_no_more_than_its_samples(
 
 
 def test_a_damaged_source_image_stops_the_build_by_name(
-    photographs: FileSet, tmp_path: Path
+    photographs: FileDataSet, tmp_path: Path
 ) -> None:
     name = Path(photographs.train.files.name(3))
     name.write_bytes(name.read_bytes()[:200])
@@ -289,7 +291,7 @@ def test_a_damaged_source_image_stops_the_build_by_name(
     assert not list((tmp_path / "betons").glob("*.beton"))
 
 
-def test_images_in_files_keep_their_bytes(photographs: FileSet, tmp_path: Path) -> None:
+def test_images_in_files_keep_their_bytes(photographs: FileDataSet, tmp_path: Path) -> None:
     beton = Beton(ensure_beton(photographs, "train", tmp_path))
     for index in range(len(photographs.train)):
         assert beton.read(index) == photographs.train.files.read(index)
@@ -314,11 +316,11 @@ def test_other_images_than_rgb_jpeg(mode: str, tmp_path: Path) -> None:
 
 
 def test_images_in_files_as_pixels(
-    photographs: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: FileDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but those too large for a page, which stay JPEG."""
     area = sorted(photographs.train.image(i).nbytes for i in range(len(photographs.train)))
-    monkeypatch.setattr(beton_module, "PAGE", area[-2])
+    monkeypatch.setattr(beton_writer, "PAGE", area[-2])
     beton = Beton(ensure_beton(photographs, "train", tmp_path, BetonSettings("pixels")))
     assert beton.manifest["pixels"] == len(photographs.train) - 1
     assert beton.manifest["jpeg"] == 1
@@ -329,7 +331,9 @@ def test_images_in_files_as_pixels(
         BetonSettings("pixel")
 
 
-def test_larger_images_are_made_smaller_when_told_to(photographs: FileSet, tmp_path: Path) -> None:
+def test_larger_images_are_made_smaller_when_told_to(
+    photographs: FileDataSet, tmp_path: Path
+) -> None:
     beton = Beton(ensure_beton(photographs, "train", tmp_path, BetonSettings(longest=40)))
     sizes = [beton.size(i) for i in range(len(beton))]
     before = [photographs.train.size(i) for i in range(len(beton))]
@@ -372,8 +376,8 @@ def test_betons_are_made_of_the_source_alone(tmp_path: Path) -> None:
     root = make_folders(tmp_path / "imagenet")
     assert build(root, "--longest", "30").exit_code == 0
     assert build(root, "--store", "pixels").exit_code == 0
-    whole, small = load_image_set("imagenet", root, 24, True, originals=True), photographs_in(root)
-    assert isinstance(whole, FileSet)
+    whole, small = load_data_set("imagenet", root, 24, True, originals=True), photographs_in(root)
+    assert isinstance(whole, FileDataSet)
     for index in range(len(whole.train)):
         assert np.array_equal(small.train.image(index), whole.train.image(index))
     for split in ("train", "val"):
@@ -452,7 +456,7 @@ def test_errors_in_writing_have_their_own_cures(
     def fail(_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(beton_module, "_sync", fail)
+    monkeypatch.setattr(beton_writer, "_sync", fail)
     with pytest.raises(UserError, match=f"{os.strerror(code)}.*: {cure} and repeat"):
         ensure_beton(noise(), "train", tmp_path)
 
@@ -466,8 +470,10 @@ def test_grey_images_are_refused(tmp_path: Path) -> None:
 
 
 @needs_ffcv
-@pytest.mark.parametrize("store", beton_module.STORES)
-def test_both_backends_on_images_in_files(store: str, photographs: FileSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_both_backends_on_images_in_files(
+    store: str, photographs: FileDataSet, tmp_path: Path
+) -> None:
     config = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")
     assert "data build imagenet" in choose_backend(photographs, LoaderOptions())[1]
     with pytest.raises(UserError, match="data build imagenet"):
@@ -492,7 +498,9 @@ def test_both_backends_on_images_in_files(store: str, photographs: FileSet, tmp_
 
 
 @needs_ffcv
-def test_an_altered_jpeg_image_never_reaches_training(photographs: FileSet, tmp_path: Path) -> None:
+def test_an_altered_jpeg_image_never_reaches_training(
+    photographs: FileDataSet, tmp_path: Path
+) -> None:
     path = ensure_beton(photographs, "train", tmp_path)
     damaged = bytearray(path.read_bytes())
     damaged[int(Beton(path).starts[6]) + 100] ^= 1

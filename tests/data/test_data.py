@@ -7,11 +7,11 @@ import torch
 from codepath.core.errors import UserError
 from codepath.core.machine import available_cores
 from codepath.data import (
-    ImageSet,
+    ArrayDataSet,
+    ArraySplit,
     Normalize,
-    Split,
     evaluation_loader,
-    load_image_set,
+    load_data_set,
     training_loader,
 )
 from codepath.data.loaders import ArrayLoader, EpochOrder, Shard, usable_workers
@@ -53,7 +53,7 @@ def test_every_epoch_is_another_permutation() -> None:
 
 
 def test_digits_are_complete_and_split_by_class() -> None:
-    digits = load_image_set("digits")
+    digits = load_data_set("digits")
     assert (len(digits.train), len(digits.test)) == (1297, 500)
     assert np.bincount(digits.test.labels).tolist() == [50] * 10
     assert digits.image_shape == (1, 8, 8)
@@ -67,7 +67,7 @@ def test_digits_are_complete_and_split_by_class() -> None:
 
 def test_unknown_source() -> None:
     with pytest.raises(UserError, match="did you mean digits"):
-        load_image_set("digit")
+        load_data_set("digit")
 
 
 def collect(loader, epoch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,7 +75,7 @@ def collect(loader, epoch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     return tuple(torch.cat(parts) for parts in zip(*loader, strict=True))
 
 
-def test_training_loader_repeats_by_seed_and_epoch(tiny_images: ImageSet) -> None:
+def test_training_loader_repeats_by_seed_and_epoch(tiny_images: ArrayDataSet) -> None:
     config = DataConfig(source="digits", pad=2, flip=True)
     a, b = (training_loader(tiny_images, config, 20, seed=1) for _ in range(2))
     first = collect(a, 4)
@@ -88,7 +88,7 @@ def test_training_loader_repeats_by_seed_and_epoch(tiny_images: ImageSet) -> Non
     assert first[0].shape == (80, 1, 8, 8)
 
 
-def test_augmentation_does_not_depend_on_the_batch_size(tiny_images: ImageSet) -> None:
+def test_augmentation_does_not_depend_on_the_batch_size(tiny_images: ArrayDataSet) -> None:
     by_index = []
     for batch_size in (16, 48):
         loader = training_loader(
@@ -99,7 +99,7 @@ def test_augmentation_does_not_depend_on_the_batch_size(tiny_images: ImageSet) -
     assert torch.equal(*by_index)
 
 
-def test_crops_come_from_the_padded_image(tiny_images: ImageSet) -> None:
+def test_crops_come_from_the_padded_image(tiny_images: ArrayDataSet) -> None:
     """Every augmented image is one of the (2 pad + 1)^2 windows, mirrored or not."""
     loader = training_loader(tiny_images, DataConfig(source="digits", pad=1, flip=True), 96, seed=0)
     images, labels, indices = collect(loader, 0)
@@ -115,7 +115,7 @@ def test_crops_come_from_the_padded_image(tiny_images: ImageSet) -> None:
     assert 25 < mirrored < 71
 
 
-def test_evaluation_is_every_image_once_in_order(tiny_images: ImageSet) -> None:
+def test_evaluation_is_every_image_once_in_order(tiny_images: ArrayDataSet) -> None:
     images, labels, indices = collect(evaluation_loader(tiny_images.test, 10), 0)
     assert indices.tolist() == list(range(25))
     assert np.array_equal(images.numpy().transpose(0, 2, 3, 1), tiny_images.test.images)
@@ -123,7 +123,7 @@ def test_evaluation_is_every_image_once_in_order(tiny_images: ImageSet) -> None:
 
 
 def test_too_large_batches_are_refused() -> None:
-    split = Split(np.zeros((3, 8, 8, 1), dtype=np.uint8), np.zeros(3, dtype=np.int64))
+    split = ArraySplit(np.zeros((3, 8, 8, 1), dtype=np.uint8), np.zeros(3, dtype=np.int64))
     with pytest.raises(UserError, match="3 images make no batch of 4"):
         ArrayLoader(split, 4, shuffle=True)
 
@@ -176,9 +176,9 @@ def test_workers_are_bounded_by_the_cores() -> None:
 @pytest.mark.parametrize("name", ["generated-cifar100", "generated-imagenet"])
 def test_made_up_images_are_repeatable_and_learnable(name: str) -> None:
     """Twenty classes in equal parts, each nearer to its own mean image than to the others'."""
-    images, again = load_image_set(name), load_image_set(name)
-    assert isinstance(images, ImageSet)
-    assert isinstance(again, ImageSet)
+    images, again = load_data_set(name), load_data_set(name)
+    assert isinstance(images, ArrayDataSet)
+    assert isinstance(again, ArrayDataSet)
     np.testing.assert_array_equal(images.train.images, again.train.images)
     assert images.dataset == name
     assert "made-up" in images.source

@@ -22,18 +22,19 @@ import torch
 from codepath.core.errors import UserError
 from codepath.core.provenance import REPO_ROOT
 from codepath.data import (
-    FileSet,
-    Images,
-    ImageSet,
+    ArrayDataSet,
+    ArraySplit,
+    DataSet,
+    FileDataSet,
     Loader,
     LoaderOptions,
-    Split,
     evaluation_loader,
     files,
-    load_image_set,
+    load_data_set,
     training_loader,
 )
-from codepath.data.beton import Beton, ensure_beton
+from codepath.data.beton import Beton
+from codepath.data.beton_writer import ensure_beton
 from codepath.data.prefetch import PATIENCE_VARIABLE, StuckError, prefetched
 from codepath.data.randaugment import RandAugment
 from codepath.run.config import DataConfig
@@ -53,17 +54,17 @@ SMALL = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m4-n3")
 LARGE = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")
 
 
-def in_memory() -> ImageSet:
+def in_memory() -> ArrayDataSet:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (256, 32, 32, 3)).astype(np.uint8)
-    split = Split(images, rng.integers(0, 10, 256))
+    split = ArraySplit(images, rng.integers(0, 10, 256))
     names = tuple(map(str, range(10)))
-    return ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+    return ArrayDataSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
 
 
-def in_files(root: Path, backend: str) -> FileSet:
-    images = load_image_set("imagenet", make_folders(root / "imagenet"), crop=24, subset=True)
-    assert isinstance(images, FileSet)
+def in_files(root: Path, backend: str) -> FileDataSet:
+    images = load_data_set("imagenet", make_folders(root / "imagenet"), crop=24, subset=True)
+    assert isinstance(images, FileDataSet)
     if backend == "torch":
         return images
     beton = Beton(ensure_beton(images, "train", root / "betons"))
@@ -77,7 +78,7 @@ def case(request: pytest.FixtureRequest) -> str:
 
 def loader_of(case: str, backend: str, root: Path, workers: int = 0) -> Loader:
     options = LoaderOptions(backend, root / "betons", workers)
-    images: Images = in_memory() if case == "in memory" else in_files(root, backend)
+    images: DataSet = in_memory() if case == "in memory" else in_files(root, backend)
     config = SMALL if case == "in memory" else LARGE
     return training_loader(images, config, 4, seed=1, options=options)
 

@@ -16,7 +16,7 @@ import torch
 
 from codepath.core.errors import UserError
 from codepath.core.provenance import REPO_ROOT
-from codepath.data import ImageSet, LoaderOptions, Split, choose_backend, training_loader
+from codepath.data import ArrayDataSet, ArraySplit, LoaderOptions, choose_backend, training_loader
 from codepath.run.config import DataConfig
 
 HAS_FFCV = importlib.util.find_spec("ffcv") is not None
@@ -25,15 +25,15 @@ CONFIG = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m4-n3"
 
 
 @pytest.fixture(scope="module")
-def rgb_images() -> ImageSet:
+def rgb_images() -> ArrayDataSet:
     rng = np.random.default_rng(0)
 
-    def split(size: int) -> Split:
+    def split(size: int) -> ArraySplit:
         images = rng.integers(0, 256, (size, 32, 32, 3)).astype(np.uint8)
-        return Split(images, rng.integers(0, 10, size))
+        return ArraySplit(images, rng.integers(0, 10, size))
 
     names = tuple(f"class{k}" for k in range(10))
-    return ImageSet("noise", "generated", split(205), split(20), names, (0.5,) * 3, (0.25,) * 3)
+    return ArrayDataSet("noise", "generated", split(205), split(20), names, (0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def epoch_of(loader, epoch: int) -> list:
 
 
 @needs_ffcv
-def test_both_backends_yield_the_same_bytes(rgb_images: ImageSet, ffcv: LoaderOptions) -> None:
+def test_both_backends_yield_the_same_bytes(rgb_images: ArrayDataSet, ffcv: LoaderOptions) -> None:
     threads = torch.get_num_threads()
     a = training_loader(rgb_images, CONFIG, 32, seed=5, options=ffcv)
     b = training_loader(rgb_images, CONFIG, 32, seed=5, options=LoaderOptions("torch"))
@@ -62,7 +62,7 @@ def test_both_backends_yield_the_same_bytes(rgb_images: ImageSet, ffcv: LoaderOp
 
 @needs_ffcv
 def test_an_epoch_of_arrays_is_entered_at_any_batch(
-    rgb_images: ImageSet, ffcv: LoaderOptions
+    rgb_images: ArrayDataSet, ffcv: LoaderOptions
 ) -> None:
     through = epoch_of(training_loader(rgb_images, CONFIG, 32, seed=5, options=ffcv), 2)
     for first in (1, 3, 5, 6):
@@ -85,9 +85,11 @@ print(digest(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])))
 def digest(backend: str, workers: int, folder: Path) -> str:
     """Of the batches of an epoch: CIFAR's recipe on noise."""
     rng = np.random.default_rng(0)
-    split = Split(rng.integers(0, 256, (205, 32, 32, 3)).astype(np.uint8), rng.integers(0, 10, 205))
+    split = ArraySplit(
+        rng.integers(0, 256, (205, 32, 32, 3)).astype(np.uint8), rng.integers(0, 10, 205)
+    )
     names = tuple(map(str, range(10)))
-    images = ImageSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
+    images = ArrayDataSet("noise", "generated", split, split, names, (0.5,) * 3, (0.25,) * 3)
     options = LoaderOptions(backend, folder, workers)
     sha = hashlib.sha256()
     for batch in epoch_of(training_loader(images, CONFIG, 32, seed=5, options=options), 3):
@@ -130,7 +132,9 @@ def test_importing_ffcv_compiles_nothing_and_changes_nothing() -> None:
 
 
 @needs_ffcv
-def test_leaving_an_epoch_early_leaves_no_thread(rgb_images: ImageSet, ffcv: LoaderOptions) -> None:
+def test_leaving_an_epoch_early_leaves_no_thread(
+    rgb_images: ArrayDataSet, ffcv: LoaderOptions
+) -> None:
     loader = training_loader(rgb_images, CONFIG, 8, seed=0, options=ffcv)
     before = threading.active_count()
     for _ in range(3):
@@ -143,7 +147,7 @@ def test_leaving_an_epoch_early_leaves_no_thread(rgb_images: ImageSet, ffcv: Loa
 
 @needs_ffcv
 def test_an_error_in_augmentation_reaches_the_caller(
-    rgb_images: ImageSet, ffcv: LoaderOptions, monkeypatch: pytest.MonkeyPatch
+    rgb_images: ArrayDataSet, ffcv: LoaderOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loader = training_loader(rgb_images, CONFIG, 32, seed=0, options=ffcv)
 
@@ -155,14 +159,14 @@ def test_an_error_in_augmentation_reaches_the_caller(
         epoch_of(loader, 0)
 
 
-def test_the_choice_of_backend(rgb_images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_of_backend(rgb_images: ArrayDataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend(rgb_images, LoaderOptions("torch")) == ("torch", "")
     with pytest.raises(UserError, match="did you mean ffcv"):
         choose_backend(rgb_images, LoaderOptions("ffvc"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     assert choose_backend(rgb_images, LoaderOptions()) == ("ffcv", "")
     grey = dataclasses.replace(
-        rgb_images, train=Split(rgb_images.train.images[..., :1], rgb_images.train.labels)
+        rgb_images, train=ArraySplit(rgb_images.train.images[..., :1], rgb_images.train.labels)
     )
     backend, reason = choose_backend(grey, LoaderOptions())
     assert (backend, "1 channel" in reason) == ("torch", True)

@@ -14,12 +14,12 @@ from PIL import Image, ImageOps
 
 from codepath.core.errors import UserError
 from codepath.data import (
-    FileSet,
+    FileDataSet,
     Loader,
     LoaderOptions,
     choose_backend,
     evaluation_loader,
-    load_image_set,
+    load_data_set,
     training_loader,
 )
 from codepath.data.augment import CropAugmentation
@@ -34,11 +34,11 @@ CONFIG = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    loaded = load_image_set(
+def images(tmp_path_factory: pytest.TempPathFactory) -> FileDataSet:
+    loaded = load_data_set(
         "imagenet", make_folders(tmp_path_factory.mktemp("imagenet")), crop=24, subset=True
     )
-    assert isinstance(loaded, FileSet)
+    assert isinstance(loaded, FileDataSet)
     return loaded
 
 
@@ -51,7 +51,7 @@ def same(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_an_epoch_repeats_whatever_the_number_of_threads(images: FileSet) -> None:
+def test_an_epoch_repeats_whatever_the_number_of_threads(images: FileDataSet) -> None:
     crops = CropAugmentation.from_config(CONFIG, images.mean, 24)
     one, three = (
         FileLoader(images.train, 5, crops, shuffle=True, seed=1, threads=n) for n in (1, 3)
@@ -65,7 +65,7 @@ def test_an_epoch_repeats_whatever_the_number_of_threads(images: FileSet) -> Non
     assert first[1].tolist() == images.train.labels[first[2]].tolist()
 
 
-def test_an_image_does_not_depend_on_its_batch(images: FileSet) -> None:
+def test_an_image_does_not_depend_on_its_batch(images: FileDataSet) -> None:
     parts = []
     for batch_size in (3, 15):
         pixels, _, indices = collect(training_loader(images, CONFIG, batch_size, seed=1), 2)
@@ -73,7 +73,7 @@ def test_an_image_does_not_depend_on_its_batch(images: FileSet) -> None:
     assert torch.equal(*parts)
 
 
-def test_the_order_is_crop_then_flip_then_randaugment(images: FileSet) -> None:
+def test_the_order_is_crop_then_flip_then_randaugment(images: FileDataSet) -> None:
     """Built again with Pillow from the same draws."""
     seed, epoch = 7, 3
     pixels, _, indices = collect(training_loader(images, CONFIG, 15, seed), epoch)
@@ -97,7 +97,7 @@ def test_the_order_is_crop_then_flip_then_randaugment(images: FileSet) -> None:
     assert np.array_equal(pixels.numpy().transpose(0, 2, 3, 1), expected)
 
 
-def test_evaluation_is_every_image_once_in_order(images: FileSet) -> None:
+def test_evaluation_is_every_image_once_in_order(images: FileDataSet) -> None:
     pixels, labels, indices = collect(evaluation_loader(images.test, 4), 0)
     assert indices.tolist() == list(range(6))
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -106,7 +106,7 @@ def test_evaluation_is_every_image_once_in_order(images: FileSet) -> None:
         assert np.array_equal(pixels[i].numpy().transpose(1, 2, 0), expected)
 
 
-def test_scale_and_ratio_are_the_configurations(images: FileSet) -> None:
+def test_scale_and_ratio_are_the_configurations(images: FileDataSet) -> None:
     whole = dataclasses.replace(CONFIG, scale=(1.0, 1.0), ratio=(0.01, 100.0), randaugment="")
     crops = CropAugmentation.from_config(whole, images.mean, 24)
     assert (crops.scale, crops.ratio, crops.randaugment) == ((1.0, 1.0), (0.01, 100.0), None)
@@ -120,12 +120,12 @@ def test_scale_and_ratio_are_the_configurations(images: FileSet) -> None:
 def test_a_damaged_image_ends_the_epoch_with_its_name(tmp_path: Path) -> None:
     data = make_folders(tmp_path)
     (data / "train" / WNIDS[1] / f"{WNIDS[1]}_0002.JPEG").write_bytes(b"no image")
-    images = load_image_set("imagenet", data, subset=True)
+    images = load_data_set("imagenet", data, subset=True)
     with pytest.raises(UserError, match=f"{WNIDS[1]}_0002"):
         list(training_loader(images, CONFIG, 5, seed=0))
 
 
-def test_leaving_an_epoch_early_leaves_no_threads(images: FileSet) -> None:
+def test_leaving_an_epoch_early_leaves_no_threads(images: FileDataSet) -> None:
     before = threading.active_count()
     iterator = iter(training_loader(images, CONFIG, 2, seed=0))
     next(iterator)
@@ -133,7 +133,7 @@ def test_leaving_an_epoch_early_leaves_no_threads(images: FileSet) -> None:
     assert threading.active_count() == before
 
 
-def test_what_does_not_fit_is_refused(images: FileSet) -> None:
+def test_what_does_not_fit_is_refused(images: FileDataSet) -> None:
     with pytest.raises(UserError, match=r"data\.pad is for images of one size"):
         training_loader(images, dataclasses.replace(CONFIG, pad=4), 5, seed=0)
     with pytest.raises(UserError, match="use the torch loader"):

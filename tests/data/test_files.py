@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from codepath import cli
 from codepath.core.errors import UserError
-from codepath.data import ImageSet, archives, load_image_set
+from codepath.data import ArrayDataSet, archives, load_data_set
 from codepath.data.archives import read_image_files
 from codepath.data.files import decode
 from codepath.data.sources import cifar
@@ -116,24 +116,24 @@ def test_a_tar_with_a_path_outside_itself(name: str, tmp_path: Path) -> None:
 
 def test_cifar10_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = make_tree(tmp_path / "tree", CIFAR10_CLASSES, "jpg", quality=75)
-    images = load_image_set("cifar10", tree)
+    images = load_data_set("cifar10", tree)
     assert images.source == "CIFAR-10 as images, JPEG quality 75"
     assert images.class_names == CIFAR10_CLASSES
     monkeypatch.setenv(cifar.IMAGES_VARIABLE, str(tree))
-    assert np.array_equal(load_image_set("cifar10").train.images, images.train.images)
+    assert np.array_equal(load_data_set("cifar10").train.images, images.train.images)
     monkeypatch.setenv(cifar.IMAGES_VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="does not exist"):
-        load_image_set("cifar10")
+        load_data_set("cifar10")
     with pytest.raises(UserError, match="100 classes, found 10"):
-        load_image_set("cifar100", tree)
+        load_data_set("cifar100", tree)
 
 
 def test_any_folder_or_tar_of_images(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", ("a", "b", "c"))
-    images = load_image_set("images", tree)
-    tar = load_image_set("images", make_tar(tree, tmp_path / "animals.tar.gz"))
-    assert isinstance(images, ImageSet)
-    assert isinstance(tar, ImageSet)
+    images = load_data_set("images", tree)
+    tar = load_data_set("images", make_tar(tree, tmp_path / "animals.tar.gz"))
+    assert isinstance(images, ArrayDataSet)
+    assert isinstance(tar, ArrayDataSet)
     assert images.class_names == ("a", "b", "c")
     assert images.image_shape == (3, 8, 8)
     assert (images.dataset, images.source) == ("images", "images in tree")
@@ -144,7 +144,7 @@ def test_any_folder_or_tar_of_images(tmp_path: Path) -> None:
     assert np.allclose(images.std, scaled.std((0, 1, 2)), atol=1e-12)
     for wrong in (None, tmp_path / "nowhere", tmp_path):
         with pytest.raises(UserError, match=r"name a folder or tar of images train/CLASS"):
-            load_image_set("images", wrong)
+            load_data_set("images", wrong)
 
 
 def test_commands_on_any_images(tmp_path: Path) -> None:
@@ -198,20 +198,20 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_cifar10_from_its_archive(archive: Path) -> None:
-    images = load_image_set("cifar10", archive.parent)
+    images = load_data_set("cifar10", archive.parent)
     assert images.source == "CIFAR-10 archive"
     assert images.train.images.shape == (10, 32, 32, 3)
     assert images.test.labels.tolist() == [5, 9]
     assert images.class_names == CIFAR10_CLASSES
     archive.unlink()  # unpacked by now: it is not needed any more
-    again = load_image_set("cifar10", archive.parent)
+    again = load_data_set("cifar10", archive.parent)
     assert np.array_equal(again.train.images, images.train.images)
 
 
 def test_a_truncated_cifar_archive(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(UserError, match="truncated or altered"):
-        load_image_set("cifar10", archive.parent)
+        load_data_set("cifar10", archive.parent)
 
 
 def test_offline_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_offline_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
     with pytest.raises(UserError, match=r"put cifar-10-python\.tar\.gz there"):
-        load_image_set("cifar10", tmp_path)
+        load_data_set("cifar10", tmp_path)
 
 
 def test_whether_a_path_holds_images(tmp_path: Path) -> None:

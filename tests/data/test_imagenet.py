@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from codepath.core.errors import UserError
-from codepath.data import FileSet, load_image_set
+from codepath.data import FileDataSet, load_data_set
 from codepath.data.sources import imagenet
 from tests.data.photographs import TRAIN, VAL, WNIDS, add, make_archives, make_devkit, make_folders
 
 
-def load(data: Path, **options: object) -> FileSet:
-    images = load_image_set("imagenet", data, subset=True, **options)  # type: ignore[arg-type]
-    assert isinstance(images, FileSet)
+def load(data: Path, **options: object) -> FileDataSet:
+    images = load_data_set("imagenet", data, subset=True, **options)  # type: ignore[arg-type]
+    assert isinstance(images, FileDataSet)
     return images
 
 
@@ -52,13 +52,13 @@ def test_the_counts_are_imagenets_unless_a_subset_is_meant(
 ) -> None:
     data = make_folders(tmp_path)
     with pytest.raises(UserError, match=r"train holds 15 images of 3 classes.*1,281,167 of 1,000"):
-        load_image_set("imagenet", data)
+        load_data_set("imagenet", data)
     monkeypatch.setattr(imagenet, "COUNTS", {"train": 15, "val": 6})
     monkeypatch.setattr(imagenet, "CLASSES", 3)
-    assert load_image_set("imagenet", data).source == "ImageNet from folders"
+    assert load_data_set("imagenet", data).source == "ImageNet from folders"
     (data / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG").unlink()
     with pytest.raises(UserError, match=r"val holds 5 images .* data\.subset=true"):
-        load_image_set("imagenet", data)
+        load_data_set("imagenet", data)
 
 
 def test_the_splits_must_have_the_same_classes(tmp_path: Path) -> None:
@@ -142,4 +142,4 @@ def test_images_that_are_not_rgb(tmp_path: Path) -> None:
 
 def test_crops_are_for_images_of_many_sizes() -> None:
     with pytest.raises(UserError, match=r"data\.crop and data\.subset are for imagenet"):
-        load_image_set("digits", crop=8)
+        load_data_set("digits", crop=8)

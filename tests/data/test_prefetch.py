@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from codepath.core.provenance import REPO_ROOT
-from codepath.data import Split, prefetch, training_loader
+from codepath.data import ArraySplit, prefetch, training_loader
 from codepath.data.augment import Augmentation
 from codepath.data.loaders import MOST_THREADS, SPARE_BATCHES, ArrayLoader, Batch
 from codepath.data.prefetch import Progress, prefetched
@@ -23,10 +23,10 @@ from codepath.run.config import DataConfig
 CONFIG = DataConfig(source="cifar10", pad=4, flip=True, randaugment="rand-m9-n3-mstd0.5-inc1")
 
 
-def noise(size: int = 205) -> Split:
+def noise(size: int = 205) -> ArraySplit:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, 24, 32, 3)).astype(np.uint8)
-    return Split(images, rng.integers(0, 10, size))
+    return ArraySplit(images, rng.integers(0, 10, size))
 
 
 def loader_of(threads: int | None, batch_size: int = 16) -> ArrayLoader:
@@ -104,7 +104,7 @@ def test_an_error_inside_an_operator_reaches_the_caller(monkeypatch: pytest.Monk
     """It comes where the batch would have come, at once, and the threads end."""
     from codepath.data import randaugment
 
-    real, calls = randaugment._apply_all, []
+    real, calls = randaugment.apply_layers, []
 
     def fails_on_the_fourth(*arguments: object) -> None:
         calls.append(1)
@@ -112,7 +112,7 @@ def test_an_error_inside_an_operator_reaches_the_caller(monkeypatch: pytest.Monk
             raise ZeroDivisionError("inside the operator")
         real(*arguments)
 
-    monkeypatch.setattr(randaugment, "_apply_all", fails_on_the_fourth)
+    monkeypatch.setattr(randaugment, "apply_layers", fails_on_the_fourth)
     loader, seen = loader_of(1), []
     started = time.monotonic()
     with pytest.raises(ZeroDivisionError, match="inside the operator") as caught:
@@ -196,9 +196,9 @@ def test_another_process_makes_the_same_bytes() -> None:
 
 def test_kernels_release_the_gil() -> None:
     """Without it threads would gain nothing; fast-math would change bytes."""
-    from codepath.data import kernels, randaugment
+    from codepath.data import augment_operators, kernels
 
-    for kernel in (kernels.crop_flip, randaugment._apply_all, randaugment._apply):
+    for kernel in (kernels.crop_flip, augment_operators.apply_layers, augment_operators._apply):
         assert kernel.targetoptions["nogil"]
         assert not kernel.targetoptions.get("fastmath")
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from codepath.data import (
-    Images,
-    ImageSet,
+    ArrayDataSet,
+    DataSet,
     describe_images,
     evaluation_loader,
-    load_image_set,
+    load_data_set,
     preview,
     training_loader,
 )
@@ -22,7 +22,7 @@ from codepath.run.config import DataConfig
 from tests.data.photographs import make_folders
 
 
-def assert_preview_is_the_loaders(images: Images, config: DataConfig) -> None:
+def assert_preview_is_the_loaders(images: DataSet, config: DataConfig) -> None:
     sheet = preview(images, config, seed=2, epochs=(3, 7), number=5)
     C, H, W = images.image_shape
     assert sheet.indices.tolist() == np.linspace(0, len(images.train) - 1, 5).round().tolist()
@@ -38,26 +38,26 @@ def assert_preview_is_the_loaders(images: Images, config: DataConfig) -> None:
     assert np.array_equal(sheet.originals, plain.numpy().transpose(0, 2, 3, 1))
 
 
-def test_a_preview_shows_what_the_loaders_yield(tiny_images: ImageSet, tmp_path: Path) -> None:
+def test_a_preview_shows_what_the_loaders_yield(tiny_images: ArrayDataSet, tmp_path: Path) -> None:
     assert_preview_is_the_loaders(tiny_images, DataConfig(source="digits", pad=1, flip=True))
-    images = load_image_set("imagenet", make_folders(tmp_path), crop=24, subset=True)
+    images = load_data_set("imagenet", make_folders(tmp_path), crop=24, subset=True)
     config = DataConfig(source="imagenet", crop=24, flip=True, randaugment="rand-m10-n2")
     assert_preview_is_the_loaders(images, config)
 
 
-def test_a_preview_of_more_images_than_there_are(tiny_images: ImageSet) -> None:
+def test_a_preview_of_more_images_than_there_are(tiny_images: ArrayDataSet) -> None:
     sheet = preview(tiny_images, DataConfig(source="digits"), 0, (0,), 1000)
     assert sheet.indices.tolist() == list(range(96))
 
 
-def test_descriptions(tiny_images: ImageSet, tmp_path: Path) -> None:
+def test_descriptions(tiny_images: ArrayDataSet, tmp_path: Path) -> None:
     source, train, test, head, *classes = describe_images(tiny_images)
     assert source == "tiny: generated"
     assert train == "train 96 images of 10 classes, 9 to 10 a class; 8 x 8 pixels, 1 channel"
     assert test.startswith("test  25 images of 10 classes, 2 to 3 a class")
     assert head.split() == ["class", "train", "test"]
     assert [line.split() for line in classes[:7:6]] == [["class0", "10", "3"], ["class6", "9", "2"]]
-    photographs = load_image_set("imagenet", make_folders(tmp_path), subset=True)
+    photographs = load_data_set("imagenet", make_folders(tmp_path), subset=True)
     _, train, *_ = describe_images(photographs)
     sizes = [photographs.train.image(i).shape for i in range(15)]  # type: ignore[union-attr]
     heights, widths, _ = zip(*sizes, strict=True)

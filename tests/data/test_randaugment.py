@@ -19,13 +19,8 @@ from timm.data.auto_augment import rand_augment_ops
 from codepath.core.errors import UserError
 from codepath.core.provenance import REPO_ROOT
 from codepath.data.augment import Augmentation, CropAugmentation
-from codepath.data.randaugment import (
-    OPERATORS,
-    Decisions,
-    RandAugment,
-    apply_op,
-    level_to_argument,
-)
+from codepath.data.augment_operators import OPERATORS, apply_op, level_to_argument
+from codepath.data.randaugment import Decisions, RandAugment
 from codepath.data.sources.cifar import IMAGES_VARIABLE
 from codepath.run.config import DataConfig
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from codepath.core.errors import UserError
-from codepath.data import ImageSet, foreign_images
+from codepath.data import ArrayDataSet, foreign_images
 from codepath.data.foreign import photograph_patches
 from codepath.evaluate import measure_binary, measure_out_of_distribution, measure_protocols
 from codepath.evaluate.binary import BinaryScores
@@ -117,7 +117,7 @@ def test_foreign_negatives() -> None:
     assert by_way["prevalence", "noise", None] == pytest.approx(0.25)
 
 
-def test_photographs_stand_in_for_another_data_set(tiny_images: ImageSet, tmp_path) -> None:
+def test_photographs_stand_in_for_another_data_set(tiny_images: ArrayDataSet, tmp_path) -> None:
     foreign = foreign_images(tiny_images, tmp_path)
     assert foreign is not None
     assert "substitute" in foreign.name

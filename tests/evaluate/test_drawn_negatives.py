@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import f1_score, precision_score
 
 from codepath.core.errors import UserError
-from codepath.data import ImageSet, Normalize, Split, evaluation_loader
+from codepath.data import ArrayDataSet, ArraySplit, Normalize, evaluation_loader
 from codepath.evaluate import (
     BinaryScores,
     DrawnScores,
@@ -35,16 +35,16 @@ NAMES = [f"c{k}" for k in range(CLASSES)]
 
 
 @pytest.fixture(scope="module")
-def images() -> ImageSet:
+def images() -> ArrayDataSet:
     """400 training and 200 test images of 20 classes, in class order."""
     rng = np.random.default_rng(0)
 
-    def split(each: int) -> Split:
+    def split(each: int) -> ArraySplit:
         labels = np.repeat(np.arange(CLASSES), each)
         pixels = rng.integers(0, 60, (len(labels), 8, 8, 1)) + 9 * labels[:, None, None, None]
-        return Split(pixels.astype(np.uint8), labels)
+        return ArraySplit(pixels.astype(np.uint8), labels)
 
-    return ImageSet("made up", "made up", split(20), split(10), tuple(NAMES), (0.4,), (0.3,))
+    return ArrayDataSet("made up", "made up", split(20), split(10), tuple(NAMES), (0.4,), (0.3,))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_nine_negatives_for_each_positive() -> None:
 
 
 def test_one_pass_scores_what_is_drawn_and_nothing_else(
-    model: CodedResNeXt, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: CodedResNeXt, images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     normalize = Normalize(images.mean, images.std)
     dense = binary_scores(model, evaluation_loader(images.train), normalize, CPU)
@@ -133,7 +133,7 @@ def test_one_pass_scores_what_is_drawn_and_nothing_else(
         load_binary_scores(tmp_path / "drawn.npz")
 
 
-def test_small_data_sets_are_scored_whole(model: CodedResNeXt, images: ImageSet) -> None:
+def test_small_data_sets_are_scored_whole(model: CodedResNeXt, images: ArrayDataSet) -> None:
     normalize = Normalize(images.mean, images.std)
     for most, kind in ((10, DrawnScores), (20, BinaryScores)):
         assert isinstance(score_split(model, images.test, most, normalize, CPU), kind)
@@ -219,8 +219,8 @@ def test_foreign_negatives_are_drawn_too() -> None:
 @pytest.mark.parametrize("side", [32, 160])
 def test_photographs_stand_in_at_any_size(side: int, tmp_path: Path) -> None:
     pixels = np.zeros((2, side, side, 3), np.uint8)
-    split = Split(pixels, np.zeros(2, np.int64))
-    images = ImageSet("imagenet", "made up", split, split, ("a",), (0.5,) * 3, (0.2,) * 3)
+    split = ArraySplit(pixels, np.zeros(2, np.int64))
+    images = ArrayDataSet("imagenet", "made up", split, split, ("a",), (0.5,) * 3, (0.2,) * 3)
     found = foreign_negatives(images, tmp_path)
     assert found is not None
     assert found.split.images.shape[1:] == (side, side, 3)

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from codepath.codes import load_scheme
-from codepath.data import ImageSet, Normalize, evaluation_loader
+from codepath.data import ArrayDataSet, Normalize, evaluation_loader
 from codepath.evaluate import (
     Predictions,
     binary_scores,
@@ -38,12 +38,12 @@ def model() -> CodedResNeXt:
 
 
 @pytest.fixture
-def normalize(tiny_images: ImageSet) -> Normalize:
+def normalize(tiny_images: ArrayDataSet) -> Normalize:
     return Normalize(tiny_images.mean, tiny_images.std)
 
 
 def test_predictions_are_exact_and_complete(
-    model: CodedResNeXt, tiny_images: ImageSet, normalize: Normalize, tmp_path
+    model: CodedResNeXt, tiny_images: ArrayDataSet, normalize: Normalize, tmp_path
 ) -> None:
     whole = predict(model, evaluation_loader(tiny_images.test, 25), normalize, CPU)
     parts = predict(model, evaluation_loader(tiny_images.test, 7), normalize, CPU)
@@ -58,7 +58,7 @@ def test_predictions_are_exact_and_complete(
 
 
 def test_a_loader_that_repeats_images_is_caught(
-    model: CodedResNeXt, tiny_images: ImageSet, normalize: Normalize
+    model: CodedResNeXt, tiny_images: ArrayDataSet, normalize: Normalize
 ) -> None:
     class Doubled:
         num_samples = 25
@@ -107,7 +107,7 @@ def test_removal_takes_the_right_paths() -> None:
 
 
 def test_removal_ends_agree_with_masking(
-    model: CodedResNeXt, tiny_images: ImageSet, normalize: Normalize
+    model: CodedResNeXt, tiny_images: ArrayDataSet, normalize: Normalize
 ) -> None:
     loader = evaluation_loader(tiny_images.test)
     measured = {
@@ -128,7 +128,7 @@ def test_removal_ends_agree_with_masking(
 
 
 def test_binary_scores_are_the_masked_networks_logits(
-    model: CodedResNeXt, tiny_images: ImageSet, normalize: Normalize
+    model: CodedResNeXt, tiny_images: ArrayDataSet, normalize: Normalize
 ) -> None:
     loader = evaluation_loader(tiny_images.test, 10)
     scores = binary_scores(model, loader, normalize, CPU)

@@ -11,19 +11,21 @@ import torch
 from codepath.codes import load_scheme
 from codepath.evaluate import Predictions, fit_readouts, measure_exits
 from codepath.evaluate.cost import macs
+from codepath.evaluate.exit_thresholds import (
+    ExitTable,
+    choose_for_accuracy,
+    choose_for_budget,
+    sweep,
+)
 from codepath.evaluate.exits import (
     BUDGETS,
     ExitCosts,
-    ExitTable,
     block_scores,
-    choose_for_accuracy,
-    choose_for_budget,
     cross_fitted,
     decoder_scores,
     exit_costs,
     exit_table,
     fit_weights,
-    sweep,
 )
 from codepath.evaluate.thresholds import halves
 from codepath.models import EarlyExit
@@ -63,7 +65,7 @@ def test_costs_are_those_of_the_parts_that_run() -> None:
     own = pixels * (out * hidden + hidden * d * 9)
     moments = 10 * d * d * pixels
     assert costs.macs[6] - costs.macs[5] == rest + own + moments
-    assert costs.numbers[NETWORK_END] == sum(p.numel() for p in model.parameters())
+    assert costs.stored_values[NETWORK_END] == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

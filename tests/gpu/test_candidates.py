@@ -11,7 +11,7 @@ from codepath.codes import load_scheme
 from codepath.models import CodedBottleneck
 from codepath.run.config import RunConfig
 from codepath.train.candidates import use_candidates
-from codepath.train.fit import choose_repeatable_algorithms
+from codepath.train.environment import choose_repeatable_algorithms
 from codepath.train.ghost import use_ghost_batches
 from codepath.train.losses import coding_loss
 from tests.gpu.test_cuda import trainer

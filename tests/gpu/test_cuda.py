@@ -15,7 +15,7 @@ import torch
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import load_scheme
 from codepath.core.signals import InterruptedRun
-from codepath.data import ImageSet, LoaderOptions
+from codepath.data import ArrayDataSet, LoaderOptions
 from codepath.experiments import find_experiment
 from codepath.models import CodedBottleneck, create_model
 from codepath.pipeline.run import train_and_evaluate
@@ -23,7 +23,7 @@ from codepath.run.config import RunConfig
 from codepath.run.directory import Places
 from codepath.train import FitOptions, World, fit, loop
 from codepath.train.distributed import Placement
-from codepath.train.fit import choose_repeatable_algorithms, device_name
+from codepath.train.environment import choose_repeatable_algorithms, device_name
 from codepath.train.graph import WARM_UP
 from codepath.train.losses import TrainingObjective, coding_loss
 from tests.train.runs import CPU, QUIET, SignalAfter, assert_same_run, make_steps
@@ -102,7 +102,7 @@ def test_cuda_trains_as_the_cpu_does(device: torch.device, tiny_config: RunConfi
 def test_two_runs_and_an_interrupted_one_are_the_same_to_the_bit(
     device: torch.device,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -27,14 +27,14 @@ import torch
 from codepath import store
 from codepath.core.files import make_directory
 from codepath.core.provenance import REPO_ROOT
-from codepath.data import ImageSet
+from codepath.data import ArrayDataSet
 from codepath.experiments import find_experiment
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
 from codepath.run.events import events
 from codepath.run.state import RunStatus, look_all
 from codepath.train.distributed import Placement, World
-from tests.data.photographs import make_folders
+from tests.data.photographs import SMALL_IMAGENET, make_folders
 from tests.train.runs import CPU
 from tests.train.test_distributed import (
     IN_FLOAT64,
@@ -429,20 +429,10 @@ def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
     """Ten classes of small JPEG files: an error unless a subset is what is meant."""
     del cluster
     data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
-    settings = (
-        "model.name=coded_resnext20_10x4d",
-        "model.num_classes=10",
-        "data.crop=16",
-        "train.warmup_epochs=0",
-        "train.epochs=1",
-        "train.batch_size=10",
-        "train.bn_batch=0",
-        "evaluation.removal_block=4",
-    )
     runs = tmp_path / "runs"
 
     def imagenet(*more: str) -> str:
-        options = " ".join(f"--set {setting}" for setting in (*settings, *more))
+        options = " ".join(f"--set {setting}" for setting in (*SMALL_IMAGENET, *more))
         own = {"EXPERIMENT": "table2-imagenet", "SCALE": "paper", "OPTIONS": options}
         return sbatch(tmp_path, name="imagenet", DATA=str(data), **own)
 
@@ -468,7 +458,7 @@ def test_an_sbatch_file_without_its_variables(cluster: None, tmp_path: Path) -> 
 
 
 def test_two_processes_of_a_step_train_as_one(
-    cluster: None, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    cluster: None, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """Placed and met by Slurm's variables alone; equal up to roundings of double precision."""
     del cluster

@@ -29,12 +29,9 @@ NO_PROCESS = 2**22 + 1
 
 
 @pytest.fixture
-def run_dir(tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_dir(tiny_config: RunConfig, tmp_path: Path, outside_jobs: None) -> Path:
     """A run that was submitted to Slurm as job 12_0."""
-    for name in list(os.environ):
-        if name.startswith(("SLURM_", "SUBMITIT_")) or name == "RANK":
-            monkeypatch.delenv(name)
-    monkeypatch.setattr(runstate, "_started", set())
+    del outside_jobs
     return submitted(tmp_path, tiny_config)
 
 

@@ -16,8 +16,10 @@ from PIL import Image
 from codepath.core.errors import UserError
 from codepath.models import extract_binary_classifier, load_binary_classifier
 from codepath.models.classifier_file import ClassifierCard, save_binary_classifier
-from codepath.models.compress import compress, measure_effects
-from codepath.models.extract import FusedClassifier, stored_numbers
+from codepath.models.compress import compress
+from codepath.models.effects import measure_effects
+from codepath.models.extract import stored_values
+from codepath.models.fused import FusedClassifier
 from tests.models.test_extract import network
 
 CARD = ClassifierCard(
@@ -157,7 +159,7 @@ def test_damaged_and_foreign_files(folder: Path, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_compressed_classifiers_are_stored_too(fused: FusedClassifier, tmp_path: Path) -> None:
     x = torch.randn(16, 3, 16, 16)
-    small = compress(fused, measure_effects(fused, x), stored_numbers(fused) // 2)
+    small = compress(fused, measure_effects(fused, x), stored_values(fused) // 2)
     assert any(block.projection for block in small.shape.blocks)
     found = save_binary_classifier(small, CARD, tmp_path)
     assert max(found.costs["export_differences"].values()) < 1e-4

@@ -155,7 +155,9 @@ def test_readouts_stand_in_for_equation_7(
     first = (energies[3] @ readouts[3].weight.T + readouts[3].bias).argmax(1)
     assert torch.equal(exits(x).classes, first)
     counted = EarlyExit(model).at(4)
-    assert exits.at(4).numbers - counted.numbers == (2 if weights else 1) * (10 * 10 + 10)
+    assert exits.at(4).stored_values - counted.stored_values == (2 if weights else 1) * (
+        10 * 10 + 10
+    )
     save_exit_settings(exits, tmp_path / "exits.json", {})
     loaded = load_early_exit(model, tmp_path / "exits.json")
     for block in exits.blocks:
@@ -217,7 +219,7 @@ def test_a_static_graph_for_each_exit(name: str, side: int, tmp_path: Path) -> N
         assert export_program(graph, (3, side, side), tmp_path / "exit.pt2") < 1e-4
         assert export_onnx(graph, (3, side, side), tmp_path / "exit.onnx", {}) < 1e-4
         assert len(list(graph.last.named_children())) == 6
-    sizes = [exits.at(block).numbers for block in blocks]
+    sizes = [exits.at(block).stored_values for block in blocks]
     assert sizes == sorted(set(sizes))
 
 

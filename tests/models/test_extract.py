@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt, extract_binary_classifier, extract_paths
-from codepath.models.compress import Statistics, compress, measure_effects
+from codepath.models.compress import compress
+from codepath.models.effects import Statistics, measure_effects
 from codepath.models.extract import (
-    FusedBlock,
-    FusedClassifier,
     SlicedBottleneck,
     class_paths,
     count_parameters,
-    stored_numbers,
+    fuse_block,
+    stored_values,
 )
+from codepath.models.fused import FusedClassifier
 from tests.models.networks import image_for, randomise_norms
 from tests.models.test_networks import CODED
 
@@ -72,7 +73,7 @@ def test_sliced_is_masked_for_every_class(name: str) -> None:
         for number, kept in class_paths(model, k).items():
             block = SlicedBottleneck(model.coded_blocks[number], kept, model.paths).eval()
             sliced = block(sliced)
-            fused = FusedBlock.from_sliced(block)(fused)
+            fused = fuse_block(block)(fused)
         for x in (sliced, fused):
             logit = x.mean((2, 3)) @ model.fc.weight[k]
             assert float((logit - expected).abs()) <= 1e-10 * max(float(expected.abs()), 1.0), k
@@ -266,12 +267,12 @@ def test_compression_reaches_its_size_and_degrades_slowly(small: CodedResNeXt) -
     classifier = extract_binary_classifier(small, 4).fuse()
     x = torch.randn(64, 3, 16, 16, generator=torch.manual_seed(0))
     statistics = measure_effects(classifier, x)
-    expected, whole = classifier(x), stored_numbers(classifier)
+    expected, whole = classifier(x), stored_values(classifier)
     assert compress(classifier, statistics, whole) is classifier
     errors = []
     for share in (0.98, 0.9, 0.6, 0.3):
         smaller = compress(classifier, statistics, int(share * whole))
-        assert 0.95 * share * whole < stored_numbers(smaller) <= share * whole
+        assert 0.95 * share * whole < stored_values(smaller) <= share * whole
         errors.append(float((smaller(x) - expected).std() / expected.std()))
     assert errors[0] < 0.05
     assert errors[1] < 0.25
@@ -286,8 +287,8 @@ def test_compression_where_the_first_skip_is_the_identity() -> None:
     assert classifier.shape.blocks[0].projection is None
     x = torch.randn(16, 3, 16, 16, generator=torch.manual_seed(0))
     statistics = measure_effects(classifier, x)
-    smaller = compress(classifier, statistics, int(0.9 * stored_numbers(classifier)))
-    assert stored_numbers(smaller) <= 0.9 * stored_numbers(classifier)
+    smaller = compress(classifier, statistics, int(0.9 * stored_values(classifier)))
+    assert stored_values(smaller) <= 0.9 * stored_values(classifier)
     expected = classifier(x)
     assert float((smaller(x) - expected).std() / expected.std()) < 0.25
 
@@ -302,7 +303,7 @@ def test_compression_of_what_is_constant_is_exact(small: CodedResNeXt) -> None:
             module.padding_mode = "circular"
             module._reversed_padding_repeated_twice = [1, 1, 1, 1]
     statistics = measure_effects(classifier, x)
-    smaller = compress(classifier, statistics, stored_numbers(classifier) // 2)
+    smaller = compress(classifier, statistics, stored_values(classifier) // 2)
     for module in smaller.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
             module.padding_mode = "circular"

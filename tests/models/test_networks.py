@@ -12,7 +12,7 @@ import torch
 from codepath.codes import CodingScheme, design_scheme, load_scheme
 from codepath.core.errors import UserError
 from codepath.models import CodedBottleneck, create_model, model_names
-from codepath.models.coded_resnext import REGISTERED
+from codepath.models.entry_points import REGISTERED
 from codepath.run.config import ModelConfig
 from tests.models.networks import image_for, randomise_last_norms
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import load_scheme
 from codepath.models import CodedBottleneck
-from codepath.models import coded_block as module
+from codepath.models import normalised_sum as module
 from codepath.train.losses import TrainingObjective, coding_loss
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -40,7 +40,7 @@ def test_backward_is_the_derivative_of_forward(layout: torch.memory_format, mask
         drop_mask = torch.rand(2, 10, dtype=torch.float64)
 
     def expand(h: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return module._Expand.apply(h, weight, 10, torch.float64, path_mask, drop_mask)
+        return module.SumPaths.apply(h, weight, 10, torch.float64, path_mask, drop_mask)
 
     assert torch.autograd.gradcheck(expand, (h, weight))
     assert torch.autograd.gradgradcheck(expand, (h, weight))
@@ -206,7 +206,7 @@ def test_peak_of_saved_tensors_is_that_of_the_plain_block() -> None:
         block = CodedBottleneck(40, 40, 4, load_scheme("10-10-3")).train()
         x = torch.randn(8, 40, 16, 16).to(memory_format=torch.channels_last).requires_grad_()
         h = block.act2(block.bn2(block.conv2(block.act1(block.bn1(block.conv1(x))))))
-        expand = module._Expand.apply if fused else module._expand
+        expand = module.SumPaths.apply if fused else module.sum_paths
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             expand(h, block.conv3.weight, 10, torch.float32, None, None)
         sizes[fused] = sum(saved.values()) / (h.numel() * 4)

@@ -17,7 +17,7 @@ from torch import nn
 
 import codepath.models
 from codepath.core.errors import UserError
-from codepath.models.coded_resnext import REGISTERED
+from codepath.models.entry_points import REGISTERED
 from tests.models.networks import image_for, randomise_last_norms
 
 SMALL = "coded_resnext20_10x4d"

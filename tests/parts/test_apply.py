@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from codepath import cli, store
 from codepath.core.errors import UserError
-from codepath.data import Normalize, load_image_set
+from codepath.data import Normalize, load_data_set
 from codepath.evaluate import Predictions
 from codepath.experiments.registry import baseline_of
 from codepath.models import EarlyExit, load_binary_classifier, load_early_exit
@@ -39,7 +39,7 @@ QUIET = Console(quiet=True)
 
 
 def trained(config: RunConfig, run_dir: Path) -> Path:
-    fit(config, load_image_set("digits"), run_dir, CPU, QUIET)
+    fit(config, load_data_set("digits"), run_dir, CPU, QUIET)
     evaluate_run(run_dir)
     return run_dir
 
@@ -87,7 +87,7 @@ def test_extract_writes_classifiers_that_predict(run_dir: Path, tmp_path: Path) 
     assert card.costs["export_differences"]["onnx"] < 1e-4
     assert card.costs["latency"]["batch 1"]["ratio"] > 0
     classifier = load_binary_classifier(tmp_path / "7")
-    test = load_image_set("digits").test
+    test = load_data_set("digits").test
     decided = np.array([classifier.predict(image).decision for image in test.images[:200]])
     positive = test.labels[:200] == 7
     rows = own_negatives(store.read_rows(run_dir / "rows", "binary"))
@@ -239,7 +239,7 @@ def test_explain_agrees_with_the_exits(
         if path.name != "exits.json":
             (tmp_path / path.name).symlink_to(path)
     _, model = load_trained(run_dir, CPU)
-    test = load_image_set("digits").test
+    test = load_data_set("digits").test
     images = Normalize(*normalisation())(torch.from_numpy(test.images).permute(0, 3, 1, 2))
     left = set()
     for wanted in (2.0, 3.0):
@@ -256,14 +256,14 @@ def test_explain_agrees_with_the_exits(
 
 
 def normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    images = load_image_set("digits")
+    images = load_data_set("digits")
     return images.mean, images.std
 
 
 def test_explain_says_what_the_network_does(run_dir: Path, tmp_path: Path) -> None:
     found = explain_image(run_dir, "test:3", 3, None)
     predictions = Predictions.load(run_dir / "predictions" / "test.npz")
-    images = load_image_set("digits")
+    images = load_data_set("digits")
     assert found.truth == images.class_names[images.test.labels[3]]
     assert found.prediction == str(predictions.logits[3].argmax())
     for view in found.blocks:

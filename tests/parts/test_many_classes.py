@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from codepath.core.errors import UserError
-from codepath.data import FileSplit, Normalize, evaluation_loader, load_image_set
+from codepath.data import FileSplit, Normalize, evaluation_loader, load_data_set
 from codepath.evaluate import DrawnScores, load_binary_scores, spread
 from codepath.parts import classifier_files as classifiers
 from codepath.parts.classifier_files import ExtractOptions, extract_run
@@ -53,7 +53,7 @@ def run_dir(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_some_images_of_a_split_in_files(data: Path) -> None:
-    train = load_image_set("imagenet", data, 16, subset=True).train
+    train = load_data_set("imagenet", data, 16, subset=True).train
     some = spread(train, 30)
     assert isinstance(some, FileSplit)
     assert len(some) == 30
@@ -97,7 +97,7 @@ def test_compression_sees_training_images_of_all_classes(
     options = ExtractOptions("3", compress=0.4, curve=True, formats=(), latency_turns=0)
     (card,) = extract_run(run_dir, tmp_path, options, data, QUIET)
     assert seen == [40, 40]
-    images = load_image_set("imagenet", data, 16, subset=True)
+    images = load_data_set("imagenet", data, 16, subset=True)
     (whole,) = evaluation_loader(images.train)
     every = Normalize(images.mean, images.std)(whole.images)
     places = [int((every - x).abs().flatten(1).sum(1).argmin()) for x in calibrated[0]]
@@ -125,7 +125,7 @@ def test_whole_classifiers_are_judged_on_the_first_draw(
 
 
 def test_any_image_is_explained(run_dir: Path, data: Path, tmp_path: Path) -> None:
-    images = load_image_set("imagenet", data, 16, subset=True)
+    images = load_data_set("imagenet", data, 16, subset=True)
     (batch,) = evaluation_loader(images.test)
     for index in (0, 7, 39):
         found = explain_image(run_dir, f"test:{index}", 3, data)

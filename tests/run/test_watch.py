@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import socket
 from pathlib import Path
 
@@ -24,12 +23,9 @@ NO_PROCESS = 2**22 + 1
 
 
 @pytest.fixture
-def run_dir(tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_dir(tiny_config: RunConfig, tmp_path: Path, outside_jobs: None) -> Path:
     """A run that nothing has happened to."""
-    for name in list(os.environ):
-        if name.startswith(("SLURM_", "SUBMITIT_")) or name == "RANK":
-            monkeypatch.delenv(name)
-    monkeypatch.setattr(events, "_started", set())
+    del outside_jobs
     path = make_directory(tmp_path / tiny_config.scale / tiny_config.experiment / tiny_config.name)
     claim(tiny_config, path)
     return path

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from codepath.models import kernels
-from codepath.models.coded_block import energies_from_grams, path_grams
+from codepath.models.energies import energies_from_grams, path_grams
 from codepath.models.statistics import group_statistics
 from tests.train.test_candidates import images, made_block, masks_of, results_of
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from codepath.data import ImageSet, LoaderOptions, Split
+from codepath.data import ArrayDataSet, ArraySplit, LoaderOptions
 from codepath.pipeline.measure import predict_test_images
 from codepath.run.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.train import FitOptions, World, fit, load_trained
@@ -30,17 +30,17 @@ from codepath.train.distributed import Placement
 CPU = torch.device("cpu")
 
 
-def make_images() -> ImageSet:
+def make_images() -> ArrayDataSet:
     """96 training and 25 test images of 16 x 16 pixels in colour."""
     rng = np.random.default_rng(0)
 
-    def split(size: int) -> Split:
+    def split(size: int) -> ArraySplit:
         labels = np.arange(size) % 10
         noise = rng.integers(0, 20, (size, 16, 16, 3))
-        return Split((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
+        return ArraySplit((noise + 23 * labels[:, None, None, None]).astype(np.uint8), labels)
 
     names = tuple(f"class{k}" for k in range(10))
-    return ImageSet("tiny", "generated", split(96), split(25), names, (0.4,) * 3, (0.3,) * 3)
+    return ArrayDataSet("tiny", "generated", split(96), split(25), names, (0.4,) * 3, (0.3,) * 3)
 
 
 def make_config(epochs: int) -> RunConfig:

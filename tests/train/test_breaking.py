@@ -24,7 +24,7 @@ from rich.console import Console
 from codepath.core import files
 from codepath.core.errors import UserError
 from codepath.core.signals import InterruptedRun
-from codepath.data import ImageSet, Split
+from codepath.data import ArrayDataSet, ArraySplit
 from codepath.models import hub
 from codepath.run.config import RunConfig
 from codepath.train import FitOptions, fit
@@ -48,7 +48,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def straight_run(straight: dict[str, Path], tiny_config: RunConfig, tiny_images: ImageSet) -> Path:
+def straight_run(
+    straight: dict[str, Path], tiny_config: RunConfig, tiny_images: ArrayDataSet
+) -> Path:
     """The undisturbed run of `tiny_config`."""
     if "run" not in straight:
         straight["run"] = straight["folder"] / "run"
@@ -58,7 +60,10 @@ def straight_run(straight: dict[str, Path], tiny_config: RunConfig, tiny_images:
 
 @pytest.fixture
 def stopped(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """A run that a signal stopped after 5 of its 9 steps; checkpoints of steps 4 and 5."""
     with monkeypatch.context() as patch:
@@ -90,7 +95,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     stopped: Path,
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
 ) -> None:
     damage(stopped / "ckpt" / "step-00000005.pt", kind)
     out = io.StringIO()
@@ -103,7 +108,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
 
 
 def test_when_all_are_damaged_nothing_is_trained(
-    stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+    stopped: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     for path in Checkpoints(stopped / "ckpt").paths():
         damage(path, "flipped")
@@ -131,7 +136,7 @@ def test_every_flipped_bit_of_a_state_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_version_is_kept_and_named(
-    stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+    stopped: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     paths = Checkpoints(stopped / "ckpt").paths()
     with mock.patch.object(checkpoint_module, "_MAGIC", b"codepath checkpoint 9\n"):
@@ -159,7 +164,7 @@ class FullDisk:
 def test_a_full_disk(
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -177,7 +182,7 @@ def test_a_full_disk(
 def test_a_disk_too_full_for_a_line_of_metrics(
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -205,7 +210,7 @@ def test_a_disk_too_full_for_the_final_weights(
     name: str,
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -231,7 +236,7 @@ def test_a_folder_that_becomes_read_only(
     straight_run: Path,
     stopped: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Root may write anywhere, so the refusal is made up."""
@@ -248,7 +253,7 @@ def test_a_folder_that_becomes_read_only(
 
 
 def test_what_killed_processes_left_is_removed(
-    straight_run: Path, stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+    straight_run: Path, stopped: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     left = [stopped / "ckpt" / ".step-00000006.pt.x.tmp", stopped / ".model.safetensors.y.tmp"]
     for path in left:
@@ -261,7 +266,7 @@ def test_what_killed_processes_left_is_removed(
 def test_the_clock_goes_back(
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -274,7 +279,7 @@ def test_the_clock_goes_back(
 
 
 def test_two_processes_in_one_directory(
-    stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+    stopped: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in stopped.rglob("*")}
     with FileLock(stopped / ".lock"), pytest.raises(UserError, match="another process is training"):
@@ -283,7 +288,7 @@ def test_two_processes_in_one_directory(
 
 
 def test_another_configuration_or_other_images(
-    stopped: Path, tiny_config: RunConfig, tiny_images: ImageSet
+    stopped: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     changed = dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, mu=2.0))
     with pytest.raises(UserError, match=r"another configuration \(train\.mu: 6\.0 -> 2\.0\)"):
@@ -294,13 +299,16 @@ def test_another_configuration_or_other_images(
     (stopped / "config.json").unlink()
     pixels = tiny_images.train.images.copy()
     pixels[7, 0, 0, 0] ^= 1
-    other = dataclasses.replace(tiny_images, train=Split(pixels, tiny_images.train.labels))
+    other = dataclasses.replace(tiny_images, train=ArraySplit(pixels, tiny_images.train.labels))
     with pytest.raises(UserError, match="training images are not those that the run began with"):
         fit(tiny_config, other, stopped, CPU, QUIET)
 
 
 def test_a_scheme_that_is_gone_or_another(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from codepath.codes import design_scheme, load_scheme
 
@@ -354,7 +362,7 @@ def test_nan_in_the_images(
     check_steps: int,
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -380,7 +388,10 @@ def test_nan_in_the_images(
 
 
 def test_weights_that_are_not_finite_are_not_saved(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No loss has seen them yet."""
     poison(monkeypatch, 4, "weight")
@@ -393,7 +404,7 @@ def test_weights_that_are_not_finite_are_not_saved(
 
 
 def test_divergence_in_the_first_epoch(
-    tiny_config: RunConfig, tiny_baseline: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_baseline: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     for config in (tiny_config, tiny_baseline):
         train = dataclasses.replace(config.train, lr=1e30, weight_decay=1.0)
@@ -406,7 +417,7 @@ def test_divergence_in_the_first_epoch(
 def test_an_image_that_cannot_be_loaded(
     straight_run: Path,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -430,7 +441,7 @@ def test_an_image_that_cannot_be_loaded(
 
 
 def test_a_signal_during_evaluation_does_not_wait_for_it(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """The epoch is saved before it is measured, and measured again on return."""
     import os
@@ -463,7 +474,7 @@ def test_a_signal_during_evaluation_does_not_wait_for_it(
 
 
 def test_no_more_checkpoints_than_wished(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, dataclasses.replace(OFTEN, keep=3))
     names = [path.name for path in Checkpoints(tmp_path / "ckpt").paths()]
@@ -473,7 +484,7 @@ def test_no_more_checkpoints_than_wished(
 
 
 def test_weights_that_were_lost_are_made_again(
-    straight_run: Path, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    straight_run: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
     (tmp_path / "model.safetensors").unlink()
@@ -482,7 +493,7 @@ def test_weights_that_were_lost_are_made_again(
 
 
 def test_numbers_of_threads_do_not_matter_to_the_loaders(
-    straight_run: Path, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    straight_run: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     from codepath.data import LoaderOptions
 

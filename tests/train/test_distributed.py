@@ -22,7 +22,7 @@ from codepath import store
 from codepath.core.errors import UserError
 from codepath.core.machine import available_cores
 from codepath.core.provenance import REPO_ROOT
-from codepath.data import ImageSet, Normalize, evaluation_loader, training_loader
+from codepath.data import ArrayDataSet, Normalize, evaluation_loader, training_loader
 from codepath.data.loaders import Shard
 from codepath.evaluate import Predictions, predict
 from codepath.models import create_model
@@ -90,7 +90,7 @@ with Interruption() as interruption, connected(torch.device("cpu")) as world:
 """The second process gets a signal while the network is measured."""
 
 
-def in_float64(config: RunConfig, images: ImageSet, world: World, parts: int = 1) -> dict:
+def in_float64(config: RunConfig, images: ArrayDataSet, world: World, parts: int = 1) -> dict:
     """The state after three epochs in double precision, where rounding does not grow visible."""
     share = config.train.batch_size // world.size
     loader = training_loader(images, config.data, 32, config.seed, shard=world.shard)
@@ -166,7 +166,9 @@ def together(folder: Path, stop: int = 0, script: str = SCRIPT) -> list[int]:
     return codes
 
 
-def write_job(folder: Path, config: RunConfig, images: ImageSet, save_minutes: float = 5) -> None:
+def write_job(
+    folder: Path, config: RunConfig, images: ArrayDataSet, save_minutes: float = 5
+) -> None:
     folder.mkdir()
     job = {"config": to_dict(config), "images": images, "save_minutes": save_minutes}
     (folder / "job").write_bytes(pickle.dumps(job))
@@ -182,7 +184,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_as_one(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """With batch norm over the images of a process; gradients are summed in another order.
 
@@ -226,7 +228,7 @@ def test_torchrun_does_an_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_parts_train_as_one_batch(
-    parts: int, tiny_config: RunConfig, tiny_images: ImageSet
+    parts: int, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     """With batch norm over a part's images; running statistics and moving average included."""
     config = with_train(tiny_config, bn_batch=8, ema_decay=0.9)
@@ -236,7 +238,7 @@ def test_accumulated_parts_train_as_one_batch(
 
 
 def test_a_run_of_two_processes_is_measured_by_both(
-    tiny_config: RunConfig, tiny_images: ImageSet, pairs: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, pairs: Path
 ) -> None:
     """The test split has 25 images, an odd number: 13 and 12 of them are measured."""
     config = with_train(tiny_config, bn_batch=16)
@@ -261,7 +263,7 @@ def test_a_run_of_two_processes_is_measured_by_both(
 
 
 def test_two_processes_stop_together_and_go_on_to_the_bit(
-    tiny_config: RunConfig, tiny_images: ImageSet, pairs: Path, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, pairs: Path, tmp_path: Path
 ) -> None:
     """A signal to the second process stops both after the same step."""
     config = with_train(tiny_config, bn_batch=16)
@@ -279,7 +281,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(
 
 
 def test_one_process_goes_on_where_two_stopped(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """And says that its result is no longer the same to the bit."""
     import io
@@ -299,7 +301,7 @@ def test_one_process_goes_on_where_two_stopped(
 
 
 def test_a_process_whose_partner_is_killed_says_so(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     import time
 
@@ -323,7 +325,7 @@ def test_a_process_whose_partner_is_killed_says_so(
 
 @pytest.mark.parametrize("evil", [signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_ends_in_an_evaluation(
-    evil: signal.Signals, tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    evil: signal.Signals, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """The other one says so in a line, and the run goes on from the end of the epoch."""
     config = with_train(tiny_config, epochs=2)
@@ -340,7 +342,7 @@ def test_a_process_that_ends_in_an_evaluation(
 
 
 def test_a_batch_norm_of_other_images_is_warned_of(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     import io
 
@@ -368,7 +370,7 @@ def test_a_batch_norm_of_other_images_is_warned_of(
 
 
 def test_shares_of_an_evaluation_are_disjoint_and_complete(
-    tiny_config: RunConfig, tiny_images: ImageSet
+    tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     model = create_model(tiny_config.model).eval()
     normalize = Normalize(tiny_images.mean, tiny_images.std)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from codepath.core.errors import UserError
 from codepath.core.files import write_text
-from codepath.data import ImageSet, LoaderOptions, load_image_set
+from codepath.data import ArrayDataSet, LoaderOptions, load_data_set
 from codepath.experiments import find_experiment
 from codepath.experiments.registry import override
 from codepath.models import CodedResNeXt, create_model
@@ -80,7 +80,7 @@ class Census(TrainingProgress):
 
 
 def census(
-    monkeypatch: pytest.MonkeyPatch, config: RunConfig, images: ImageSet, run_dir: Path
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, images: ArrayDataSet, run_dir: Path
 ) -> list[tuple[int, int]]:
     import sys
 
@@ -92,7 +92,10 @@ def census(
 
 
 def test_no_thread_and_no_handle_is_left(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = dataclasses.replace(
         tiny_config, train=dataclasses.replace(tiny_config.train, epochs=8)
@@ -108,7 +111,7 @@ def test_no_thread_and_no_handle_is_left(
 def test_memory_is_flat_over_fifty_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (config, _) = find_experiment("table2-digits").runs("demo", 0)
     config = override(config, ["train.epochs=50"])
-    found = census(monkeypatch, config, load_image_set("digits", None), tmp_path)
+    found = census(monkeypatch, config, load_data_set("digits", None), tmp_path)
     assert len(set(found[1:])) == 1
     lines = [line for line in metrics_lines(tmp_path / "metrics.jsonl") if line["kind"] == "epoch"]
     held = [line["memory_mib"] for line in lines]
@@ -117,7 +120,7 @@ def test_memory_is_flat_over_fifty_epochs(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_the_average_of_the_weights_is_what_is_kept(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """Checked against the weights after every step, read from the checkpoints."""
     train = dataclasses.replace(tiny_config.train, ema_decay=0.8)
@@ -142,7 +145,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
 def test_a_compiled_network_trains_alike(
     backend: str,
     one_epoch: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,7 +163,7 @@ def test_a_compiled_network_trains_alike(
 
 
 def test_a_loader_that_is_too_slow_is_named(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import time
 
@@ -190,7 +193,7 @@ def shown(run_dir: Path, later: float = 0) -> str:
     return out.getvalue()
 
 
-def test_watching(tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path) -> None:
+def test_watching(tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path) -> None:
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET, OFTEN)
     assert "trained, not evaluated yet" in shown(tmp_path)
     (tmp_path / "model.safetensors").unlink()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from codepath.core.errors import UserError
 from codepath.core.signals import InterruptedRun
-from codepath.data import ImageSet
+from codepath.data import ArrayDataSet
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
 from codepath.train import FitOptions, fit
@@ -41,7 +41,11 @@ def allowed(tiny_config: RunConfig) -> RunConfig:
 
 
 def started(
-    config: RunConfig, images: ImageSet, run_dir: Path, precision: str = "auto", **options: float
+    config: RunConfig,
+    images: ArrayDataSet,
+    run_dir: Path,
+    precision: str = "auto",
+    **options: float,
 ) -> str:
     """What a start of the run says, to its end or to a signal."""
     out = io.StringIO()
@@ -129,7 +133,7 @@ def test_what_no_run_trains_in(tiny_config: RunConfig, allowed: RunConfig) -> No
 def test_a_run_says_what_it_trains_in(
     computes: bool,
     allowed: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -154,7 +158,7 @@ def test_a_run_says_what_it_trains_in(
 
 
 def test_what_is_asked_for_is_trained_in(
-    allowed: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    allowed: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processor(monkeypatch)
     said = started(allowed, tiny_images, tmp_path / "low", "bfloat16")
@@ -169,7 +173,7 @@ def test_what_is_asked_for_is_trained_in(
 
 
 def test_a_run_that_goes_on_with_the_other(
-    allowed: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    allowed: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so. A start that trained no step that is kept does not count."""
     module = sys.modules["codepath.train.fit"]
@@ -195,7 +199,7 @@ def test_a_run_that_goes_on_with_the_other(
 
 
 def test_a_checkpoint_without_a_word_on_precision(
-    allowed: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    allowed: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it was written before there was one: its precision is the recipe's."""
     real = Checkpoints.save

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from codepath.core.errors import UserError
 from codepath.core.signals import InterruptedRun
-from codepath.data import ImageSet
+from codepath.data import ArrayDataSet
 from codepath.models import create_model
 from codepath.run.config import RunConfig, TrainConfig
 from codepath.train import FitOptions, fit, load_trained
@@ -69,7 +69,7 @@ def test_weight_decay_covers_what_the_recipe_says(tiny_config: RunConfig) -> Non
 
 
 def test_a_run_directory_is_complete(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
     lines = [line for line in reported(tmp_path) if line["kind"] == "epoch"]
@@ -99,7 +99,7 @@ def test_a_run_directory_is_complete(
 def test_a_signal_saves_after_the_step_under_way(
     number: signal.Signals,
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,7 +127,10 @@ def test_a_signal_saves_after_the_step_under_way(
 
 
 def test_a_signal_while_an_epochs_end_is_saved_loses_nothing(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from codepath.train.checkpoint import Checkpoints
 
@@ -144,7 +147,10 @@ def test_a_signal_while_an_epochs_end_is_saved_loses_nothing(
 
 
 def test_a_second_interrupt_does_not_wait(
-    tiny_config: RunConfig, tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig,
+    tiny_images: ArrayDataSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Impatient(SignalAfter):
         def step(self, steps_done: int, epoch: int) -> None:
@@ -160,7 +166,7 @@ def test_a_second_interrupt_does_not_wait(
 
 
 def test_a_finished_run_is_left_alone(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
@@ -169,7 +175,7 @@ def test_a_finished_run_is_left_alone(
 
 
 def test_broken_weights_are_named(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="no run directory"):
         load_trained(tmp_path, CPU)
@@ -184,7 +190,7 @@ def test_broken_weights_are_named(
 
 
 def test_another_configuration_in_the_same_directory_is_refused(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     fit(one_epoch, tiny_images, tmp_path, CPU, QUIET)
     changed = dataclasses.replace(one_epoch, train=dataclasses.replace(one_epoch.train, mu=2.0))
@@ -193,7 +199,7 @@ def test_another_configuration_in_the_same_directory_is_refused(
 
 
 def test_a_directory_in_use_is_refused(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     (tmp_path / "ckpt").mkdir()
     with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="another process"):
@@ -201,7 +207,7 @@ def test_a_directory_in_use_is_refused(
 
 
 def test_data_that_does_not_fit_is_refused(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     for change, message in (({"num_classes": 7}, "10 classes"), ({"in_chans": 3}, "1 channels")):
         model = dataclasses.replace(one_epoch.model, **change)
@@ -211,7 +217,7 @@ def test_data_that_does_not_fit_is_refused(
 
 def test_another_scheme_in_the_checkpoint_is_refused(
     tiny_config: RunConfig,
-    tiny_images: ImageSet,
+    tiny_images: ArrayDataSet,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -220,7 +226,7 @@ def test_another_scheme_in_the_checkpoint_is_refused(
     fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
     (tmp_path / "model.safetensors").unlink()
     monkeypatch.setattr(
-        "codepath.models.coded_resnext.find_scheme",
+        "codepath.models.stages.find_scheme",
         lambda *size: design_scheme(*size[:3], seed=8),
     )
     with pytest.raises(UserError, match="another coding scheme"):
@@ -228,7 +234,7 @@ def test_another_scheme_in_the_checkpoint_is_refused(
 
 
 def test_epochs_are_reported_where_there_is_no_terminal(
-    one_epoch: RunConfig, tiny_images: ImageSet, tmp_path: Path
+    one_epoch: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     import io
 

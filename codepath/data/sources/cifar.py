@@ -12,7 +12,7 @@ from torchvision.datasets.utils import check_integrity
 
 from codepath.core.errors import UserError
 from codepath.data.archives import is_image_files, read_image_files
-from codepath.data.image_sets import ImageSet, Split
+from codepath.data.data_set import ArrayDataSet, ArraySplit
 from codepath.run.config import STATISTICS
 
 _SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -23,14 +23,14 @@ IMAGES_VARIABLE = "CODEPATH_CIFAR10_IMAGES"
 """Environment variable: a folder or tar of CIFAR-10's images, used where no data is named."""
 
 
-def load_cifar(name: str, data: Path | None) -> ImageSet:
+def load_cifar(name: str, data: Path | None) -> ArrayDataSet:
     """CIFAR-10 or CIFAR-100.
 
     Args:
         name: cifar10 or cifar100.
         data: folder with torchvision's archive (downloaded into it where absent), or folder or
-            tar of images train/CLASS/*, test/CLASS/*. None: what CODEPATH_CIFAR10_IMAGES
-            names, else data/.
+            tar of images train/CLASS/*, test/CLASS/*. None: the place that
+            CODEPATH_CIFAR10_IMAGES names (for CIFAR-10), else data/.
     """
     if data is None:
         variable = os.environ.get(IMAGES_VARIABLE) if name == "cifar10" else None
@@ -49,14 +49,14 @@ def load_cifar(name: str, data: Path | None) -> ImageSet:
         splits, classes = _torchvision(name, data)
         source = f"{_title(name)} archive"
     mean, std = STATISTICS[name]
-    return ImageSet(name, source, splits["train"], splits["test"], classes, mean, std)
+    return ArrayDataSet(name, source, splits["train"], splits["test"], classes, mean, std)
 
 
 def _title(name: str) -> str:
     return f"CIFAR-{name.removeprefix('cifar')}"
 
 
-def _torchvision(name: str, data: Path) -> tuple[dict[str, Split], tuple[str, ...]]:
+def _torchvision(name: str, data: Path) -> tuple[dict[str, ArraySplit], tuple[str, ...]]:
     cls = _SETS[name]
     archive = data / cls.filename
     if archive.exists() and not check_integrity(str(archive), cls.tgz_md5):
@@ -76,7 +76,7 @@ def _torchvision(name: str, data: Path) -> tuple[dict[str, Split], tuple[str, ..
             f"{cls.filename} there, or name a folder or tar of images with --data"
         ) from None
     splits = {
-        split: Split(np.asarray(s.data), np.asarray(s.targets, dtype=np.int64))
+        split: ArraySplit(np.asarray(s.data), np.asarray(s.targets, dtype=np.int64))
         for split, s in sets.items()
     }
     return splits, tuple(sets["train"].classes)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from codepath.data.image_sets import ImageSet, Split
+from codepath.data.data_set import ArrayDataSet, ArraySplit
 
 
-def load_digit_images(data: Path | None) -> ImageSet:  # noqa: ARG001 (comes with scikit-learn)
+def load_digit_images(data: Path | None) -> ArrayDataSet:  # noqa: ARG001 (comes with scikit-learn)
     """scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, 500 of them held out.
 
-    The split is stratified and fixed: every class keeps its share, in the files' order
-    (of each class, the images whose rank falls on the held-out share).
+    The split is fixed and stratified: of each class 50 images are held out, spread evenly over
+    the class's images in their order of storage.
     """
     raw = load_digits()
     images = np.round(raw.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -24,13 +24,13 @@ def load_digit_images(data: Path | None) -> ImageSet:  # noqa: ARG001 (comes wit
         of_class = np.flatnonzero(labels == label)
         spread = np.linspace(0, len(of_class) - 1, 50).round().astype(int)
         held_out[of_class[spread]] = True
-    train = Split(images[~held_out], labels[~held_out])
+    train = ArraySplit(images[~held_out], labels[~held_out])
     pixels = train.images / 255
-    return ImageSet(
+    return ArrayDataSet(
         dataset="digits",
         source="scikit-learn digits",
         train=train,
-        test=Split(images[held_out], labels[held_out]),
+        test=ArraySplit(images[held_out], labels[held_out]),
         class_names=tuple(str(name) for name in raw.target_names),
         mean=(float(pixels.mean()),),
         std=(float(pixels.std()),),

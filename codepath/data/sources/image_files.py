@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from codepath.core.errors import UserError
 from codepath.data.archives import SPLITS, is_image_files, read_image_files
-from codepath.data.image_sets import ImageSet
+from codepath.data.data_set import ArrayDataSet
 
 
-def load_images(data: Path | None) -> ImageSet:
+def load_images(data: Path | None) -> ArrayDataSet:
     """Any folder or tar of images train/CLASS/*, test/CLASS/*, all of one size.
 
-    Classes and size are what is found there; mean and standard deviation are the training images'.
+    Classes and image size are those found there. Mean and standard deviation are those of the
+    training images.
 
     Args:
-        data: the folder or tar. UserError where it is neither, besides those of
-            `read_image_files`.
+        data: the folder or tar; UserError where it is neither, and where `read_image_files`
+            raises it.
     """
     if data is None or not data.exists() or not is_image_files(data):
         raise UserError(
@@ -31,7 +32,7 @@ def load_images(data: Path | None) -> ImageSet:
     train, test = (found.splits[split] for split in SPLITS)
     mean, std = _statistics(train.images)
     source = f"images in {data.resolve().name}{quality}"
-    return ImageSet("images", source, train, test, found.class_names, mean, std)
+    return ArrayDataSet("images", source, train, test, found.class_names, mean, std)
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

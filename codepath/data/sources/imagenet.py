@@ -16,11 +16,11 @@ from torchvision.datasets.imagenet import ARCHIVE_META
 from codepath.core.errors import UserError
 from codepath.data.archives import refuse_unsafe, shown
 from codepath.data.beton import Beton, betons_of
-from codepath.data.files import Files, FileSet, FileSplit, FolderFiles, TarFiles
+from codepath.data.files import EncodedImages, FileDataSet, FileSplit, FolderFiles, TarFiles
 from codepath.run.config import STATISTICS
 
 CROP = 160
-"""Side of the images where a configuration names none, as in the paper."""
+"""Side of the images, as in the paper, where a configuration names none."""
 COUNTS = {"train": 1_281_167, "val": 50_000}
 CLASSES = 1000
 TRAIN_ARCHIVE, VAL_ARCHIVE, DEVKIT = (ARCHIVE_META[key][0] for key in ("train", "val", "devkit"))
@@ -31,26 +31,26 @@ _SUFFIX = ".jpeg"
 class _Found(NamedTuple):
     """A split as it was found."""
 
-    files: Files
+    files: EncodedImages
     wnids: list[str]
     """Class of each file."""
     kind: str
-    """folders or archives."""
+    """What the split is read from, in words: folders, archives or betons."""
 
 
 def load_imagenet(
     data: Path | None, crop: int = 0, subset: bool = False, originals: bool = False
-) -> FileSet:
+) -> FileDataSet:
     """ImageNet from a folder; nothing is unpacked.
 
     Args:
-        data: folder with train/WNID/*.JPEG or ILSVRC2012_img_train.tar, and with
-            val/WNID/*.JPEG or ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz; or
-            with what `codepath data build` made of them, which goes first (of several betons the
-            one that `betons_of` says). None: data/.
+        data: the folder. It holds train/WNID/*.JPEG or ILSVRC2012_img_train.tar, and
+            val/WNID/*.JPEG or ILSVRC2012_img_val.tar with ILSVRC2012_devkit_t12.tar.gz. Betons
+            that `codepath data build` made of these are preferred (of several, `betons_of` says
+            which one). None: data/.
         crop: side of the images that loaders yield; 0: 160.
-        subset: whether fewer images than ImageNet's are meant.
-        originals: whether betons are passed over.
+        subset: whether a subset of ImageNet is meant.
+        originals: whether betons are ignored.
 
     Raises:
         UserError: files are absent, damaged or unsafe; the counts are not ImageNet's and no
@@ -83,7 +83,7 @@ def load_imagenet(
     )
     mean, std = STATISTICS["imagenet"]
     source = _source(train, val, subset)
-    return FileSet("imagenet", source, train_split, val_split, classes, mean, std)
+    return FileDataSet("imagenet", source, train_split, val_split, classes, mean, std)
 
 
 def _source(train: _Found, val: _Found, subset: bool) -> str:
@@ -151,7 +151,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def _tar_files(path: Path, found: list[tuple[str, str, int, int]], kind: str) -> _Found:
-    """From (wnid, name, start, size) of every image, in order of wnid and name."""
+    """The split of images given as (wnid, name, start, size), in order of wnid and name."""
     found = sorted(found)
     wnids, names, starts, sizes = zip(*found, strict=True) if found else ((), (), (), ())
     files = TarFiles(path, names, np.array(starts, np.int64), np.array(sizes, np.int64))
@@ -159,7 +159,7 @@ def _tar_files(path: Path, found: list[tuple[str, str, int, int]], kind: str) ->
 
 
 def _train_archive(data: Path) -> _Found:
-    """A tar of one tar per class; the images' places in the outer file."""
+    """Find the places of the images in the outer file of a tar that holds one tar per class."""
     path = data / TRAIN_ARCHIVE
     found = []
     try:
@@ -181,7 +181,7 @@ def _train_archive(data: Path) -> _Found:
 
 
 class _Stretch(io.RawIOBase):
-    """Part of a file as a file."""
+    """A part of a file, read as a file of its own."""
 
     def __init__(self, file: io.BufferedReader, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
@@ -214,7 +214,7 @@ class _Stretch(io.RawIOBase):
 
 
 def _val_archive(data: Path) -> _Found:
-    """Images in order of their names; labels from the development kit."""
+    """The validation images in order of their names, with labels from the development kit."""
     path = data / VAL_ARCHIVE
     try:
         with tarfile.open(path, "r:") as archive:

@@ -6,30 +6,41 @@ They can be judged at every scale.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from codepath.experiments.coverage import rows_of_run
-from codepath.paper.binary_rows import foreign_negatives, own_negatives, thresholds
+from codepath.paper.claims.binary_shapes import (
+    INTACT,
+    RUINED,
+    SEPARATED,
+    binary_reject_others,
+    binary_work,
+    by_p_drop,
+    concatenation_ruins,
+    dropping_makes_binary,
+    heaps_separate,
+)
+from codepath.paper.claims.claim_rows import (
+    Runs,
+    rows_of_common_seeds,
+    rows_on_test_images,
+    run_of_role,
+)
 from codepath.paper.claims.judge import (
     CONTRADICTED,
     PARTLY,
     REPRODUCED,
     Outcome,
-    always_yes,
     common_seeds,
     compare,
-    compare_classes,
     judge_rising,
-    run_ids,
 )
-from codepath.paper.tables.table_files import percent
+from codepath.paper.tables.layout import percent
 from codepath.run.config import RunConfig
 
-Runs = Sequence[RunConfig]
 _FROM_BEST_TO_WORST = (REPRODUCED, PARTLY, CONTRADICTED)
 
 
@@ -45,59 +56,15 @@ class Shape(NamedTuple):
     absent, or runs that are compared have no seed in common."""
 
 
-def _rows(
-    results: Path, kind: str, run: RunConfig, metric: str, **where: float | str
-) -> pd.DataFrame:
-    rows = rows_of_run(results, kind, run)
-    rows = rows[(rows["metric"] == metric) & (rows["split"] == "test")]
-    for column, value in where.items():
-        rows = rows[rows[column] == value]
-    return rows
-
-
-def _f1(results: Path, run: RunConfig) -> pd.DataFrame:
-    """Of every class, the paper's way."""
-    return own_negatives(_rows(results, "binary", run, "f1"))
-
-
-def _role(runs: Runs, role: str) -> RunConfig:
-    return next(run for run in runs if run.model_role == role)
-
-
-def _n(rows: pd.DataFrame) -> int:
-    return int(rows["n"].iloc[0])
-
-
-def _all_rows(
-    results: Path, kind: str, runs: Runs, metric: str, **where: float | str
-) -> list[pd.DataFrame] | None:
-    """Rows of every run, of the seeds that all of them have; None where there are none."""
-    return _comparable(*(_rows(results, kind, run, metric, **where) for run in runs))
-
-
-def _comparable(*frames: pd.DataFrame) -> list[pd.DataFrame] | None:
-    """The rows of the seeds that all frames have; None where there are none."""
-    common = common_seeds(*frames)
-    return None if any(rows.empty for rows in common) else common
-
-
 def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
-    pair = [_role(runs, role) for role in ("coded", "baseline")]
-    found_rows = _all_rows(results, "accuracy", pair, "top1")
+    pair = [run_of_role(runs, role) for role in ("coded", "baseline")]
+    found_rows = rows_of_common_seeds(results, "accuracy", pair, "top1")
     if found_rows is None:
         return None
     coded, plain = found_rows
     found = compare(coded, plain)
     ours = f"{percent(coded['value'])} against {percent(plain['value'])} %"
-    return Outcome(
-        found.verdict,
-        ours,
-        found.points(),
-        _n(coded),
-        found.seeds,
-        run_ids(coded, plain),
-        found.why,
-    )
+    return found.outcome(ours, coded, plain)
 
 
 def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
@@ -116,7 +83,7 @@ def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
 
 
 def _decoders_of(results: Path, run: RunConfig, several: bool) -> Outcome | None:
-    rows = _rows(results, "decoders", run, "top1", decoder="eq7")
+    rows = rows_on_test_images(results, "decoders", run, "top1", decoder="eq7")
     by_block = common_seeds(*(rows[rows["block"] == b] for b in sorted(rows["block"].unique())))
     if len(by_block) < 2 or by_block[0].empty:
         return None
@@ -127,15 +94,17 @@ def _decoders_of(results: Path, run: RunConfig, several: bool) -> Outcome | None
     ours = f"blocks {rows['block'].min()} to {rows['block'].max()}: {means} %"
     if several:
         ours = f"mu {run.train.mu:g}, {ours}"
-    ids = run_ids(*by_block)
-    return Outcome(verdict, ours, whole.points(), _n(rows), whole.seeds, ids, why)
+    return whole.outcome(ours, *by_block, verdict=verdict, why=why)
 
 
 def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
     """The worst block decides."""
-    run = _role(runs, "coded")
+    run = run_of_role(runs, "coded")
     eq7, linear = common_seeds(
-        *(_rows(results, "decoders", run, "top1", decoder=name) for name in ("eq7", "linear"))
+        *(
+            rows_on_test_images(results, "decoders", run, "top1", decoder=name)
+            for name in ("eq7", "linear")
+        )
     )
     if linear.empty:
         return None
@@ -143,21 +112,17 @@ def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
     gains = [compare(*(rows[rows["block"] == b] for rows in (linear, eq7))) for b in blocks]
     worst = max(gains, key=lambda gain: (_FROM_BEST_TO_WORST.index(gain.verdict), -gain.mean))
     points = ", ".join(f"{100 * gain.mean:+.2f}" for gain in gains)
-    return Outcome(
-        worst.verdict,
+    return worst.outcome(
         f"blocks {blocks[0]} to {blocks[-1]}: {points} points",
-        worst.points(),
-        _n(linear),
-        worst.seeds,
-        run_ids(linear),
-        worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
+        linear,
+        why=worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
     )
 
 
 def _active_matter(results: Path, runs: Runs) -> Outcome | None:
-    run = _role(runs, "coded")
+    run = run_of_role(runs, "coded")
     active, inactive = (
-        _rows(results, "removal", run, "top1", removed_from=group)
+        rows_on_test_images(results, "removal", run, "top1", removed_from=group)
         for group in ("active", "inactive")
     )
     if active.empty or inactive.empty:
@@ -171,13 +136,13 @@ def _active_matter(results: Path, runs: Runs) -> Outcome | None:
         f"{most:.0f} removed: {percent(active['value'])} % without active, "
         f"{percent(inactive['value'])} % without inactive ones"
     )
-    return Outcome(
-        found.verdict, ours, found.points(), _n(active), found.seeds, run_ids(active), found.why
-    )
+    return found.outcome(ours, active)
 
 
 def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
-    rows = _rows(results, "removal", _role(runs, "coded"), "top1", removed_from="inactive")
+    rows = rows_on_test_images(
+        results, "removal", run_of_role(runs, "coded"), "top1", removed_from="inactive"
+    )
     if rows.empty:
         return None
     most = rows["removed"].max()
@@ -189,72 +154,7 @@ def _inactive_do_not(results: Path, runs: Runs) -> Outcome | None:
         f"all {most:.0f} removed: {percent(without['value'])} %, none: {percent(whole['value'])} %"
     )
     verdict = CONTRADICTED if found.verdict == CONTRADICTED else REPRODUCED
-    return Outcome(verdict, ours, found.points(), _n(rows), found.seeds, run_ids(rows))
-
-
-def _binary_outcome(rows: pd.DataFrame) -> Outcome | None:
-    f1, prevalence = (rows[rows["metric"] == metric] for metric in ("f1", "prevalence"))
-    by_class = f1.groupby("class")["value"].mean().astype(float)
-    if by_class.empty or prevalence.empty:
-        return None
-    chance = always_yes(float(prevalence["value"].astype(float).mean()))
-    if by_class.min() > chance:
-        verdict, why = REPRODUCED, ""
-    elif by_class.mean() > chance:
-        verdict, why = PARTLY, f"{(by_class <= chance).sum()} classes are not above it"
-    else:
-        verdict, why = CONTRADICTED, ""
-    return Outcome(
-        verdict,
-        f"F1 {by_class.min():.3f} to {by_class.max():.3f}, mean {by_class.mean():.3f}; always yes "
-        f"{chance:.3f}",
-        f"{by_class.mean() - chance:+.3f}",
-        _n(f1),
-        f1["seed"].nunique(),
-        run_ids(f1),
-        why,
-    )
-
-
-def _binary_work(results: Path, runs: Runs) -> Outcome | None:
-    return _binary_outcome(own_negatives(rows_of_run(results, "binary", _role(runs, "coded"))))
-
-
-def _binary_reject_others(results: Path, runs: Runs) -> Outcome | None:
-    rows = foreign_negatives(rows_of_run(results, "binary", _role(runs, "coded")))
-    found = _binary_outcome(rows)
-    names = ", ".join(sorted(rows["negatives"].unique()))
-    return found and found._replace(ours=f"{found.ours}; negatives: {names}")
-
-
-_SEPARATED = 0.75
-"""Least share of every class's images, and of the others, on its side of the threshold."""
-
-
-def _heaps_separate(results: Path, runs: Runs) -> Outcome | None:
-    run = _role(runs, "coded")
-    rows = _rows(results, "histograms", run, "images")
-    chosen = thresholds(rows_of_run(results, "binary", run))
-    by_class = chosen.set_index(["class", "seed"])["value"].to_dict()
-    rows = rows[[key in by_class for key in zip(rows["class"], rows["seed"], strict=True)]]
-    if rows.empty:
-        return None
-    shares = []
-    for (name, seed, group), part in rows.groupby(["class", "seed", "group"]):
-        above = part[part["left"] >= by_class[name, seed]]["value"].sum() / part["value"].sum()
-        shares.append(above if group == "positive" else 1 - above)
-    least = min(shares)
-    verdict = REPRODUCED if least >= _SEPARATED else PARTLY if least > 0.5 else CONTRADICTED
-    return Outcome(
-        verdict,
-        f"at least {100 * least:.0f} % of every class's images, and of the others, lie on their "
-        f"side of the threshold ({rows['class'].nunique()} classes; by histogram bins)",
-        f"{100 * (least - _SEPARATED):+.0f} against {100 * _SEPARATED:.0f} %",
-        _n(rows),
-        rows["seed"].nunique(),
-        run_ids(rows),
-        "" if verdict == REPRODUCED else "some heap reaches across the threshold",
-    )
+    return found.outcome(ours, rows, verdict=verdict, why="")
 
 
 def _by_mu(
@@ -262,7 +162,7 @@ def _by_mu(
 ) -> dict[float, pd.DataFrame] | None:
     """mu -> top-1 rows, in rising order; None where a run has none."""
     runs = sorted(runs, key=lambda run: run.train.mu)
-    frames = _all_rows(results, kind, runs, "top1", **where)
+    frames = rows_of_common_seeds(results, kind, runs, "top1", **where)
     return (
         None
         if frames is None
@@ -286,8 +186,7 @@ def _decoders_rise_with_mu(results: Path, runs: Runs) -> Outcome | None:
     whole = compare(frames[-1], frames[0])
     verdict, why = judge_rising(steps, whole)
     ours = f"block {block}, {_means(by_mu, 1)}"
-    ids = run_ids(*frames)
-    return Outcome(verdict, ours, whole.points(), _n(frames[0]), whole.seeds, ids, why)
+    return whole.outcome(ours, *frames, verdict=verdict, why=why)
 
 
 def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
@@ -301,107 +200,27 @@ def _softmax_has_optimum(results: Path, runs: Runs) -> Outcome | None:
     ends = [compare(frames[best], frames[end]) for end in (0, -1)]
     closest = min(ends, key=lambda end: end.mean)
     why = f"against mu {weights[0 if closest is ends[0] else -1]:g}, {closest.why}"
-    ids = run_ids(*frames)
-    return Outcome(
-        closest.verdict,
-        ours,
-        closest.points(),
-        _n(frames[0]),
-        closest.seeds,
-        ids,
-        why if closest.why else "",
-    )
-
-
-def _by_p_drop(runs: Runs, frames: list[pd.DataFrame] | None) -> dict[float, pd.DataFrame] | None:
-    """p_drop -> rows of its run; None where a run has none."""
-    return (
-        None
-        if frames is None
-        else {run.model.p_drop: rows for run, rows in zip(runs, frames, strict=True)}
-    )
-
-
-def _dropping_makes_binary(results: Path, runs: Runs) -> Outcome | None:
-    f1 = _by_p_drop(runs, _comparable(*(_f1(results, run) for run in runs)))
-    if f1 is None:
-        return None
-    found = compare_classes(f1[0.1], f1[0.0])
-    parts = [f"{100 * rows['value'].mean():.1f} % with {p:g}" for p, rows in f1.items()]
-    return Outcome(
-        found.verdict,
-        f"mean F1 {', '.join(parts)}",
-        found.points(),
-        _n(f1[0.1]),
-        found.seeds,
-        run_ids(*f1.values()),
-        found.why,
-    )
+    return closest.outcome(ours, *frames, why=why if closest.why else "")
 
 
 def _dropping_costs(results: Path, runs: Runs) -> Outcome | None:
-    top1 = _by_p_drop(runs, _all_rows(results, "accuracy", runs, "top1"))
+    top1 = by_p_drop(runs, rows_of_common_seeds(results, "accuracy", runs, "top1"))
     if top1 is None:
         return None
     found = compare(top1[0.1], top1[0.2])
     parts = [f"{percent(rows['value'])} % with {p:g}" for p, rows in top1.items()]
-    return Outcome(
-        found.verdict,
-        ", ".join(parts),
-        found.points(),
-        _n(top1[0.1]),
-        found.seeds,
-        run_ids(*top1.values()),
-        found.why,
-    )
+    return found.outcome(", ".join(parts), top1[0.1], *top1.values())
 
 
 def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
-    frames = _all_rows(results, "accuracy", runs, "top1")
+    frames = rows_of_common_seeds(results, "accuracy", runs, "top1")
     if frames is None:
         return None
     top1 = {run.train.exponent: rows for run, rows in zip(runs, frames, strict=True)}
     others = [compare(top1[4.0], rows) for e, rows in top1.items() if e != 4]
     least = min(others, key=lambda one: one.mean)
     parts = ", ".join(f"{percent(rows['value'])} % with {e:g}" for e, rows in top1.items())
-    return Outcome(
-        least.verdict,
-        parts,
-        least.points(),
-        _n(top1[4.0]),
-        least.seeds,
-        run_ids(*top1.values()),
-        least.why,
-    )
-
-
-_RUINED, _INTACT = 0.5, 0.9
-"""Shares of the summed network's mean F1: at most so much is ruin, more than so much is none."""
-
-
-def _concatenation_ruins(results: Path, runs: Runs) -> Outcome | None:
-    frames = _comparable(*(_f1(results, run) for run in runs))
-    if frames is None:
-        return None
-    f1 = {run.model.aggregate: rows for run, rows in zip(runs, frames, strict=True)}
-    found = compare_classes(f1["sum"], f1["concat"])
-    summed, joined = (float(f1[name]["value"].mean()) for name in ("sum", "concat"))
-    left = joined / summed
-    if left > _INTACT:
-        verdict, why = CONTRADICTED, f"{100 * left:.0f} % of it are left"
-    elif left > _RUINED and found.verdict == REPRODUCED:
-        verdict, why = PARTLY, f"lower, but {100 * left:.0f} % of it are left"
-    else:
-        verdict, why = found.verdict, found.why
-    return Outcome(
-        verdict,
-        f"mean F1 {100 * summed:.1f} % summed, {100 * joined:.1f} % concatenated",
-        found.points(),
-        _n(f1["sum"]),
-        found.seeds,
-        run_ids(*f1.values()),
-        why,
-    )
+    return least.outcome(parts, top1[4.0], *top1.values())
 
 
 SHAPES = (
@@ -421,7 +240,7 @@ SHAPES = (
             "answering yes",
             "yes",
             picture,
-            _binary_work,
+            binary_work,
         )
         for item, picture in (("Fig 2b", "fig2b"), ("Fig 2c", "fig2c"), ("Fig 8", "fig8"))
     ),
@@ -431,18 +250,18 @@ SHAPES = (
             "So they do against negatives of another data set",
             "yes",
             picture,
-            _binary_reject_others,
+            binary_reject_others,
         )
         for item, picture in (("Fig 2b", "fig2b"), ("Fig 2c", "fig2c"))
     ),
     Shape(
         "Fig 3 and 7",
         "A binary logit separates its class from all others (first ten classes; at least "
-        f"{100 * _SEPARATED:.0f} % of either are on their side of the threshold in every class; "
+        f"{100 * SEPARATED:.0f} % of either are on their side of the threshold in every class; "
         "partly: more than half)",
         "yes",
         "fig7",
-        _heaps_separate,
+        heaps_separate,
     ),
     Shape("Fig 4", "Early decoders improve with depth", "rising", "fig4", _decoders_rise),
     Shape(
@@ -465,7 +284,7 @@ SHAPES = (
         "p_drop > 0 is what makes the binary classifiers work (0.1 against 0)",
         "higher F1",
         "fig6",
-        _dropping_makes_binary,
+        dropping_makes_binary,
     ),
     Shape("Fig 6", "p_drop of 0.2 costs accuracy against 0.1", "less", "fig6", _dropping_costs),
     Shape(
@@ -478,9 +297,9 @@ SHAPES = (
     Shape(
         "Text: concatenation",
         "Concatenating instead of summing paths ruins the binary classifiers (at most "
-        f"{100 * _RUINED:.0f} % of their mean F1 are left; partly: at most {100 * _INTACT:.0f} %)",
+        f"{100 * RUINED:.0f} % of their mean F1 are left; partly: at most {100 * INTACT:.0f} %)",
         "ruined",
         "concat",
-        _concatenation_ruins,
+        concatenation_ruins,
     ),
 )

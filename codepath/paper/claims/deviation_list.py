@@ -14,7 +14,7 @@ from codepath.experiments.coverage import OTHER_CONFIGURATION, rows_of_kind
 from codepath.experiments.deviations import DEVIATIONS, Deviation
 from codepath.experiments.registry import override
 from codepath.paper.claims.judge import compare
-from codepath.paper.tables.table_files import markdown
+from codepath.paper.tables.layout import markdown
 
 HEADER = ["topic", "the paper", "the authors' code", "ours", "switch", "measured effect"]
 

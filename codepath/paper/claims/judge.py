@@ -76,6 +76,26 @@ class Comparison(NamedTuple):
         """The mean difference in points, with its standard error."""
         return f"{100 * self.mean:+.2f} (SE {100 * self.error:.2f})"
 
+    def outcome(
+        self, ours: str, *frames: pd.DataFrame, verdict: str = "", why: str | None = None
+    ) -> Outcome:
+        """The outcome of a claim that this difference decides.
+
+        Args:
+            ours: what was measured, in words.
+            frames: the rows behind it; the number of images is that of the first.
+            verdict, why: in place of the difference's own.
+        """
+        return Outcome(
+            verdict or self.verdict,
+            ours,
+            self.points(),
+            int(frames[0]["n"].iloc[0]),
+            self.seeds,
+            run_ids(*frames),
+            self.why if why is None else why,
+        )
+
 
 def common_seeds(*frames: pd.DataFrame) -> list[pd.DataFrame]:
     """Each frame's rows at the seeds that all frames have; empty where they share no seed."""

@@ -20,10 +20,10 @@ from codepath.experiments.coverage import (
     rows_of_kind,
 )
 from codepath.experiments.scales import GPU_SCALES, note, proxy_mark
-from codepath.paper.claims.claim_numbers import numbers
+from codepath.paper.claims.claim_numbers import paper_numbers
 from codepath.paper.claims.claim_shapes import SHAPES
 from codepath.paper.claims.judge import NOT_RUN, Outcome
-from codepath.paper.tables.table_files import markdown
+from codepath.paper.tables.layout import markdown
 
 
 class Claim(NamedTuple):
@@ -133,7 +133,7 @@ def _shape_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
 
 
 def _number_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
-    for number in numbers():
+    for number in paper_numbers():
         experiment = find_experiment(number.experiment)
         outcome = number.judge(results)
         if outcome is None and only_demo:

@@ -15,7 +15,7 @@ from codepath.experiments import find_experiment
 from codepath.experiments.coverage import benchmark_rows, configuration_note, rows_of_kind
 from codepath.experiments.scales import note, proxy_mark
 from codepath.paper.binary_rows import own_negatives
-from codepath.paper.tables.table_files import Table, by_scale, markdown, percent, top1_rows
+from codepath.paper.tables.layout import Table, by_scale, markdown, percent, top1_rows
 from codepath.run.config import SCALES
 
 _ROLES = {"coded": "coded ResNeXt", "baseline": "plain ResNeXt"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,91 +11,11 @@ import pandas as pd
 from codepath.codes import load_scheme
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
-from codepath.experiments.coverage import benchmark_rows, beside, gaps, rows_of_picture
+from codepath.experiments.coverage import benchmark_rows, beside, gaps
 from codepath.experiments.reference import reference
 from codepath.experiments.scales import note
-from codepath.paper.setting_rows import (
-    CONCAT_ITEM,
-    EXPONENT_ITEM,
-    VARIANTS_ITEM,
-    concat_rows,
-    exponent_rows,
-    top1_of,
-    variants_rows,
-)
-from codepath.run.config import SCALES
-
-
-class Table(NamedTuple):
-    """A table of text."""
-
-    name: str
-    item: str
-    title: str
-    header: list[str]
-    body: list[list[str]]
-    note: str = ""
-    """What must be known to read it."""
-
-
-def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def latex(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A LaTeX tabular (booktabs)."""
-    special = str.maketrans(
-        {
-            "%": r"\%",
-            "_": r"\_",
-            "&": r"\&",
-            "±": r"$\pm$",
-            "#": r"\#",
-            "×": r"$\times$",
-            "^": r"\^{}",
-        }
-    )
-
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join(cell.translate(special) for cell in cells) + r" \\"
-
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{'l' * len(header)}}}",
-            r"\toprule",
-            row(header),
-            r"\midrule",
-            *(row(cells) for cells in body),
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
-
-
-def percent(values: pd.Series) -> str:
-    """Mean in per cent with the standard deviation over seeds where there is one."""
-    values = 100 * values.astype(float)
-    if len(values) == 1:
-        return f"{values.iloc[0]:.2f}"
-    return f"{values.mean():.2f} ± {values.std():.2f}"
-
-
-def top1_rows(results: Path, picture: str, **settings: Callable) -> pd.DataFrame:
-    """Top-1 on test images of the experiments that list `picture`, coded and baseline."""
-    rows = rows_of_picture(results, "accuracy", picture, settings, roles=("coded", "baseline"))
-    return top1_of(rows)
-
-
-def by_scale(rows: pd.DataFrame, column: str) -> list[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """Rows by (data set, scale, `column`) in rising order, scales from the smallest on."""
-    groups = {
-        (str(dataset), str(scale), str(value)): group
-        for (dataset, scale, value), group in rows.groupby(["dataset", "scale", column])
-    }
-    return sorted(groups.items(), key=lambda one: (one[0][0], SCALES.index(one[0][1]), one[0][2]))
+from codepath.paper.tables.ablation_tables import concat_table, exponent_table, variants_table
+from codepath.paper.tables.layout import Table, by_scale, latex, markdown, percent, top1_rows
 
 
 def table1(results: Path) -> Table | None:
@@ -285,92 +205,6 @@ def parameters(results: Path) -> Table | None:
     ]
     note = "Both counts keep one row of the head; nothing here was trained."
     return Table("parameters", "Text: parameters kept", "Parameters kept", header, body, note)
-
-
-def _by_setting(
-    rows: pd.DataFrame, setting: str, paper: Callable[[str, object], str]
-) -> list[list[str]]:
-    return [
-        [
-            str(dataset),
-            str(scale),
-            f"{value:g}" if isinstance(value, float) else str(value).replace("\n", " "),
-            percent(group["value"]) + beside(group),
-            str(group["seed"].nunique()),
-            f"{group['n'].iloc[0]:,}",
-            paper(str(dataset), value) if scale == "paper" else "-",
-        ]
-        for (dataset, scale, value), group in rows.groupby(
-            ["dataset", "scale", setting], sort=False
-        )
-    ]
-
-
-def exponent_table(results: Path) -> Table | None:
-    """Top-1 by the exponent of Eq. 5."""
-    rows = exponent_rows(results)
-    if rows.empty:
-        return None
-    published = reference("exponent_ablation")
-
-    def paper(dataset: str, value: object) -> str:
-        one = published[(published["dataset"] == dataset) & (published["exponent"] == value)][
-            "top1"
-        ]
-        return f"{one.iloc[0]:.1f}" if len(one) else "-"
-
-    rows = rows.astype({"exponent": float}).sort_values(
-        ["dataset", "scale", "exponent"], ascending=[True, True, False], kind="stable"
-    )
-    body = _by_setting(rows, "exponent", paper)
-    header = ["data set", "scale", "exponent", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
-    return Table("exponent", EXPONENT_ITEM, "Exponent of the coding loss", header, body)
-
-
-def concat_table(results: Path) -> Table | None:
-    """F1 of the binary classifiers and top-1, paths summed and concatenated."""
-    rows = concat_rows(results)
-    if rows.empty:
-        return None
-    top1 = top1_rows(results, "concat", aggregate=lambda run: run.model.aggregate)
-    body = []
-    for (dataset, scale, aggregate), group in rows.groupby(["dataset", "scale", "aggregate"]):
-        f1 = group[group["metric"] == "f1"].groupby("seed")["value"].mean()
-        accuracy = top1.query("dataset == @dataset and scale == @scale and aggregate == @aggregate")
-        body.append(
-            [
-                str(dataset),
-                str(scale),
-                str(aggregate),
-                percent(f1) + beside(group),
-                percent(accuracy["value"]) + beside(accuracy) if len(accuracy) else "-",
-                str(group["seed"].nunique()),
-                f"{group['n'].iloc[0]:,}",
-            ]
-        )
-    header = ["data set", "scale", "paths", "mean F1 (%)", "top-1 (%)", "seeds", "n"]
-    return Table("concat", CONCAT_ITEM, "Paths summed and concatenated", header, body)
-
-
-def variants_table(results: Path) -> Table | None:
-    """Top-1 of the variants of a network."""
-    rows = variants_rows(results)
-    if rows.empty:
-        return None
-    published = reference("table2_accuracy").query("model == 'coded'")
-
-    def paper(dataset: str, value: object) -> str:
-        row = rows[(rows["variant"] == value) & (rows["dataset"] == dataset)].iloc[0]
-        one = published[
-            (published["dataset"] == dataset)
-            & (published["mu"] == row["mu"])
-            & (published["p_drop"] == row["p_drop"])
-        ]["top1"]
-        return f"{one.iloc[0]:.2f}" if row["published"] and len(one) else "-"
-
-    body = _by_setting(rows, "variant", paper)
-    header = ["data set", "scale", "variant", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
-    return Table("variants", VARIANTS_ITEM, "Variants of the coded network", header, body)
 
 
 TABLES: dict[str, Callable[[Path], Table | None]] = {

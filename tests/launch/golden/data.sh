@@ -24,7 +24,7 @@ srun --unbuffered --output JOBS/%j_%t_log.out --cpus-per-task=1 --kill-on-bad-ex
 # teardown
 code=$?
 job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
-case $code in 137 | 138 | 143)
+case $code in 137 | 140 | 143)
   PYTHON -m codepath.cli job-goes-on --runs RUNS && scontrol requeue "${job:-$SLURM_JOB_ID}" ;;
 esac
 exit $code

@@ -1,4 +1,4 @@
-"""A data set in memory, `ImageSet`, or in its files, `FileSet`."""
+"""A data set in memory, `ArrayDataSet`, or in its files, `FileDataSet`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.data.files import FileSet
+from codepath.data.files import FileDataSet
 
 
 @dataclass(frozen=True)
-class Split:
+class ArraySplit:
     """Images of one split in memory."""
 
     images: NDArray[np.uint8]
@@ -24,20 +24,20 @@ class Split:
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ArrayDataSet:
     """A data set with its normalisation."""
 
     dataset: str
     source: str
     """Where these pixels come from, in words: it stands beside every number."""
-    train: Split
-    test: Split
+    train: ArraySplit
+    test: ArraySplit
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> ArraySplit:
         """The split called "train" or "test"."""
         return {"train": self.train, "test": self.test}[name]
 
@@ -48,5 +48,5 @@ class ImageSet:
         return C, H, W
 
 
-Images = ImageSet | FileSet
+DataSet = ArrayDataSet | FileDataSet
 """A data set in memory or in its files."""

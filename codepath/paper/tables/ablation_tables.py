@@ -1,0 +1,106 @@
+"""The tables of the ablations: exponent, concatenation and variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from codepath.experiments.coverage import beside
+from codepath.experiments.reference import reference
+from codepath.paper.setting_rows import (
+    CONCAT_ITEM,
+    EXPONENT_ITEM,
+    VARIANTS_ITEM,
+    concat_rows,
+    exponent_rows,
+    variants_rows,
+)
+from codepath.paper.tables.layout import Table, percent, top1_rows
+
+
+def _by_setting(
+    rows: pd.DataFrame, setting: str, paper: Callable[[str, object], str]
+) -> list[list[str]]:
+    return [
+        [
+            str(dataset),
+            str(scale),
+            f"{value:g}" if isinstance(value, float) else str(value).replace("\n", " "),
+            percent(group["value"]) + beside(group),
+            str(group["seed"].nunique()),
+            f"{group['n'].iloc[0]:,}",
+            paper(str(dataset), value) if scale == "paper" else "-",
+        ]
+        for (dataset, scale, value), group in rows.groupby(
+            ["dataset", "scale", setting], sort=False
+        )
+    ]
+
+
+def exponent_table(results: Path) -> Table | None:
+    """Top-1 by the exponent of Eq. 5."""
+    rows = exponent_rows(results)
+    if rows.empty:
+        return None
+    published = reference("exponent_ablation")
+
+    def paper(dataset: str, value: object) -> str:
+        one = published[(published["dataset"] == dataset) & (published["exponent"] == value)][
+            "top1"
+        ]
+        return f"{one.iloc[0]:.1f}" if len(one) else "-"
+
+    rows = rows.astype({"exponent": float}).sort_values(
+        ["dataset", "scale", "exponent"], ascending=[True, True, False], kind="stable"
+    )
+    body = _by_setting(rows, "exponent", paper)
+    header = ["data set", "scale", "exponent", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
+    return Table("exponent", EXPONENT_ITEM, "Exponent of the coding loss", header, body)
+
+
+def concat_table(results: Path) -> Table | None:
+    """F1 of the binary classifiers and top-1, paths summed and concatenated."""
+    rows = concat_rows(results)
+    if rows.empty:
+        return None
+    top1 = top1_rows(results, "concat", aggregate=lambda run: run.model.aggregate)
+    body = []
+    for (dataset, scale, aggregate), group in rows.groupby(["dataset", "scale", "aggregate"]):
+        f1 = group[group["metric"] == "f1"].groupby("seed")["value"].mean()
+        accuracy = top1.query("dataset == @dataset and scale == @scale and aggregate == @aggregate")
+        body.append(
+            [
+                str(dataset),
+                str(scale),
+                str(aggregate),
+                percent(f1) + beside(group),
+                percent(accuracy["value"]) + beside(accuracy) if len(accuracy) else "-",
+                str(group["seed"].nunique()),
+                f"{group['n'].iloc[0]:,}",
+            ]
+        )
+    header = ["data set", "scale", "paths", "mean F1 (%)", "top-1 (%)", "seeds", "n"]
+    return Table("concat", CONCAT_ITEM, "Paths summed and concatenated", header, body)
+
+
+def variants_table(results: Path) -> Table | None:
+    """Top-1 of the variants of a network."""
+    rows = variants_rows(results)
+    if rows.empty:
+        return None
+    published = reference("table2_accuracy").query("model == 'coded'")
+
+    def paper(dataset: str, value: object) -> str:
+        row = rows[(rows["variant"] == value) & (rows["dataset"] == dataset)].iloc[0]
+        one = published[
+            (published["dataset"] == dataset)
+            & (published["mu"] == row["mu"])
+            & (published["p_drop"] == row["p_drop"])
+        ]["top1"]
+        return f"{one.iloc[0]:.2f}" if row["published"] and len(one) else "-"
+
+    body = _by_setting(rows, "variant", paper)
+    header = ["data set", "scale", "variant", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
+    return Table("variants", VARIANTS_ITEM, "Variants of the coded network", header, body)
