@@ -21,7 +21,7 @@ DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
-.PHONY: figures tables compare verdict report test test-slow test-slurm lint bench clean
+.PHONY: figures tables compare verdict report test test-slow test-slurm test-timm lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -142,6 +142,13 @@ test-slow: $(STAMP) test-slurm ## run all tests, the slow ones too
 
 test-slurm: $(STAMP) ## run jobs on a real Slurm, brought up for it (as root; installs Debian's packages)
 	@$(PYTEST) -m slurm
+
+# timm's own tests with the installed timm; take the checkout's tag of that version.
+test-timm: $(STAMP) ## run timm's own tests of models on our networks: make test-timm TIMM=CHECKOUT
+	@test -f "$(TIMM)/tests/test_models.py" \
+	  || { echo "error: say where a checkout of timm is: make test-timm TIMM=../pytorch-image-models"; exit 1; }
+	@$(BIN)/python -m pytest -c "$(TIMM)/pyproject.toml" --rootdir "$(TIMM)" --import-mode=importlib \
+	  -p codepath.models -q $(SIDE_BY_SIDE) "$(TIMM)/tests/test_models.py" -k "coded_ or resnext29_ or resnext20_"
 
 lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/ruff format --check .

@@ -52,7 +52,7 @@ def main() -> None:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         typer.echo(
-            f"error: {error.strerror or error}{where}; "
+            f"error: {error.strerror or str(error) or type(error).__name__}{where}; "
             "what was finished is kept, mend this and repeat the command",
             err=True,
         )

@@ -10,31 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from codepath.codes import CodingScheme
-from codepath.core.errors import UserError, unknown_name
+from codepath.core.errors import unknown_name
 from codepath.models.aligned import AlignedConv2d
+from codepath.models.concatenation import ConcatenatedPaths
 from codepath.models.energies import (
     EnergiesOf,
-    contract,
     energies_from_grams,
-    moments_of,
     normalise_energies,
     path_energies,
     per_channel,
 )
 from codepath.models.normalised_sum import SumPaths, sum_paths
+from codepath.models.script import draw_drop_mask, scripted_block
 
 AGGREGATES = ("sum", "concat")
-
-
-def draw_drop_mask(batch: int, paths: int, p_drop: float, device: torch.device) -> Tensor:
-    """DropSubNNs: (B, N), 0 with probability p_drop, else 1 / (1 - p_drop)."""
-    kept = torch.rand(batch, paths, device=device) >= p_drop
-    return kept / (1 - p_drop)
 
 
 class CodedBottleneck(nn.Module):
@@ -125,6 +118,10 @@ class CodedBottleneck(nn.Module):
         table = torch.from_numpy(np.array(scheme.table)).to(device)
         self.register_buffer("codewords", table)
         _note_codewords(self)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in this block's place."""
+        return scripted_block(self, keeps_energies=False)
 
     def reset_parameters(self) -> None:
         """Kaiming-normal fan-out start, and the last normalisation's gamma at zero.
@@ -228,36 +225,3 @@ def _note_codewords(block: CodedBottleneck, _: Any = None) -> None:
     table = block.codewords.cpu().numpy()
     block.active = int(table[0].sum())
     block.words_digest = hashlib.sha256(table.tobytes()).hexdigest()
-
-
-class ConcatenatedPaths(nn.Module):
-    """1x1 convolutions of the paths' channels, path by path, side by side in the output.
-
-    `weight` is (C, d, 1, 1): row c maps the d channels of the path that owns output channel c.
-    """
-
-    def __init__(self, hidden: int, out_channels: int, paths: int) -> None:
-        super().__init__()
-        if out_channels < paths:
-            raise UserError(f"{out_channels} channels cannot be shared by {paths} paths")
-        self.paths = paths
-        self.out_channels = out_channels
-        each, rest = divmod(out_channels, paths)
-        self.sizes = tuple(each + (n < rest) for n in range(paths))
-        self.weight = nn.Parameter(torch.empty(out_channels, hidden // paths, 1, 1))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, N*d, H, W) -> (B, C, H, W)."""
-        each, most = min(self.sizes), max(self.sizes)
-        if each == most:
-            return F.conv2d(z, self.weight, groups=self.paths)
-        parts = zip(z.chunk(self.paths, 1), self.weight.split(list(self.sizes)), strict=True)
-        return torch.cat([F.conv2d(part, weight) for part, weight in parts], 1)
-
-    def energies(self, h: Tensor) -> Tensor:
-        """Eq. 2 over a path's own output channels: (B, N*d, H, W) -> (B, N)."""
-        dtype = torch.promote_types(h.dtype, torch.float32)
-        with torch.autocast(h.device.type, enabled=False):
-            weights = self.weight.to(dtype).flatten(1).split(list(self.sizes))
-            grams = torch.stack([w.mT @ w / len(w) for w in weights])
-            return contract(moments_of(h, self.paths, dtype), grams) / (h.shape[2] * h.shape[3])

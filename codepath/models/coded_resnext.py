@@ -3,7 +3,7 @@
 Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: torch.fx and TorchScript read annotations as objects.
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from codepath.codes import find_scheme
 from codepath.core.errors import UserError
-from codepath.models.coded_block import CodedBottleneck, draw_drop_mask
+from codepath.models.coded_block import CodedBottleneck
+from codepath.models.script import draw_drop_mask, scripted_network
 from codepath.models.stages import (
     SchemeLike,
     Stage,
@@ -343,6 +344,10 @@ class CodedResNeXt(nn.Module):
             else:
                 x = block(x)
         return x, energies
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in this network's place."""
+        return scripted_network(self)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:

@@ -7,9 +7,10 @@ root of the mean energy and sums over n. Neither the energies nor the sum need t
 all t_n, (B,N,C,H,W): with S_n = sum over pixels of h_n h_n^T and G_n = W_n^T W_n,
     E_n = mean over c,h,w of t_n^2 = <S_n, G_n> / (C H W),
     sum_n m_n t_n / sqrt(mean E) = conv3(h * m / sqrt(mean E)).
-"""
 
-from __future__ import annotations
+TorchScript compiles these functions (see `codepath.models.script`). So their annotations are
+objects, not strings, and constants come in as defaults of arguments.
+"""
 
 from collections.abc import Callable
 
@@ -35,8 +36,19 @@ def path_energies(h: Tensor, weight: Tensor, paths: int) -> Tensor:
     Returns:
         (B, N), mean over C, H, W of (W_n h_n)^2; float32, or float64 for float64 input.
     """
-    dtype = torch.promote_types(h.dtype, torch.float32)
-    return energies_from_grams(h, path_grams(weight, paths, dtype))
+    return energies_from_grams(h, path_grams(weight, paths, energies_type(h)))
+
+
+def energies_type(h: Tensor) -> torch.dtype:
+    """What energies are computed in: float32, or float64 for float64 input.
+
+    In TorchScript it is float64 for bfloat16 and float16: such input comes from autocast, which
+    cannot be switched off there, and float64 is what autocast leaves alone.
+    """
+    if torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out this form alone)
+        if h.dtype == torch.bfloat16 or h.dtype == torch.float16:
+            return torch.float64
+    return torch.promote_types(h.dtype, torch.float32)
 
 
 def energies_from_grams(h: Tensor, grams: Tensor) -> Tensor:
@@ -52,34 +64,49 @@ def contract(moments: Tensor, grams: Tensor) -> Tensor:
 
 def path_grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
     """(C, N*d, 1, 1) dense weight of conv3 -> (N, d, d), G_n / C."""
+    if torch.jit.is_scripting():
+        return _grams(weight, paths, dtype)
     with torch.autocast(weight.device.type, enabled=False):
-        w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
-        return w @ w.mT / weight.shape[0]
+        return _grams(weight, paths, dtype)
+
+
+def _grams(weight: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
+    w = weight.to(dtype).reshape(weight.shape[0], paths, -1).permute(1, 2, 0)  # (N, d, C)
+    return w @ w.mT / weight.shape[0]
 
 
 def moments_of(h: Tensor, paths: int, dtype: torch.dtype) -> Tensor:
     """(B, N*d, H, W) -> (B, N, d, d), S_n."""
-    B, _, H, W = h.shape
+    if torch.jit.is_scripting():
+        return _moments(h.to(dtype), paths)
     with torch.autocast(h.device.type, enabled=False):
         h = h.to(dtype)
         if (
             h.is_cpu
             and not torch.compiler.is_compiling()
             and h.is_contiguous(memory_format=torch.channels_last)
-            and B > 1
+            and h.shape[0] > 1
             and h.numel() > _SMALL_MAP
         ):
-            # One product a path: joining B and N would copy h, whose channels are innermost.
-            x = by_path(h, paths)
-            pairs = zip(x.mT.unbind(), x.unbind(), strict=True)
-            if torch.is_grad_enabled() and x.requires_grad:
-                return torch.stack([torch.bmm(a, b) for a, b in pairs], 1)
-            out = x.new_empty(paths, B, x.shape[3], x.shape[3])
-            for (a, b), product in zip(pairs, out.unbind(), strict=True):
-                torch.bmm(a, b, out=product)
-            return out.transpose(0, 1)
-        x = h.reshape(B, paths, -1, H * W)
-        return x @ x.mT
+            return _moments_by_path(h, paths)
+        return _moments(h, paths)
+
+
+def _moments(h: Tensor, paths: int) -> Tensor:
+    x = h.reshape(h.shape[0], paths, -1, h.shape[2] * h.shape[3])
+    return x @ x.mT
+
+
+def _moments_by_path(h: Tensor, paths: int) -> Tensor:
+    """`moments_of` by one product a path: joining B and N would copy h, channels innermost."""
+    x = by_path(h, paths)
+    pairs = zip(x.mT.unbind(), x.unbind(), strict=True)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return torch.stack([torch.bmm(a, b) for a, b in pairs], 1)
+    out = x.new_empty(paths, h.shape[0], x.shape[3], x.shape[3])
+    for (a, b), product in zip(pairs, out.unbind(), strict=True):
+        torch.bmm(a, b, out=product)
+    return out.transpose(0, 1)
 
 
 def by_path(h: Tensor, paths: int) -> Tensor:
@@ -89,7 +116,9 @@ def by_path(h: Tensor, paths: int) -> Tensor:
 
 def per_channel(factor: Tensor, h: Tensor) -> Tensor:
     """(B, N) -> (B, N*d, 1, 1) in the type of h, finite; (B, 1) -> (B, 1, 1, 1)."""
-    factor = factor.clamp(max=torch.finfo(h.dtype).max).to(h.dtype)
+    if h.dtype == torch.float16:  # the other types hold every factor
+        factor = factor.clamp(max=65504.0)
+    factor = factor.to(h.dtype)
     if factor.shape[1] == 1:
         return factor[:, :, None, None]
     return factor.repeat_interleave(h.shape[1] // factor.shape[1], 1)[:, :, None, None]
@@ -107,11 +136,13 @@ def normalise_energies(
     return energies, factor if mask is None else factor * mask
 
 
-def normalise_paths(energies: Tensor, path_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def normalise_paths(
+    energies: Tensor, path_mask: Tensor | None, smallest: float = SMALLEST_MEAN_ENERGY
+) -> tuple[Tensor, Tensor]:
     """Eq. 3: (B, N) energies of the normalised paths, and (B, 1), 1 / root of the mean energy."""
     if path_mask is not None:
         energies = energies * path_mask
-    mean = energies.mean(1, keepdim=True).clamp_min(SMALLEST_MEAN_ENERGY)
+    mean = energies.mean(1, keepdim=True).clamp_min(smallest)
     return energies / mean, mean.rsqrt()
 
 

@@ -32,6 +32,7 @@ def _cfg(
 
 
 _cifar10 = _cfg(32, *STATISTICS["cifar10"], num_classes=10)
+_cifar10_half = _cfg(32, *STATISTICS["cifar10"], num_classes=10, pool_size=(4, 4))
 _cifar100 = _cfg(32, *STATISTICS["cifar100"], num_classes=100)
 _imagenet = _cfg(160, *STATISTICS["imagenet"], num_classes=1000, crop_pct=0.875, pool_size=(5, 5))
 
@@ -39,8 +40,8 @@ default_cfgs = generate_default_cfgs(
     {
         "coded_resnext20_10x4d.untrained": _cifar10,
         "resnext20_10x4d.untrained": _cifar10,
-        "coded_resnext20_10x6d.untrained": _cifar10,
-        "resnext20_10x6d.untrained": _cifar10,
+        "coded_resnext20_10x6d.untrained": _cifar10_half,
+        "resnext20_10x6d.untrained": _cifar10_half,
         "coded_resnext29_10x11d.untrained": _cifar10,
         "resnext29_10x11d.untrained": _cifar10,
         "coded_resnext29_20x6d.untrained": _cifar100,

@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt
+from codepath.models.script import LastEnergies, take_energies
 from codepath.train.losses import coding_loss, coding_loss_soft
 
 
@@ -75,22 +76,26 @@ class _Hook:
         self.mu = mu
         self.exponent = exponent
         self.logits: Tensor | None = None
-        self.network: CodedResNeXt | None = None
+        self.network: nn.Module | None = None
+        self.taken: list[LastEnergies] = []
+        """Of the pass that gave `logits`."""
         self.warned = False
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return None
         if _is_loss(module):
-            if self.network is None or len(inputs) < 2 or not self._are_logits(inputs[0]):
+            if not self.taken or len(inputs) < 2 or not self._are_logits(inputs[0]):
                 return None
-            added = self._coding_loss(self.network, len(inputs[0]), inputs[1])
-            self.network.last_energies = None
-            self.logits = self.network = None
+            added = self._coding_loss(len(inputs[0]), inputs[1])
+            self.logits, self.network, self.taken = None, None, []
             return output + self.mu * added.to(output.dtype)
         network = _network_in(module)
-        if network is not None and network.training and network.last_energies:
-            if self.logits is not None and module is network and not self.warned:
+        if network is None or not network.training:
+            return None
+        taken = _take_energies(network)
+        if taken:
+            if self.logits is not None and not self.warned:
                 self.warned = True
                 warnings.warn(
                     "a coded network's training pass met no loss module that takes its logits and "
@@ -98,7 +103,9 @@ class _Hook:
                     "loss of timm.loss",
                     stacklevel=3,
                 )
-            self.logits, self.network = output, network
+            self.logits, self.network, self.taken = output, network, taken
+        elif module is not network and network is self.network:
+            self.logits = output  # a wrapper's, of the same pass
         return None
 
     def _are_logits(self, value: Any) -> bool:
@@ -111,22 +118,21 @@ class _Hook:
         same_start = int(value.storage_offset()) == int(whole.storage_offset())
         return same_start and value.shape[1] == whole.shape[1]
 
-    def _coding_loss(self, network: CodedResNeXt, rows: int, target: Tensor) -> Tensor:
-        assert network.last_energies is not None
+    def _coding_loss(self, rows: int, target: Tensor) -> Tensor:
         losses = []
-        for number, block in network.coded_blocks.items():
-            energies = network.last_energies[number][:rows]
+        for all_energies, codewords, ratio in self.taken:
+            energies = all_energies[:rows]
             if target.ndim == 1 and len(target) == len(energies):
-                words = block.codewords[target.long()]
-                losses.append(coding_loss(energies, words, block.ratio, self.exponent))
-            elif target.shape == (len(energies), len(block.codewords)):
-                arguments = (energies, block.codewords, target, block.ratio, self.exponent)
+                words = codewords[target.long()]
+                losses.append(coding_loss(energies, words, ratio, self.exponent))
+            elif target.shape == (len(energies), len(codewords)):
+                arguments = (energies, codewords, target, ratio, self.exponent)
                 losses.append(coding_loss_soft(*arguments))
             else:
                 raise UserError(
                     f"targets have the shape {tuple(target.shape)}: the coding loss needs "
                     f"({len(energies)},) class indices or ({len(energies)}, "
-                    f"{len(block.codewords)}) weights of classes"
+                    f"{len(codewords)}) weights of classes"
                 )
         return torch.stack(losses).sum()
 
@@ -136,10 +142,23 @@ def _is_loss(module: nn.Module) -> bool:
     return known or type(module).__module__.startswith("timm.loss")
 
 
-def _network_in(module: Any) -> CodedResNeXt | None:
-    """The coded network, also inside the wrappers of DDP and torch.compile."""
+def _network_in(module: Any) -> nn.Module | None:
+    """A network of this package or a scripted one, also in DDP's or torch.compile's wrapper."""
     while isinstance(module, nn.Module):
-        if isinstance(module, CodedResNeXt):
+        if isinstance(module, CodedResNeXt | torch.jit.ScriptModule):
             return module
         module = getattr(module, "_orig_mod", getattr(module, "module", None))
     return None
+
+
+def _take_energies(network: nn.Module) -> list[LastEnergies]:
+    """The energies of a network's last training pass, which it then no longer keeps."""
+    if not isinstance(network, CodedResNeXt):
+        assert isinstance(network, torch.jit.ScriptModule)
+        return take_energies(network)
+    energies, network.last_energies = network.last_energies or {}, None
+    return [
+        LastEnergies(energies[number], block.codewords, block.ratio)
+        for number, block in network.coded_blocks.items()
+        if number in energies
+    ]

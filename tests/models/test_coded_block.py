@@ -14,8 +14,8 @@ from codepath.codes import load_scheme
 from codepath.core.provenance import REPO_ROOT
 from codepath.evaluate import nearest_codeword
 from codepath.models import CodedBottleneck, path_energies
-from codepath.models.coded_block import draw_drop_mask
 from codepath.models.convert import convert_block
+from codepath.models.script import draw_drop_mask
 from codepath.train.losses import coding_loss
 
 GOLDEN = REPO_ROOT.parent / "shared" / "golden"

@@ -37,11 +37,14 @@ parser.add_argument("--model")
 parser.add_argument("--mu", type=float)
 parser.add_argument("--smoothing", type=float, default=0.0)
 parser.add_argument("--out")
+parser.add_argument("--torchscript", action="store_true")
 args = parser.parse_args()
 torch.manual_seed(0)
 model = timm.create_model(args.model, num_classes=10, in_chans=1)
 for block in model.layer3:
     torch.nn.init.ones_(block.bn3.weight)
+if args.torchscript:
+    model = torch.jit.script(model)
 optimizer = create_optimizer_v2(model, opt="sgd", lr=0.01, momentum=0.9)
 loss_fn = torch.nn.CrossEntropyLoss()
 if args.smoothing:
@@ -78,23 +81,37 @@ def by_objective(name: str, mu: float, smoothing: float) -> tuple[dict[str, Tens
 
 
 @pytest.mark.parametrize(
-    ("name", "mu", "smoothing"),
+    ("name", "mu", "smoothing", "more"),
     [
-        ("coded_resnext20_10x4d", 6, 0.0),
-        ("coded_resnext20_10x4d", 2, 0.1),
-        ("resnext20_10x4d", 6, 0.1),
+        ("coded_resnext20_10x4d", 6, 0.0, []),
+        ("coded_resnext20_10x4d", 2, 0.1, []),
+        ("coded_resnext20_10x4d", 2, 0.1, ["--torchscript"]),
+        ("resnext20_10x4d", 6, 0.1, []),
+        ("resnext20_10x4d", 6, 0.1, ["--torchscript"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The TorchScript type system")
 def test_a_script_trains_as_the_objective_does(
-    name: str, mu: float, smoothing: float, tmp_path: Path
+    name: str, mu: float, smoothing: float, more: list[str], tmp_path: Path
 ) -> None:
     script, out = tmp_path / "train.py", tmp_path / "out.pth"
     script.write_text(SCRIPT)
-    arguments = ["--model", name, "--mu", "77", "--smoothing", str(smoothing), "--out", str(out)]
+    arguments = [
+        "--model",
+        name,
+        "--mu",
+        "77",
+        "--smoothing",
+        str(smoothing),
+        "--out",
+        str(out),
+        *more,
+    ]
     before = sys.argv, list(sys.path)
     options = [] if mu == 6 else ["--mu", str(mu)]
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "The TorchScript type system")
         result = CliRunner().invoke(
             cli.app, ["timm", *options, str(script), *arguments], catch_exceptions=False
         )
