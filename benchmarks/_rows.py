@@ -9,10 +9,10 @@ import pandas as pd
 
 from codepath.core.files import make_directory
 from codepath.core.machine import cpu_name
-from codepath.core.provenance import REPO_ROOT, git_state, now
+from codepath.core.provenance import git_state, now
 from codepath.store import put_benchmark
 
-FOLDER = REPO_ROOT / "results" / "benchmarks"
+FOLDER = Path("results") / "benchmarks"
 
 
 def write_rows(

@@ -44,7 +44,7 @@ from benchmarks._rivals import (
 )
 from benchmarks._rows import FOLDER, write_rows
 from codepath.core.machine import available_cores
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import SHIPPED
 
 RECIPES = ("", "rand-m4-n3", "rand-m2-n1")
 PARTS = ("recipes", "cores", "start", "memory")
@@ -142,7 +142,7 @@ def fresh(
             *(sys.executable, "-m", "benchmarks.loader", "--batch", str(batch)),
             *("--child", task, loader, recipe, str(folder), str(number), str(cores)),
         ],
-        cwd=REPO_ROOT,
+        cwd=SHIPPED,
         env=os.environ | ({"NUMBA_CACHE_DIR": str(kernels)} if kernels else {}),
         capture_output=True,
         text=True,

@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks._rows import FOLDER, write_rows
 from codepath.core.errors import UserError
 from codepath.core.machine import available_cores
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import SHIPPED
 from codepath.paper.upkeep import CACHE
 from codepath.store import KINDS, RUNS
 
@@ -54,7 +54,7 @@ def redraw(results: Path, out: Path) -> Spent:
             done = subprocess.run(
                 [sys.executable, "-m", "codepath.cli", command, "--results", str(results),
                  "--out", str(out)],
-                cwd=REPO_ROOT, capture_output=True, text=True, check=False,
+                cwd=SHIPPED, capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
                 raise UserError(f"codepath {command}: {done.stderr.strip().splitlines()[-1]}")
@@ -118,7 +118,7 @@ def contents(out: Path, place: Path) -> str:
 def main() -> None:
     """Print the table and write results/benchmarks/redraw.csv."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=REPO_ROOT / "results")
+    parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--run", default="", help="run that is added; default: that of most rows")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV file")

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from codepath.core.machine import available_cores, cpu_name, has_gpu
-from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT, git_state, package_versions
+from codepath.core.provenance import CHECKOUT, PACKAGE_ROOT, git_state, package_versions
 
 FFCV_HEADERS = "libopencv-dev libturbojpeg0-dev pkg-config"
-FFCV_REASON = REPO_ROOT / ".venv" / "ffcv-not-built.txt"
+FFCV_REASON = (CHECKOUT or PACKAGE_ROOT) / ".venv" / "ffcv-not-built.txt"
 """Written by `make setup` where building FFCV failed."""
 LITTLE_DISK = 2.0
 """GiB; less room does not hold CIFAR's archive, its beton and some checkpoints."""

@@ -25,7 +25,6 @@ from codepath.cli.options import (
     shown_path,
 )
 from codepath.core.errors import UserError
-from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     pass
@@ -55,7 +54,7 @@ def list_() -> None:
 
 
 @commands.command()
-def show(name: Name, scale: Scale = None, results: ResultsIn = REPO_ROOT / "results") -> None:
+def show(name: Name, scale: Scale = None, results: ResultsIn = Path("results")) -> None:
     """What an experiment is, costs and should give, and its runs in full."""
     from codepath.experiments import find_experiment
     from codepath.experiments.run_time import cost_lines, facts

@@ -22,7 +22,6 @@ from codepath.cli.options import (
 )
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory
-from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     pass
@@ -111,7 +110,7 @@ def lease(
     ] = None,
     results: Annotated[
         Path, typer.Option("--results", help="Rows that are there already are not made again.")
-    ] = REPO_ROOT / "results",
+    ] = Path("results"),
     continued: Annotated[
         bool,
         typer.Option(
@@ -130,11 +129,16 @@ def lease(
     from rich.console import Console
 
     from codepath.core.machine import gpu_name, processor_name
-    from codepath.core.provenance import git_state
+    from codepath.core.provenance import CHECKOUT, git_state, is_commit
     from codepath.lease.parcel import require_room
     from codepath.lease.parts import Place, paper_parts, rehearsal_parts
     from codepath.lease.work import Lease
 
+    if CHECKOUT is None:
+        raise UserError(
+            "a lease runs tests/gpu, which only a checkout has: clone the repository and run "
+            "`make setup` there"
+        )
     if minutes <= 0:
         raise UserError(f"--minutes is {minutes:g}, must be more than 0")
     if data is not None and not data.exists():
@@ -146,7 +150,7 @@ def lease(
     place = Place(
         folder=make_directory(out).resolve(),
         device=device,
-        commit="" if dirty or commit == "unknown" else commit,
+        commit="" if dirty or not is_commit(commit) else commit,
         minutes=minutes,
         known=results.resolve(),
         data=data.resolve() if data else None,

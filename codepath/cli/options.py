@@ -76,6 +76,38 @@ Results = Annotated[
 ResultsIn = Annotated[Path, typer.Option("--results", help="Folder with the rows.")]
 
 
+RowsIn = Annotated[
+    Path | None,
+    typer.Option("--results", help="Folder with the rows; default: results or runs/SCALE/results."),
+]
+
+
+def rows_folder(given: Path | None) -> Path:
+    """The folder of rows that is read, and a line on it where another could be meant.
+
+    Without one given it is `results` of the present folder. Where that has no rows, it is the one
+    that `codepath run` wrote below `runs`.
+
+    Raises:
+        UserError: several scales have rows below `runs`.
+    """
+    if given is not None:
+        return given
+    results = Path("results")
+    below = sorted(path.parent for path in Path("runs").glob("*/results/runs.csv"))
+    named = ", ".join(map(str, below))
+    if (results / "runs.csv").exists():
+        if below:
+            typer.echo(f"rows of {results}; there are others in {named} (--results takes them)")
+        return results
+    if len(below) > 1:
+        raise UserError(f"several folders have rows: choose one with --results: {named}")
+    if not below:
+        return results
+    typer.echo(f"rows of {named}")
+    return below[0]
+
+
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where rows are missing.")]
 
 

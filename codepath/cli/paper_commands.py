@@ -11,13 +11,13 @@ import typer
 from codepath.cli.options import (
     Force,
     Out,
-    ResultsIn,
+    RowsIn,
     ScaleAsked,
     Strict,
+    rows_folder,
     shown_path,
 )
 from codepath.core.errors import UserError
-from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     from codepath.paper.upkeep import Made
@@ -59,14 +59,15 @@ def _wrote(path: Path) -> None:
 
 @commands.command()
 def figures(
-    results: ResultsIn = REPO_ROOT / "results",
-    out: Out = REPO_ROOT / "paper",
+    results: RowsIn = None,
+    out: Out = Path("paper"),
     strict: Strict = False,
     scale: ScaleAsked = None,
     wide: Annotated[bool, typer.Option("--wide", help="Also two columns wide.")] = False,
     force: Force = False,
 ) -> None:
     """Redraw every figure that the rows allow, as PDF and PNG in OUT/figures."""
+    results = rows_folder(results)
 
     def make() -> Made:
         from codepath.paper.build import build_figures
@@ -83,13 +84,14 @@ def figures(
 
 @commands.command()
 def tables(
-    results: ResultsIn = REPO_ROOT / "results",
-    out: Out = REPO_ROOT / "paper",
+    results: RowsIn = None,
+    out: Out = Path("paper"),
     strict: Strict = False,
     scale: ScaleAsked = None,
     force: Force = False,
 ) -> None:
     """Rewrite the tables in OUT/tables, as Markdown and LaTeX."""
+    results = rows_folder(results)
 
     def make() -> Made:
         from codepath.paper.tables.table_files import write_tables
@@ -105,11 +107,12 @@ def tables(
 
 @commands.command()
 def compare(
-    results: ResultsIn = REPO_ROOT / "results",
-    out: Out = REPO_ROOT / "paper",
+    results: RowsIn = None,
+    out: Out = Path("paper"),
     force: Force = False,
 ) -> None:
     """Write the baselines table: coded networks beside plain ones, OUT/tables/baselines.md."""
+    results = rows_folder(results)
 
     def make() -> Made:
         from codepath.paper.tables.baselines import write_comparisons
@@ -124,11 +127,12 @@ def compare(
 
 @commands.command()
 def verdict(
-    results: ResultsIn = REPO_ROOT / "results",
-    out: Out = REPO_ROOT / "paper",
+    results: RowsIn = None,
+    out: Out = Path("paper"),
     force: Force = False,
 ) -> None:
     """Judge the paper's claims by the rows: OUT/claims.md, OUT/DEVIATIONS.md, a summary here."""
+    results = rows_folder(results)
 
     def make() -> Made:
         from codepath.paper.claims.deviation_list import write_deviations
@@ -151,13 +155,14 @@ def verdict(
 
 @commands.command()
 def report(
-    results: ResultsIn = REPO_ROOT / "results",
-    out: Out = REPO_ROOT / "paper",
+    results: RowsIn = None,
+    out: Out = Path("paper"),
     strict: Strict = False,
     scale: ScaleAsked = None,
     force: Force = False,
 ) -> None:
     """Write OUT/report.html: claims, figures, tables and their runs on one page, no network."""
+    results = rows_folder(results)
 
     def make() -> Made:
         from codepath.paper.report.page import write_report

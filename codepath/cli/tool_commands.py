@@ -12,7 +12,7 @@ from codepath.cli.options import (
     Out,
     shown_path,
 )
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import SHIPPED
 
 if TYPE_CHECKING:
     pass
@@ -43,7 +43,13 @@ def doctor() -> None:
         typer.echo(line)
 
 
-@commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@commands.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,  # what stands behind NAME is the benchmark's, --help too
+    }
+)
 def bench(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="A script of benchmarks/, without .py.")] = "",
@@ -53,7 +59,7 @@ def bench(
 
     from codepath.core.errors import unknown_name
 
-    folder = REPO_ROOT / "benchmarks"
+    folder = SHIPPED / "benchmarks"
     scripts = {
         path.stem: path
         for path in sorted(folder.glob("*.py"))
@@ -65,7 +71,7 @@ def bench(
         return
     if name not in scripts:
         raise unknown_name("benchmark", name, scripts)
-    sys.path.insert(0, str(REPO_ROOT))
+    sys.path.insert(0, str(SHIPPED))
     sys.argv = [str(scripts[name]), *context.args]
     runpy.run_path(str(scripts[name]), run_name="__main__")
 

@@ -17,7 +17,6 @@ from codepath.cli.options import (
 )
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory
-from codepath.core.provenance import REPO_ROOT
 
 if TYPE_CHECKING:
     pass
@@ -149,7 +148,7 @@ def collect(
     folders: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run directories, or a lease's folder.")
     ],
-    results: ResultsIn = REPO_ROOT / "results",
+    results: ResultsIn = Path("results"),
 ) -> None:
     """Append the rows of run directories to the results; rows already there are left out.
 

@@ -14,7 +14,17 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 
 REPO_ROOT = PACKAGE_ROOT.parent
-"""The checkout that holds this package (editable installation), or a job's copy of it."""
+"""The folder that this package is imported from: its checkout, a job's copy of it, or, where the
+package is installed, the folder of all installed packages."""
+
+
+CHECKOUT = REPO_ROOT if (REPO_ROOT / "pyproject.toml").is_file() else None
+"""The checkout that holds this package, or a job's copy of it; None where it is installed."""
+
+
+SHIPPED = CHECKOUT or PACKAGE_ROOT / "shipped"
+"""Where files lie that belong to the project and are no modules of the package: benchmarks/,
+paper/reference/ and slurm/. A wheel brings them along inside the package."""
 
 
 SNAPSHOT = "SNAPSHOT.json"
@@ -40,19 +50,23 @@ REPORTED_PACKAGES = (
 
 @functools.cache
 def git_state() -> tuple[str, bool]:
-    """(commit, dirty) of the checkout; ("unknown", False) outside a git checkout.
+    """(commit, dirty) of the checkout; ("version-0.1.0", False) without one.
 
-    Changed files under results/ and paper/ do not make a checkout dirty, since runs write them. A
-    job's copy of a checkout carries the state of that checkout.
+    A repository that merely holds the environment in which this package is installed says nothing
+    about this package. Changed files under results/ and paper/ do not make a checkout dirty, since
+    runs write them. A job's copy of a checkout carries the state of that checkout.
     """
     copied = REPO_ROOT / SNAPSHOT
     if copied.exists():
         state = json.loads(copied.read_text())
         return state["commit"], state["dirty"]
+    installed = f"version-{importlib.metadata.version('codepath')}"
+    if CHECKOUT is None:
+        return installed, False
 
     def git(*args: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(REPO_ROOT), *args],
+            ["git", "-C", str(CHECKOUT), *args],
             check=True,
             capture_output=True,
             text=True,
@@ -60,11 +74,18 @@ def git_state() -> tuple[str, bool]:
         ).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT.resolve():
+            return installed, False
         commit = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--", ".", ":!results", ":!paper")
     except (OSError, subprocess.SubprocessError):
-        return "unknown", False
+        return installed, False
     return commit, bool(changed)
+
+
+def is_commit(state: str) -> bool:
+    """Whether what `git_state` says is a commit, not an installed version."""
+    return not state.startswith("version-")
 
 
 def package_versions() -> dict[str, str]:

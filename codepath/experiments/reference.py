@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from codepath.core.errors import UserError
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import SHIPPED
 
-REFERENCE = REPO_ROOT / "paper" / "reference"
+REFERENCE = SHIPPED / "paper" / "reference"
 
 
 @functools.cache

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.provenance import REPO_ROOT
 from codepath.experiments.scales import SHORT
 from codepath.run.config import RunConfig
 from codepath.run.directory import Places
@@ -95,7 +94,7 @@ class Experiment:
     def command(self, scale: str, results: Path | None = None) -> str:
         """The command that puts its rows at a scale into `results` (default: the scale's own)."""
         if self.benchmarks:
-            elsewhere = results is not None and results.resolve() != REPO_ROOT / "results"
+            elsewhere = results is not None and results.resolve() != Path("results").resolve()
             out = f" --out {_shown(results)}/benchmarks" if results and elsewhere else ""
             return "; ".join(f"codepath bench {name}{out}" for name in self.benchmarks)
         place = _place(scale, results)
@@ -116,9 +115,9 @@ ON_REQUEST = {
 
 
 def _shown(results: Path) -> str:
-    """A folder as it is typed in the repository's root."""
-    full = results.resolve()
-    return str(full.relative_to(REPO_ROOT) if full.is_relative_to(REPO_ROOT) else results)
+    """A folder as it is typed where the command is called."""
+    full, here = results.resolve(), Path.cwd()
+    return str(full.relative_to(here) if full.is_relative_to(here) else results)
 
 
 def _place(scale: str, results: Path | None) -> str:

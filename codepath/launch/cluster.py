@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import SHIPPED
 from codepath.run.config import RunConfig
 
-PROFILES = Path(os.environ.get("CODEPATH_PROFILES") or REPO_ROOT / "slurm" / "profiles.toml")
+PROFILES = Path(os.environ.get("CODEPATH_PROFILES") or SHIPPED / "slurm" / "profiles.toml")
 USE = "use"
 SERVICE = "service"
 """In [use]: the profile of the jobs that prepare data and collect results."""

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from codepath.core.files import make_directory
-from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
+from codepath.core.provenance import CHECKOUT, PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
 
 _PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
 """What is copied beside the package: files that jobs read, and the versions that were meant."""
@@ -19,7 +19,8 @@ _LEFT_OUT = ("__pycache__", ".pytest_cache")
 def _files() -> list[Path]:
     """The files of a snapshot, in a fixed order."""
     found: list[Path] = []
-    for part in (PACKAGE_ROOT, *(REPO_ROOT / name for name in _PARTS)):
+    beside = [CHECKOUT / name for name in _PARTS] if CHECKOUT else []  # a wheel has them inside
+    for part in (PACKAGE_ROOT, *beside):
         inside = part.rglob("*") if part.is_dir() else [part]
         found += [f for f in inside if f.is_file() and not set(_LEFT_OUT) & set(f.parts)]
     return sorted(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.files import json_lines
-from codepath.core.provenance import REPO_ROOT
+from codepath.core.provenance import CHECKOUT
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import benchmark_files, rows_of_run
 from codepath.experiments.registry import override
@@ -120,7 +120,7 @@ class GpuTests(Part):
         progress = self._progress(place)
         if not place.commit:
             progress.unlink(missing_ok=True)
-        folder = str(REPO_ROOT / "tests" / "gpu")
+        folder = str(Path(CHECKOUT or "") / "tests" / "gpu")
         return ["-m", "pytest", folder, "-q", "-p", "no:cacheprovider",
                 "--tested-device", self.device, "--progress", str(progress)]  # fmt: skip
 

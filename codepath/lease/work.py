@@ -21,7 +21,7 @@ from rich.console import Console
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
 from codepath.core.machine import process_alive
-from codepath.core.provenance import REPO_ROOT, now
+from codepath.core.provenance import CHECKOUT, now
 from codepath.core.signals import EXIT_INTERRUPTED, EXIT_REQUEUE, Interruption
 from codepath.lease.parcel import pack
 from codepath.lease.parts import START_S, Part, Place, Run, Taken
@@ -168,7 +168,7 @@ class Lease:
         with log.open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, *part.command(self.place)],
-                cwd=REPO_ROOT,
+                cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codepath.core.files import make_directory, write_text
-from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT
+from codepath.core.provenance import PACKAGE_ROOT, REPO_ROOT, SHIPPED
 
 CACHE = ".drawn"
 """Folder below OUT; it can be removed at any time."""
@@ -63,7 +63,7 @@ def file_digest(path: Path) -> str:
 @functools.cache
 def code_digest() -> str:
     """Checksum of the source and the libraries that make figures, tables and claims."""
-    files = [REPO_ROOT / "paper" / "reference", *(PACKAGE_ROOT / name for name in _SOURCES)]
+    files = [SHIPPED / "paper" / "reference", *(PACKAGE_ROOT / name for name in _SOURCES)]
     files = [path for place in files for path in (place, *sorted(place.rglob("*")))]
     files = [path for path in files if path.suffix in _SUFFIXES and path.is_file()]
     parts = [sys.version.encode()]

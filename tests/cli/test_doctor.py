@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from codepath.cli import doctor
+from codepath.core.provenance import REPO_ROOT
 
 
 def test_cores_against_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +44,7 @@ def test_numba_keeps_kernels_where_it_is_said(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(doctor.REPO_ROOT)},
+        env={"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPO_ROOT)},
     )
     path, said = done.stdout.splitlines()
     assert path.startswith(str(tmp_path))
