@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -12,6 +15,8 @@ from codepath import cli
 from codepath.core.errors import UserError
 from codepath.models import CodedBottleneck, CodedResNeXt
 from codepath.models.convert import convert_block, convert_checkpoint, read_checkpoint
+from tests.models import authors
+from tests.models.authors import AuthorsNetwork
 from tests.models.networks import image_for, randomise_last_norms
 
 OUR_NAMES = {
@@ -77,6 +82,34 @@ def test_the_same_logits_after_conversion(name: str, kwargs: dict) -> None:
         assert torch.equal(fresh(x), model(x))
     for number, block in model.coded_blocks.items():
         assert torch.equal(fresh.coded_blocks[number].codewords, block.codewords)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "name"),
+    [
+        (authors.cifar10, "coded_resnext29_10x11d"),
+        (authors.cifar100, "coded_resnext29_20x6d"),
+        (authors.imagenet, "coded_resnext50_32x4d"),
+    ],
+)
+def test_networks_of_the_authors_form(
+    theirs: Callable[[], AuthorsNetwork], name: str, tmp_path: Path
+) -> None:
+    """Their equations, saved as a training script saves, against the converted network."""
+    torch.manual_seed(0)
+    network = theirs().eval()
+    torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "last.pth.tar")
+    words = ["convert", str(tmp_path / "last.pth.tar"), "--model", name]
+    done = CliRunner().invoke(
+        cli.app, [*words, "--out", str(tmp_path / "out")], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    ours = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    x = image_for(ours).double()
+    with torch.no_grad():
+        expected, found = network.double()(x), ours.double()(x)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_prefix_of_distributed_training() -> None:
