@@ -21,7 +21,7 @@ DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
-.PHONY: figures tables compare verdict report test test-slow test-slurm test-timm lint bench clean
+.PHONY: figures tables compare verdict report test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -149,6 +149,18 @@ test-timm: $(STAMP) ## run timm's own tests of models on our networks: make test
 	  || { echo "error: say where a checkout of timm is: make test-timm TIMM=../pytorch-image-models"; exit 1; }
 	@$(BIN)/python -m pytest -c "$(TIMM)/pyproject.toml" --rootdir "$(TIMM)" --import-mode=importlib \
 	  -p codepath.models -q $(SIDE_BY_SIDE) "$(TIMM)/tests/test_models.py" -k "coded_ or resnext29_ or resnext20_"
+
+# $(call other_versions,RESOLUTION,ENVIRONMENT): the tests in an environment of their own, without FFCV.
+other_versions = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+	  && $(BIN)/uv venv --quiet --allow-existing -p $(BIN)/python $(2) \
+	  && $(BIN)/uv pip install --quiet -p $(2)/bin/python --resolution $(1) --upgrade -e '.[dev,export]' \
+	  && PYTHONPATH=. OMP_NUM_THREADS=1 $(2)/bin/python -m pytest $(PYTEST_ARGS) $(SIDE_BY_SIDE) -m "not slow"
+
+test-lowest: $(STAMP) ## run the tests with the lowest versions that pyproject.toml allows (6 GB)
+	@$(call other_versions,lowest-direct,.venv-lowest)
+
+test-newest: $(STAMP) ## run the tests with the newest versions of all packages (6 GB)
+	@$(call other_versions,highest,.venv-newest)
 
 lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/ruff format --check .

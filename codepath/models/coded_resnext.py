@@ -141,7 +141,7 @@ class CodedResNeXt(nn.Module):
         """Block number -> coded block, in order; empty for a plain network."""
         return {
             number: block
-            for number, block in enumerate(self.blocks, start=1)
+            for number, block in enumerate(self.blocks, 1)
             if isinstance(block, CodedBottleneck)
         }
 
@@ -155,7 +155,7 @@ class CodedResNeXt(nn.Module):
             return []
         digests = [getattr(block, "words_digest", "") for block in self.blocks]
         pairs = zip(["", *digests], digests, strict=False)
-        return [number for number, (old, new) in enumerate(pairs, start=1) if new not in ("", old)]
+        return [number for number, (old, new) in enumerate(pairs, 1) if new not in ("", old)]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, K).
@@ -322,7 +322,7 @@ class CodedResNeXt(nn.Module):
         energies: dict[int, Tensor] = {}
         drop_mask: Tensor | None = None
         drop_starts = self.drop_starts if self.training else []
-        for number, block in enumerate(self.blocks[first - 1 : last], start=first):
+        for number, block in enumerate(self.blocks[first - 1 : last], first):
             if isinstance(block, CodedBottleneck):
                 if number in drop_starts:
                     drop_mask = (
