@@ -82,7 +82,8 @@ def _check_runs(directory: Path, kind: str, table: pd.DataFrame, runs: pd.DataFr
 def _latest(rows: pd.DataFrame, runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows, oldest first, without those that a later one replaces."""
     measured = runs[runs.index.isin(rows["run"].unique())]
-    again = measured[measured.duplicated(list(IDENTITY), keep=False)]["run"]
+    twice = measured.duplicated(list(IDENTITY), keep=False).to_numpy()
+    again = measured[twice]["run"]
     rows = rows.sort_values("created", kind="stable", ignore_index=True)
     if again.empty:
         return rows
