@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from codepath.cli.options import Data, Name, Scale, Seed, Settings, planned_runs, shown_path
 from codepath.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 data_sets = typer.Typer(help="Data sets and augmentation.", no_args_is_help=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,9 +25,6 @@ from codepath.cli.options import (
     shown_path,
 )
 from codepath.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,9 +22,6 @@ from codepath.cli.options import (
 )
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

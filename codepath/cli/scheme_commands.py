@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from codepath.cli.options import shown_path
 from codepath.core.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 codes = typer.Typer(help="Coding schemes.", no_args_is_help=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from codepath.cli.options import (
     shown_path,
 )
 from codepath.core.provenance import SHIPPED
-
-if TYPE_CHECKING:
-    pass
 
 commands = typer.Typer()
 

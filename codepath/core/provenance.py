@@ -60,9 +60,8 @@ def git_state() -> tuple[str, bool]:
     if copied.exists():
         state = json.loads(copied.read_text())
         return state["commit"], state["dirty"]
-    installed = f"version-{importlib.metadata.version('codepath')}"
     if CHECKOUT is None:
-        return installed, False
+        return _installed(), False
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -74,13 +73,21 @@ def git_state() -> tuple[str, bool]:
         ).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != CHECKOUT.resolve():
-            return installed, False
-        commit = git("rev-parse", "--short=12", "HEAD")
+        top, commit = git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).resolve() != CHECKOUT.resolve():
+            return _installed(), False
         changed = git("status", "--porcelain", "--", ".", ":!results", ":!paper")
     except (OSError, subprocess.SubprocessError):
-        return installed, False
+        return _installed(), False
     return commit, bool(changed)
+
+
+def _installed() -> str:
+    """The installed version; a folder that is merely on Python's path has none."""
+    try:
+        return f"version-{importlib.metadata.version('codepath')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "version-unknown"
 
 
 def is_commit(state: str) -> bool:

@@ -123,13 +123,14 @@ def scripted_network(network: Any) -> fx.GraphModule:
     x = graph.placeholder("x", type_expr=Tensor)
     for name in modules:
         x = graph.call_module(name, (x,))
-    number, mask, starts = 0, None, network.drop_starts
+    number, mask = 0, None
+    coded, starts = network.coded_blocks, network.drop_starts
     for stage in network.layer_names:
         for place, block in enumerate(getattr(network, stage)):
             number += 1
             name = f"{stage}.{place}"
             modules[name] = block
-            if number not in network.coded_blocks:
+            if number not in coded:
                 x = graph.call_module(name, (x,))
                 continue
             modules[name] = scripted_block(block, network.keeps_energies)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pickle
 import platform
@@ -71,6 +72,19 @@ def test_versions_and_commit_are_known() -> None:
     commit, dirty = provenance.git_state()
     assert commit
     assert isinstance(dirty, bool)
+
+
+def test_a_checkout_that_is_not_installed_has_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = provenance.git_state()
+
+    def absent(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    assert provenance.git_state.__wrapped__() == known
+    monkeypatch.setattr(provenance, "CHECKOUT", None)
+    if not (provenance.REPO_ROOT / provenance.SNAPSHOT).exists():
+        assert provenance.git_state.__wrapped__() == ("version-unknown", False)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
