@@ -152,7 +152,7 @@ test-timm: $(STAMP) ## run timm's own tests of models on our networks: make test
 
 # $(call other_versions,RESOLUTION,ENVIRONMENT): the tests in an environment of their own, without FFCV.
 other_versions = $(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
-	  && $(BIN)/uv venv --quiet --seed --allow-existing -p $(BIN)/python $(2) \
+	  && $(BIN)/uv venv --quiet --seed --allow-existing -p $(PYTHON) $(2) \
 	  && $(BIN)/uv pip install --quiet -p $(2)/bin/python --resolution $(1) --upgrade -e '.[dev,export]' \
 	  && PYTHONPATH=. OMP_NUM_THREADS=1 $(2)/bin/python -m pytest $(PYTEST_ARGS) $(SIDE_BY_SIDE) -m "not slow"
 
