@@ -29,6 +29,7 @@ from benchmarks._timing import (
 from benchmarks.literal import LiteralCodedBottleneck
 from codepath.core.machine import keep_freed_memory
 from codepath.run.config import PRECISIONS
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train import choose_device
 from codepath.train.environment import device_name
 from codepath.train.losses import TrainingObjective
@@ -63,7 +64,7 @@ def training_step(
     model: nn.Module, images: Tensor, labels: Tensor, precision: str
 ) -> Callable[[], None]:
     """A whole training step: objective, backward pass, update."""
-    objective = TrainingObjective(model, mu=6.0)
+    objective = TrainingObjective(model, ObjectiveConfig(mu=6.0))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
 
     def step() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from codepath.cli.options import (
     Out,
     shown_path,
 )
+from codepath.core.errors import UserError
 from codepath.core.provenance import SHIPPED
 
 commands = typer.Typer()
@@ -87,11 +88,26 @@ def timm(
     exponent: Annotated[
         float, typer.Option(envvar="CODEPATH_EXPONENT", help="Exponent of the coding loss.")
     ] = 4,
+    objective: Annotated[
+        str, typer.Option(envvar="CODEPATH_OBJECTIVE", help="What trains the paths.")
+    ] = "energy_power",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting of the objective, such as asked=0.125."),
+    ] = None,
 ) -> None:
     """Run a script of timm with these networks, and with the coding loss in training.
 
     Options of this command stand before SCRIPT; what follows goes to the script.
     """
+    from codepath.experiments.registry import parse_setting
+    from codepath.run.objectives import ObjectiveConfig
     from codepath.train.timm_runner import run_script
 
-    run_script(script, context.args, mu, exponent)
+    values: dict[str, Any] = {"mu": mu, "exponent": exponent, "objective": objective}
+    for setting in settings or []:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise UserError(f"cannot read the setting '{setting}': write key=value")
+        values[key] = parse_setting(ObjectiveConfig, key, text, setting, "the objective")
+    run_script(script, context.args, ObjectiveConfig(**values))

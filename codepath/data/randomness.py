@@ -24,6 +24,9 @@ class Draw(IntEnum):
     FLIP = 3
     REMOVED_PATHS = 4
     DROPPED_PATHS = 5
+    ASKED = 6
+    ASKED_OWN = 7
+    ASKED_CLASS = 8
     RANDAUGMENT = 16
     """The first draw of a RandAugment policy, which takes several per layer."""
     RESIZED_CROP = 1 << 20

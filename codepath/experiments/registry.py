@@ -234,10 +234,7 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
         if not dataclasses.is_dataclass(holder):
             sections = [f.name for f in dataclasses.fields(config) if _is_section(config, f.name)]
             raise unknown_name("section of the configuration", section, sections)
-        known = [f.name for f in dataclasses.fields(holder)]
-        if key not in known:
-            raise unknown_name(f"key of {section}", key, known)
-        value = _parse(text, get_type_hints(type(holder))[key], setting)
+        value = parse_setting(type(holder), key, text, setting, section)
         changes.setdefault(section, {})[key] = value
     # A section's values are set together, since one may be valid only with another.
     for section, values in changes.items():
@@ -247,6 +244,14 @@ def override(config: RunConfig, settings: Sequence[str]) -> RunConfig:
         suffix = "+".join(settings).replace("/", "_")
         config = dataclasses.replace(config, experiment=f"{config.experiment}+{suffix}")
     return config
+
+
+def parse_setting(holder: type, key: str, text: str, setting: str, section: str) -> Any:
+    """The value of a dataclass's field from its text; `setting` and `section` are for errors."""
+    known = [f.name for f in dataclasses.fields(holder)]
+    if key not in known:
+        raise unknown_name(f"key of {section}", key, known)
+    return _parse(text, get_type_hints(holder)[key], setting)
 
 
 def _is_section(config: RunConfig, name: str) -> bool:

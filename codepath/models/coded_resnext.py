@@ -6,7 +6,7 @@ Shapes: B batch, N paths, K classes. Blocks are numbered from 1 over the network
 # No `from __future__ import annotations`: torch.fx and TorchScript read annotations as objects.
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -71,6 +71,8 @@ class CodedResNeXt(nn.Module):
     """Whether `forward` in training leaves the energies of its pass in `last_energies`."""
     last_energies: dict[int, Tensor] | None = None
     """Coded block number -> (B, N), see `keeps_energies`."""
+    path_masks_of: Callable[[Any, Tensor], Mapping[int, Tensor]] = staticmethod(lambda *_: {})
+    """Gives a training pass of `forward` its `path_masks`, where `keeps_energies`."""
     _coding_heeded = False  # energies were asked for in training, or their neglect was warned of
 
     def __init__(
@@ -164,7 +166,7 @@ class CodedResNeXt(nn.Module):
         there is no coding loss.
         """
         if self.training and self.keeps_energies:
-            output = self.forward_coded(x)
+            output = self.forward_coded(x, path_masks=self.path_masks_of(self, x))
             self.last_energies = output.energies
             return output.logits
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():

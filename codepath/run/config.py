@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from codepath.core.errors import UserError
+from codepath.run.objectives import ObjectiveConfig, require
 
 SCALES = ("demo", "cpu", "short", "paper")
 """Ordered from the smallest to the paper's."""
@@ -25,11 +26,6 @@ STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 """Data set -> mean and standard deviation per channel of pixels in [0, 1], as in the paper."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(f"bad configuration: {message}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +47,8 @@ class ModelConfig:
     """How the paths' outputs are combined: sum or concat."""
 
     def __post_init__(self) -> None:
-        _require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
-        _require(0 <= self.p_drop < 1, f"p_drop is {self.p_drop}, must be in [0, 1)")
+        require(self.num_classes >= 2, f"num_classes is {self.num_classes}, at least 2 needed")
+        require(0 <= self.p_drop < 1, f"p_drop is {self.p_drop}, must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,17 +75,17 @@ class DataConfig:
     """Whether the images are meant to be only a part of the data set."""
 
     def __post_init__(self) -> None:
-        _require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
-        _require(
+        require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
+        require(
             self.posterize_min_bits in (0, 1),
             f"posterize_min_bits is {self.posterize_min_bits}, must be 0 or 1",
         )
-        _require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
-        _require(
+        require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
+        require(
             len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1,
             f"scale is {self.scale}, must be two rising numbers in (0, 1]",
         )
-        _require(
+        require(
             len(self.ratio) == 2 and 0 < self.ratio[0] <= self.ratio[1],
             f"ratio is {self.ratio}, must be two rising positive numbers",
         )
@@ -104,8 +100,8 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """The optimisation recipe."""
+class TrainConfig(ObjectiveConfig):
+    """The optimisation recipe with its objective."""
 
     epochs: int
     batch_size: int
@@ -117,13 +113,6 @@ class TrainConfig:
     weight_decay: float = 5e-4
     decay_norm_and_bias: bool = True
     """Whether weight decay also covers normalisation parameters and biases."""
-    mu: float = 0.0
-    """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
-    exponent: float = 4.0
-    """Exponent of the coding loss (Eq. 5)."""
-    gradient_masking: bool = False
-    """In place of the coding loss, let gradients reach only a class's own paths (footnote 5)."""
-    label_smoothing: float = 0.0
     precision: str = "float32"
     """The lowest precision that the recipe allows: float32, or bfloat16 by autocast over float32
     weights. A recipe with bfloat16 trains in float32 on devices that do not compute in bfloat16."""
@@ -137,30 +126,25 @@ class TrainConfig:
     """Decay per step of the moving average of the weights that a run keeps as its own; 0: none."""
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
-        _require(self.batch_size >= 2, f"batch_size is {self.batch_size}, batch norm needs 2")
-        _require(self.lr > 0, f"lr is {self.lr}, must be positive")
-        _require(
+        super().__post_init__()
+        require(self.epochs >= 1, f"epochs is {self.epochs}, at least 1 needed")
+        require(self.batch_size >= 2, f"batch_size is {self.batch_size}, batch norm needs 2")
+        require(self.lr > 0, f"lr is {self.lr}, must be positive")
+        require(
             0 <= self.warmup_epochs < self.epochs,
             f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs",
         )
-        _require(self.mu >= 0, f"mu is {self.mu}, must not be negative")
-        _require(self.exponent > 0, f"exponent is {self.exponent}, must be positive")
-        _require(
+        require(
             self.precision in PRECISIONS,
             f"precision is '{self.precision}', must be float32 or bfloat16",
         )
-        _require(
-            0 <= self.label_smoothing < 1,
-            f"label_smoothing is {self.label_smoothing}, must be in [0, 1)",
-        )
-        _require(
+        require(
             self.bn_batch == 0 or (self.bn_batch > 1 and self.batch_size % self.bn_batch == 0),
             f"bn_batch is {self.bn_batch}, must be 0 or a divisor of batch_size, "
             f"{self.batch_size}, from 2",
         )
-        _require(0 < self.bn_momentum <= 1, f"bn_momentum is {self.bn_momentum}, must be in (0, 1]")
-        _require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
+        require(0 < self.bn_momentum <= 1, f"bn_momentum is {self.bn_momentum}, must be in (0, 1]")
+        require(0 <= self.ema_decay < 1, f"ema_decay is {self.ema_decay}, must be in [0, 1)")
 
     def check_precision(self, asked: str) -> None:
         """UserError unless this recipe may be asked for `asked`: "auto" or a precision's name."""
@@ -198,8 +182,8 @@ class RunConfig:
     evaluation: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        _require(self.scale in SCALES, f"scale is '{self.scale}', must be one of {SCALES}")
-        _require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
+        require(self.scale in SCALES, f"scale is '{self.scale}', must be one of {SCALES}")
+        require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
 
     @property
     def name(self) -> str:
@@ -226,7 +210,7 @@ def run_config_from_dict(values: dict[str, Any]) -> RunConfig:
 def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(fields))
-    _require(not unknown, f"unknown key {where}.{unknown[0] if unknown else ''}")
+    require(not unknown, f"unknown key {where}.{unknown[0] if unknown else ''}")
     types = get_type_hints(cls)
     arguments = {
         key: _from_dict(types[key], value, f"{where}.{key}")
@@ -247,9 +231,26 @@ def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
 
 
 def content_hash(config: Any) -> str:
-    """Ten hexadecimal digits of SHA-256 over the canonical JSON of a configuration."""
-    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    """Ten hexadecimal digits of SHA-256 over the canonical JSON of a configuration.
+
+    Settings that were added after runs were made count only where they differ from their defaults,
+    so that these runs keep their ids.
+    """
+    values = _without_added_defaults(config, to_dict(config))
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def _without_added_defaults(config: Any, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for setting in dataclasses.fields(config):
+        value = getattr(config, setting.name)
+        if setting.metadata.get("added") and value == setting.default:
+            continue
+        plain = values[setting.name]
+        nested = dataclasses.is_dataclass(value)
+        kept[setting.name] = _without_added_defaults(value, plain) if nested else plain
+    return kept
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

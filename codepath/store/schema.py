@@ -200,6 +200,7 @@ _BENCHMARKS = {
         "batch workers first_batch_seconds processes",
     ),
     "network": ("network precision what variant", "pixels batch value coded_ratio"),
+    "objectives": ("settings source precision metric", "epochs seed place value n"),
     "profile": (
         "network model precision torch way kernel what",
         "batch calls seconds share",

@@ -26,6 +26,7 @@ from codepath.train.losses import LossParts, TrainingObjective
 from codepath.train.metrics import Meter, values_of
 from codepath.train.optim import make_optimizer, set_rate
 from codepath.train.precision import autocast
+from codepath.train.questions import Questions, draw_questions
 from codepath.train.schedule import learning_rate
 
 CHECK_STEPS = 50
@@ -102,10 +103,10 @@ class Trainer:
         use_candidates(model, candidates)
         self.model = model.to(world.device).to(memory_format=torch.channels_last)
         recipe = self.recipe
-        self.objective = TrainingObjective(
-            self.model, recipe.mu, recipe.exponent, recipe.label_smoothing, recipe.gradient_masking
-        )
+        self.objective = TrainingObjective(self.model, recipe)
         self.optimizer = make_optimizer(self.model, recipe, world.device)
+        coded = isinstance(model, CodedResNeXt) and bool(model.coded_blocks)
+        self._asks = coded and recipe.terms.asks
         self._wrapped: Any = self.objective
         if world.size > 1:
             # The running statistics stay each process's own; `averaged_state` takes their mean.
@@ -143,6 +144,8 @@ class Trainer:
         masks = drop_masks(self.model, self.config.seed, epoch, batch.indices.numpy())
         inputs = {"images": batch.images, "labels": batch.labels}
         inputs |= {f"mask{number}": mask for number, mask in masks.items()}
+        if self._asks:
+            inputs |= self._questions(batch, epoch)._asdict()
         if self._recorded:
             values = self._replayed(inputs, normalize)
         else:
@@ -170,8 +173,11 @@ class Trainer:
                 norm.starts_step, norm.parts = start == 0, len(starts)
             with contextlib.nullcontext() if last else self._unsynchronised():
                 images, labels = normalize(part.pop("images")), part.pop("labels")
+                questions = None
+                if self._asks:
+                    questions = Questions(part.pop("asked"), part.pop("classes"))
                 masks = {int(name.removeprefix("mask")): mask for name, mask in part.items()}
-                parts = self._forward(images, labels, masks)
+                parts = self._forward(images, labels, masks, questions)
                 (parts.total / len(starts) if len(starts) > 1 else parts.total).backward()
             named = values_of(parts, labels)
             self._names = list(named)
@@ -197,9 +203,26 @@ class Trainer:
     def _moved(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.world.device, non_blocking=True)
 
-    def _forward(self, images: Tensor, labels: Tensor, masks: dict[int, Tensor]) -> LossParts:
+    def _questions(self, batch: Batch, epoch: int) -> Questions:
+        return draw_questions(
+            self.config.seed,
+            epoch,
+            batch.indices.numpy(),
+            batch.labels,
+            self.config.model.num_classes,
+            self.recipe.asked,
+            self.recipe.own_share,
+        )
+
+    def _forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        masks: dict[int, Tensor],
+        questions: Questions | None,
+    ) -> LossParts:
         with autocast(self.world.device, self.precision):
-            parts: LossParts = self._wrapped(images, labels, masks or None)
+            parts: LossParts = self._wrapped(images, labels, masks or None, questions)
         return parts
 
     def _unsynchronised(self) -> Any:

@@ -24,13 +24,20 @@ def values_of(parts: LossParts, labels: Tensor) -> dict[str, Tensor]:
 
     loss, cross_entropy, train_top1, and of each coded block coding_loss/blockL (Eq. 5) and the mean
     energies energy_active/blockL and energy_inactive/blockL, which a perfect code would make 1/r
-    and 0.
+    and 0. By objective also question_loss, and of each block score_loss/blockL. Of the images that
+    were asked train_top1 takes none.
     """
+    right = (parts.logits.argmax(1) == labels).float()
+    seen = parts.unasked
     values = {
         "loss": parts.total,
         "cross_entropy": parts.cross_entropy,
-        "train_top1": (parts.logits.argmax(1) == labels).float().mean(),
+        "train_top1": right.mean() if seen is None else (right * seen).sum() / seen.sum().clamp(1),
     }
+    if parts.questions is not None:
+        values["question_loss"] = parts.questions
+    for number, loss in parts.scores.items():
+        values[f"score_loss/block{number}"] = loss
     for number, loss in parts.coding.items():
         values[f"coding_loss/block{number}"] = loss
     for number, means in parts.energies.items():

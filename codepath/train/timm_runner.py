@@ -22,17 +22,22 @@ from torch.nn.modules.module import register_module_forward_hook
 from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt
 from codepath.models.script import LastEnergies, take_energies
-from codepath.train.losses import coding_loss, coding_loss_soft
+from codepath.run.objectives import ObjectiveConfig
+from codepath.train.losses import added_losses, block_losses
+from codepath.train.questions import Questions, question_costs, question_masks
+from codepath.train.targets import Targets, guess_classes
+
+PAPER = ObjectiveConfig(mu=6)
+"""Eq. 6 with the weight of the paper's CIFAR runs."""
 
 
-def run_script(script: Path, arguments: Sequence[str], mu: float = 6, exponent: float = 4) -> None:
+def run_script(script: Path, arguments: Sequence[str], objective: ObjectiveConfig = PAPER) -> None:
     """Run timm's train.py, validate.py or the like in this process.
 
     Args:
         script: its path in a timm checkout (the scripts are no part of the installed package).
         arguments: the script's own.
-        mu: weight of the coding loss in Eq. 6.
-        exponent: of Eq. 5.
+        objective: what training adds to the script's loss.
     """
     if not script.is_file():
         raise UserError(
@@ -43,53 +48,73 @@ def run_script(script: Path, arguments: Sequence[str], mu: float = 6, exponent: 
     sys.argv = [str(script), *arguments]
     sys.path.insert(0, str(script.resolve().parent))
     try:
-        with coding_loss_added(mu, exponent):
+        with coding_loss_added(objective):
             runpy.run_path(str(script), run_name="__main__")
     finally:
         sys.argv, sys.path[:] = before
 
 
 @contextlib.contextmanager
-def coding_loss_added(mu: float = 6, exponent: float = 4) -> Iterator[None]:
-    """While it lasts, losses of a coded network's training logits include the coding loss.
+def coding_loss_added(objective: ObjectiveConfig = PAPER) -> Iterator[None]:
+    """While it lasts, losses of a coded network's training logits include the energies' losses.
 
     It acts on the first loss module (cross-entropy, binary cross-entropy, or one of timm.loss)
     that is called with the logits themselves and a target: (B,) class indices, or (B, K) weights
-    of the classes, for which see `coding_loss_soft`.
+    of the classes. Of an objective that asks, the script's loss is taken over the images that are
+    not asked. What is asked is drawn in the network's forward pass, before the script computes its
+    loss; the own class is known there from the batch that a DataLoader or timm's loader gave last.
     """
-    if mu < 0 or exponent <= 0:
-        raise UserError(f"mu is {mu}, exponent {exponent}: mu >= 0 and exponent > 0 needed")
-    before = CodedResNeXt.keeps_energies
+    hook = _Hook(objective)
+    before = CodedResNeXt.keeps_energies, CodedResNeXt.__dict__["path_masks_of"]
     CodedResNeXt.keeps_energies = True
-    handle = register_module_forward_hook(_Hook(mu, exponent))
-    try:
-        yield
-    finally:
-        handle.remove()
-        CodedResNeXt.keeps_energies = before
+    with contextlib.ExitStack() as stack:
+        if objective.terms.asks:
+            stack.enter_context(hook.targets.remembered())
+            CodedResNeXt.path_masks_of = staticmethod(hook.ask)
+        handle = register_module_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+            CodedResNeXt.keeps_energies, CodedResNeXt.path_masks_of = before
 
 
 class _Hook:
     """Remembers a network's logits until a loss of them is computed."""
 
-    def __init__(self, mu: float, exponent: float) -> None:
-        self.mu = mu
-        self.exponent = exponent
+    def __init__(self, objective: ObjectiveConfig) -> None:
+        self.objective = objective
+        self.targets = Targets()
         self.logits: Tensor | None = None
         self.network: nn.Module | None = None
         self.taken: list[LastEnergies] = []
         """Of the pass that gave `logits`."""
-        self.warned = False
+        self.questions: Questions | None = None
+        """Of the same pass."""
+        self.warned = self.inside = False
+
+    @torch.compiler.disable
+    def ask(self, network: CodedResNeXt, images: Tensor) -> dict[int, Tensor]:
+        """Draw the questions of a training pass; the masks of their classes' paths."""
+        rows, classes = len(images), network.num_classes
+        own = guess_classes(self.targets.last, rows, classes)
+        other = (own + torch.randint(1, classes, (rows,))) % classes
+        questions = Questions(
+            torch.rand(rows) < self.objective.asked,
+            torch.where(torch.rand(rows) < self.objective.own_share, own, other),
+        )
+        self.questions = Questions(*(part.to(images.device) for part in questions))
+        return question_masks(network, self.questions)
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled() or self.inside:
             return None
         if _is_loss(module):
             if not self.taken or len(inputs) < 2 or not self._are_logits(inputs[0]):
                 return None
-            added = self._coding_loss(len(inputs[0]), inputs[1])
-            self.logits, self.network, self.taken = None, None, []
-            return output + self.mu * added.to(output.dtype)
+            total = self._with_energies(module, inputs[0], inputs[1], output)
+            self.logits, self.network, self.taken, self.questions = None, None, [], None
+            return total
         network = _network_in(module)
         if network is None or not network.training:
             return None
@@ -102,6 +127,11 @@ class _Hook:
                     "the target, so the coding loss was left out: use nn.CrossEntropyLoss or a "
                     "loss of timm.loss",
                     stacklevel=3,
+                )
+            if self.objective.terms.asks and isinstance(network, torch.jit.ScriptModule):
+                raise UserError(
+                    f"the objective {self.objective.objective} asks images questions, which a "
+                    "scripted network does not take: leave --torchscript out"
                 )
             self.logits, self.network, self.taken = output, network, taken
         elif module is not network and network is self.network:
@@ -118,23 +148,39 @@ class _Hook:
         same_start = int(value.storage_offset()) == int(whole.storage_offset())
         return same_start and value.shape[1] == whole.shape[1]
 
-    def _coding_loss(self, rows: int, target: Tensor) -> Tensor:
-        losses = []
-        for all_energies, codewords, ratio in self.taken:
-            energies = all_energies[:rows]
-            if target.ndim == 1 and len(target) == len(energies):
-                words = codewords[target.long()]
-                losses.append(coding_loss(energies, words, ratio, self.exponent))
-            elif target.shape == (len(energies), len(codewords)):
-                arguments = (energies, codewords, target, ratio, self.exponent)
-                losses.append(coding_loss_soft(*arguments))
-            else:
-                raise UserError(
-                    f"targets have the shape {tuple(target.shape)}: the coding loss needs "
-                    f"({len(energies)},) class indices or ({len(energies)}, "
-                    f"{len(codewords)}) weights of classes"
-                )
-        return torch.stack(losses).sum()
+    def _with_energies(
+        self, module: nn.Module, logits: Tensor, target: Tensor, output: Tensor
+    ) -> Tensor:
+        """The script's loss with the objective's other terms."""
+        rows, classes = len(logits), self.taken[0].codewords.shape[0]
+        if target.shape not in ((rows,), (rows, classes)):
+            raise UserError(
+                f"targets have the shape {tuple(target.shape)}: the coding loss needs "
+                f"({rows},) class indices or ({rows}, {classes}) weights of classes"
+            )
+        target = target.long() if target.ndim == 1 else target
+        weights, questions = None, self.questions
+        if questions is not None:
+            questions = Questions(questions.asked[:rows], questions.classes[:rows])
+            free = ~questions.asked
+            weights = free / (1 - self.objective.asked)
+            self.inside = True
+            try:
+                mean = module(logits[free], target[free]) if free.any() else logits.sum() * 0
+            finally:
+                self.inside = False
+            output = mean * weights.mean()
+        added = added_losses(
+            self.objective,
+            [
+                block_losses(self.objective, energies[:rows], words, target, ratio, logits, weights)
+                for energies, words, ratio in self.taken
+            ],
+        )
+        if questions is not None:
+            answers = (question_costs(logits, questions, target) / self.objective.asked).mean()
+            added = added + self.objective.question_weight * answers
+        return output + torch.as_tensor(added).to(output.dtype)
 
 
 def _is_loss(module: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from codepath.models import CodedBottleneck, create_model
 from codepath.pipeline.run import train_and_evaluate
 from codepath.run.config import RunConfig
 from codepath.run.directory import Places
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train import FitOptions, World, fit, loop
 from codepath.train.distributed import Placement
 from codepath.train.environment import choose_repeatable_algorithms, device_name
@@ -154,7 +155,7 @@ def test_compiled_equals_eager(device: torch.device) -> None:
     model = create_model(
         find_experiment("table2-digits").runs("demo", 0)[0].model
     ).to(device, memory_format=torch.channels_last)  # fmt: skip
-    objective = TrainingObjective(model.train(), mu=6.0)
+    objective = TrainingObjective(model.train(), ObjectiveConfig(mu=6.0))
     x = torch.randn(8, 1, 8, 8, device=device).to(memory_format=torch.channels_last)
     labels = torch.arange(8, device=device)
     masks = {number: torch.ones(8, 10, device=device) for number in model.drop_starts}

@@ -101,6 +101,7 @@ def test_the_recipes_set_up_runs_in_a_folder_of_the_copied_files(tmp_path: Path)
     done = subprocess.run(
         ["make", "-n", "setup", "PYTHON=python3"],
         cwd=tmp_path,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
         capture_output=True,
         text=True,
         check=False,

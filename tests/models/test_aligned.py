@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codepath.models.aligned import aligned_width, crop_paths, pad_paths
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train.ghost import use_ghost_batches
 from codepath.train.losses import TrainingObjective
 
@@ -54,7 +55,9 @@ def test_an_aligned_network_is_the_same_network(
         masks = {n: torch.full((4, model.paths), 1.25) for n in model.drop_starts}
         for mask in masks.values():
             mask[:, 2] = 0
-        objective = TrainingObjective(model.train(), mu=6.0, gradient_masking=masking)
+        objective = TrainingObjective(
+            model.train(), ObjectiveConfig(mu=6.0, gradient_masking=masking)
+        )
         total = objective(images, labels, masks or None).total
         total.backward()
         gradients = {f"gradient of {n}": p.grad for n, p in model.named_parameters()}

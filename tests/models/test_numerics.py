@@ -14,6 +14,7 @@ from benchmarks.literal import LiteralCodedBottleneck
 from codepath.codes import load_scheme
 from codepath.models import CodedBottleneck
 from codepath.models import normalised_sum as module
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train.losses import TrainingObjective, coding_loss
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -124,7 +125,7 @@ def test_bfloat16_energies_on_trained_weights() -> None:
     images = torch.tensor(pixels / 16 - 0.3, dtype=torch.float32).view(-1, 1, 8, 8)
     labels = torch.tensor(classes)
     model = timm.create_model("coded_resnext20_10x4d", in_chans=1).train()
-    objective = TrainingObjective(model, mu=6.0)
+    objective = TrainingObjective(model, ObjectiveConfig(mu=6.0))
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True)
     for _ in range(60):
         chosen = torch.randint(0, 1500, (64,))
@@ -168,7 +169,7 @@ def test_compiled_without_a_graph_break(training: bool) -> None:
     for block in model.blocks:
         torch.nn.init.normal_(block.bn3.weight)
     x, labels = torch.randn(2, 3, 16, 16), torch.tensor([3, 5])
-    objective = TrainingObjective(model, mu=6.0)
+    objective = TrainingObjective(model, ObjectiveConfig(mu=6.0))
     torch._dynamo.reset()
     compiled = torch.compile(objective, fullgraph=True, backend="aot_eager")
     results = []

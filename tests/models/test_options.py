@@ -16,6 +16,7 @@ from codepath.experiments.registry import override
 from codepath.models import CodedBottleneck, create_model
 from codepath.models.hub import save_local
 from codepath.run.config import ModelConfig, run_config_from_dict, to_dict
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train.losses import TrainingObjective
 
 
@@ -141,7 +142,7 @@ def test_gradient_masking_replaces_the_coding_loss() -> None:
     for block in model.blocks:
         torch.nn.init.normal_(block.bn3.weight)
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
-    parts = TrainingObjective(model, mu=6.0, gradient_masking=True)(images, labels)
+    parts = TrainingObjective(model, ObjectiveConfig(mu=6.0, gradient_masking=True))(images, labels)
     assert torch.equal(parts.total, parts.cross_entropy)
     assert sorted(parts.coding) == [3, 4, 5, 6]
     parts.total.backward()

@@ -125,13 +125,17 @@ with connected(torch.device("cpu")) as world:
 
 
 def assert_close(left: dict, right: dict) -> None:
-    """Equal states up to a few roundings of double precision (losses are kept in single)."""
+    """Equal states up to a few roundings of double precision (losses are kept in single).
+
+    Means over the images that are not asked are quotients, whose mean over parts is another.
+    """
     assert left.keys() == right.keys()
     for name, value in left.items():
-        loss = name == "loss" or "/" in name or name in ("cross_entropy", "train_top1")
+        loss = name.endswith(("loss", "entropy", "top1")) or "/" in name
+        of_unasked = "question_loss" in left and name.startswith(("train_top1", "energy"))
         scale = float(value.double().abs().max()) or 1.0
         gap = float((value.double() - right[name].double()).abs().max()) / scale
-        assert gap < (1e-6 if loss else 1e-11), name
+        assert gap < (0.03 if of_unasked else 1e-6 if loss else 1e-11), name
 
 
 def start(
@@ -190,7 +194,7 @@ def test_two_processes_train_as_one(
 
     In single precision such differences grow where a ReLU's input changes its sign.
     """
-    config = with_train(tiny_config, bn_batch=16)
+    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", script=IN_FLOAT64) == [0, 0]
     one = in_float64(config, tiny_images, World(Placement(), CPU))
@@ -226,12 +230,12 @@ def test_torchrun_does_an_experiment(tmp_path: Path) -> None:
     assert start_["cores"] == max(available_cores() // 2, 1)
 
 
-@pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.parametrize(("parts", "objective"), [(2, "energy_power"), (4, "extraction")])
 def test_accumulated_parts_train_as_one_batch(
-    parts: int, tiny_config: RunConfig, tiny_images: ArrayDataSet
+    parts: int, objective: str, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
     """With batch norm over a part's images; running statistics and moving average included."""
-    config = with_train(tiny_config, bn_batch=8, ema_decay=0.9)
+    config = with_train(tiny_config, bn_batch=8, ema_decay=0.9, objective=objective)
     world = World(Placement(), CPU)
     whole = in_float64(config, tiny_images, world)
     assert_close(whole, in_float64(config, tiny_images, world, parts))
@@ -266,7 +270,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(
     tiny_config: RunConfig, tiny_images: ArrayDataSet, pairs: Path, tmp_path: Path
 ) -> None:
     """A signal to the second process stops both after the same step."""
-    config = with_train(tiny_config, bn_batch=16)
+    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", stop=4) == [75, 75]
     (path,) = [p for p in (tmp_path / "two" / "run" / "ckpt").iterdir() if "4" in p.name]
@@ -288,7 +292,7 @@ def test_one_process_goes_on_where_two_stopped(
 
     from rich.console import Console
 
-    config = with_train(tiny_config, bn_batch=16)
+    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", stop=5) == [75, 75]
     out = io.StringIO()

@@ -5,7 +5,8 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from codepath.train.losses import TrainingObjective, coding_loss, coding_loss_soft
+from codepath.run.objectives import ObjectiveConfig
+from codepath.train.losses import TrainingObjective, coding_loss, mean_cost, power_costs
 
 
 def test_coding_loss_by_hand() -> None:
@@ -28,7 +29,7 @@ def test_objective_is_the_sum_of_its_parts() -> None:
     torch.manual_seed(0)
     model = timm.create_model("coded_resnext20_10x4d").eval()
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 5, 5, 9])
-    parts = TrainingObjective(model, mu=6.0)(images, labels)
+    parts = TrainingObjective(model, ObjectiveConfig(mu=6.0))(images, labels)
     assert list(parts.coding) == [3, 4, 5, 6]
     torch.testing.assert_close(parts.total, parts.cross_entropy + 6 * sum(parts.coding.values()))
     torch.testing.assert_close(parts.cross_entropy, F.cross_entropy(model(images), labels))
@@ -39,7 +40,9 @@ def test_objective_is_the_sum_of_its_parts() -> None:
 
 def test_plain_networks_have_cross_entropy_alone() -> None:
     model = timm.create_model("resnext20_10x4d").eval()
-    parts = TrainingObjective(model, mu=0.0)(torch.randn(4, 3, 8, 8), torch.arange(4))
+    parts = TrainingObjective(model, ObjectiveConfig(mu=0.0))(
+        torch.randn(4, 3, 8, 8), torch.arange(4)
+    )
     assert parts.coding == {}
     assert parts.total == parts.cross_entropy
 
@@ -56,10 +59,10 @@ def test_soft_coding_loss_is_the_expectation_over_classes(exponent: float) -> No
         for b in range(6)
         for k in range(7)
     )
-    got = coding_loss_soft(energies, codewords, targets, 0.4, exponent)
+    got = mean_cost(power_costs(energies, codewords, targets, 0.4, exponent))
     torch.testing.assert_close(got, expected)
 
     labels = torch.tensor([0, 6, 2, 2, 5, 1])
     hard = coding_loss(energies, codewords[labels], 0.4, exponent)
-    soft = coding_loss_soft(energies, codewords, F.one_hot(labels, 7), 0.4, exponent)
+    soft = mean_cost(power_costs(energies, codewords, F.one_hot(labels, 7), 0.4, exponent))
     torch.testing.assert_close(soft, hard)

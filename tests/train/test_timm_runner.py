@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 from codepath import cli
 from codepath.core.errors import UserError
 from codepath.models import CodedResNeXt
-from codepath.train.losses import TrainingObjective, coding_loss_soft
+from codepath.run.objectives import ObjectiveConfig
+from codepath.train.losses import TrainingObjective, mean_cost, power_costs
 from codepath.train.timm_runner import coding_loss_added, run_script
 
 SCRIPT = """
@@ -70,7 +71,7 @@ def by_objective(name: str, mu: float, smoothing: float) -> tuple[dict[str, Tens
     for block in model.layer3:
         nn.init.ones_(block.bn3.weight)
     optimizer = timm.optim.create_optimizer_v2(model, opt="sgd", lr=0.01, momentum=0.9)
-    objective = TrainingObjective(model, mu, label_smoothing=smoothing).train()
+    objective = TrainingObjective(model, ObjectiveConfig(mu=mu, label_smoothing=smoothing)).train()
     for _ in range(3):
         images, labels = torch.randn(8, 1, 8, 8), torch.arange(8)
         total = objective(images, labels).total
@@ -153,7 +154,7 @@ def test_script_sees_its_folder_and_arguments(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.py is not a file: .*checkout of timm"):
         run_script(tmp_path / "absent.py", [])
     with pytest.raises(UserError, match="mu is -1"):
-        run_script(script, [], mu=-1)
+        run_script(script, [], ObjectiveConfig(mu=-1))
 
 
 def make() -> CodedResNeXt:
@@ -188,14 +189,16 @@ def test_every_loss_of_timm(criterion: nn.Module, target: Tensor, compiled: bool
     soft = F.one_hot(target, 10) if target.ndim == 1 else target
     rows = 3 if isinstance(criterion, JsdCrossEntropy) else 9  # it asks for the first split alone
     coding = sum(
-        coding_loss_soft(output.energies[number][:rows], block.codewords, soft[:rows], block.ratio)
+        mean_cost(
+            power_costs(output.energies[number][:rows], block.codewords, soft[:rows], block.ratio)
+        )
         for number, block in reference.coded_blocks.items()
     )
     expected = criterion(output.logits, target) + 5 * coding
     expected.backward()
 
     called = torch.compile(model, backend="eager") if compiled else model
-    with coding_loss_added(mu=5):
+    with coding_loss_added(ObjectiveConfig(mu=5)):
         loss = criterion(called(IMAGES), target)
     loss.backward()
     torch.testing.assert_close(loss, expected)
@@ -217,7 +220,9 @@ def test_timms_task_with_moving_average_and_low_precision() -> None:
         task.update_ema()
         copy.deepcopy(model)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            parts = TrainingObjective(twin, 6, label_smoothing=0.1)(IMAGES, LABELS)
+            parts = TrainingObjective(twin, ObjectiveConfig(mu=6, label_smoothing=0.1))(
+                IMAGES, LABELS
+            )
     assert first["loss"].item() == pytest.approx(parts.total.item(), rel=0.02)
     assert first["loss"].item() > parts.cross_entropy.item() * 1.1
 
