@@ -42,17 +42,19 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
     source = run.data.source.removeprefix("generated-")
     top1 = _TOP1[source] - 0.001 * abs(run.train.mu - 6) + shift
     top1 -= {4: 0.0, 2: 0.012, 1: 0.07}[int(run.train.exponent)]
+    asks = run.train.terms.asks
+    top1 += 0.002 if asks else 0.0
     if run.model_role == "baseline":
         yield Measurement(kind="accuracy", metric="top1", value=top1 - 0.006, n=10_000)
         return
     yield Measurement(kind="accuracy", metric="top1", value=top1, n=10_000)
-    if run.experiment == "table2-cifar10":
+    if run.experiment == "table2-cifar10" or asks:
         yield from put_to_use(_CLASSES[source], shift)
     first, last = _first_and_last(run)
     learned = run.train.mu / (run.train.mu + 2)
     for block in range(first, last + 1):
         depth = (block - first + 1) / (last - first + 1)
-        value = 0.02 + learned * (top1 - 0.05) * depth
+        value = 0.02 + learned * (top1 - 0.05) * depth + (0.02 if asks else 0.0)
         linear = value + 0.03 * (1 - depth) + 0.01
         for decoder, top in (("eq7", value), ("linear", linear)):
             yield Measurement(
@@ -69,9 +71,9 @@ def measurements(run: RunConfig, shift: float = 0.0) -> Iterator[Measurement]:
                 removed_from=group,
                 removed=removed,
             )
-    works = run.model.p_drop > 0 and run.model.aggregate == "sum"
+    works = asks or (run.model.p_drop > 0 and run.model.aggregate == "sum")
     for k in range(_CLASSES[source]):
-        precision = (0.9 if works else 0.2) - 0.02 * (k % 10)
+        precision = (0.9 if works else 0.2) - 0.02 * (k % 10) + (0.03 if asks else 0.0)
         values = {
             "precision": precision,
             "recall": 0.8 + 0.001 * k,
@@ -141,7 +143,7 @@ def put_to_use(classes: int, shift: float) -> Iterator[Measurement]:
             kind="exits", metric="macs_until", value=macs, n=1, split=None, block=block
         )
     for decoder in ("eq7", "combined"):
-        for budget in (0.5, 0.8, 1.0):
+        for budget in (0.5, 0.6, 0.7, 0.8, 1.0):
             for metric, value in (("top1", 0.8 + 0.14 * budget + shift), ("macs", 100 * budget)):
                 yield Measurement(
                     kind="exits", metric=metric, value=value, n=10_000, decoder=decoder,

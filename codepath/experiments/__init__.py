@@ -7,6 +7,7 @@ from codepath.experiments import (  # noqa: F401  (they register)
     digits,
     imagenet,
     measured,
+    objectives,
     ours,
 )
 from codepath.experiments.registry import Experiment, all_experiments, find_experiment

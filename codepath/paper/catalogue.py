@@ -32,6 +32,7 @@ from codepath.paper.pictures import (
     fig7,
     fig8,
     linear,
+    objective,
     path_energies,
     scheme_distances,
     variants,
@@ -55,6 +56,7 @@ PANELS: tuple[Panel, ...] = (
     variants.PANEL,
     exit_curves.PANEL,
     linear.PANEL,
+    objective.PANEL,
     compression_curve.PANEL,
     path_energies.PANEL,
 )

@@ -36,7 +36,10 @@ def require(condition: bool, message: str) -> None:
 
 
 def _added(default: Any) -> Any:
-    """A setting that is newer than some runs: at its default it is no part of the content hash."""
+    """A setting that is newer than some runs: at its default it is no part of the content hash.
+
+    So its default must stay as it is.
+    """
     return field(default=default, metadata={"added": True})
 
 

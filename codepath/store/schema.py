@@ -200,7 +200,11 @@ _BENCHMARKS = {
         "batch workers first_batch_seconds processes",
     ),
     "network": ("network precision what variant", "pixels batch value coded_ratio"),
-    "objectives": ("settings source precision metric", "epochs seed place value n"),
+    "objectives": (
+        "model objective source precision metric",
+        "epochs seed p_drop mu score_weight score_scale asked question_weight own_share place "
+        "value n",
+    ),
     "profile": (
         "network model precision torch way kernel what",
         "batch calls seconds share",

@@ -15,6 +15,7 @@ from codepath.experiments.scales import PAPER, in_full
 from codepath.models.hub import save_local
 from codepath.run.config import RunConfig
 from codepath.run.metrics_file import METRICS, metrics_lines
+from codepath.run.objectives import ObjectiveConfig
 from codepath.train.precision import trained_precision
 
 FOLDER = "model"
@@ -106,6 +107,25 @@ def _numbers_of(run_dir: Path, top1: tuple[float, int] | None) -> list[str]:
     return _table(numbers)
 
 
+def _objective(recipe: ObjectiveConfig) -> dict[str, str]:
+    """The objective with the settings that it heeds."""
+    terms = recipe.terms
+    lines = {"objective": recipe.objective}
+    if terms.power:
+        lines["coding loss"] = f"mu {recipe.mu:g}, exponent {recipe.exponent:g}"
+    if terms.scores or terms.distilled:
+        against = "the network's softmax" if terms.distilled else "the class"
+        lines["codeword scores"] = (
+            f"weight {recipe.score_weight:g}, scale {recipe.score_scale:g}, against {against}"
+        )
+    if terms.asks:
+        lines["questions"] = (
+            f"asked {recipe.asked:g} of the images, {recipe.own_share:g} of them about their own "
+            f"class, weight {recipe.question_weight:g}"
+        )
+    return lines
+
+
 def _recipe(config: RunConfig) -> dict[str, str]:
     recipe = config.train
     decayed = "all parameters" if recipe.decay_norm_and_bias else "weights alone"
@@ -115,7 +135,7 @@ def _recipe(config: RunConfig) -> dict[str, str]:
         + (f", {recipe.warmup_epochs} epochs of warm-up" if recipe.warmup_epochs else ""),
         "SGD": f"Nesterov momentum {recipe.momentum:g}, weight decay {recipe.weight_decay:g} on "
         + decayed,
-        "coding loss": f"mu {recipe.mu:g}, exponent {recipe.exponent:g}",
+        **_objective(recipe),
         "p_drop": f"{config.model.p_drop:g}",
         "label smoothing": f"{recipe.label_smoothing:g}",
         "batch norm": f"statistics over {recipe.bn_batch or 'all'} images, "

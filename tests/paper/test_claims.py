@@ -131,12 +131,23 @@ SHAPES_OF = {
     "train.exponent=1,": ("4 is the best exponent",),
     "train.exponent=2,": ("4 is the best exponent",),
     "model.aggregate=concat,": ("Concatenating instead of summing",),
-    ",baseline,": ("Coded is more accurate",),
+    ",baseline,": ("Coded is more accurate", "Training for extraction: the whole network"),
+    "train.objective=": (
+        *(
+            "Training for extraction: the whole network",
+            "Training for extraction: every early decoder",
+        ),
+        "Training for extraction: the binary classifiers",
+    ),
     "table2-cifar10,": (
         *("Coded is more accurate", "Removing active paths", "Removing inactive paths"),
         *("Binary classifiers work", "So they do against", "A binary logit separates"),
         *("Early decoders improve with depth", "4 is the best exponent", "p_drop of 0.2 costs"),
         *("Early decoders improve with mu", "Concatenating instead", "Linear decoders"),
+        *(
+            "Training for extraction: every early decoder",
+            "Training for extraction: the binary classifiers",
+        ),
     ),
 }
 """A text of a run's rows -> the shape claims that the run is part of."""

@@ -38,6 +38,11 @@ from codepath.paper.claims.judge import (
     compare,
     judge_rising,
 )
+from codepath.paper.claims.objective_shapes import (
+    classifiers_gain,
+    decoders_gain,
+    not_below_plain,
+)
 from codepath.paper.tables.layout import percent
 from codepath.run.config import RunConfig
 
@@ -301,5 +306,13 @@ SHAPES = (
         "ruined",
         "concat",
         concatenation_ruins,
+    ),
+    *(
+        Shape("ours", f"Training for extraction: {text}", "none", "objective", judged)
+        for text, judged in (
+            ("the whole network is as accurate as plain ResNeXt", not_below_plain),
+            ("every early decoder is better than by the paper's objective", decoders_gain),
+            ("the binary classifiers are better than by the paper's objective", classifiers_gain),
+        )
     ),
 )

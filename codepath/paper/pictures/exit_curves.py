@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.coverage import benchmark_rows, rows_of_picture, setting_of
+from codepath.experiments.coverage import rows_of_picture, setting_of
+from codepath.paper.exit_rows import CRITERION, probe_rows
 from codepath.paper.panel import Panel
 from codepath.paper.style import BLUE, GREEN, ORANGE, legend_below
 
 NAME = "exits"
 TITLE = "Early exits, two-fold cross-fitted"
 ITEM = "ours"
-CRITERION = "margin"
 _LOOKS = {
     "combined": {"color": BLUE, "marker": "o", "label": "adaptive, all energies so far"},
     "eq7": {"color": ORANGE, "marker": "s", "label": "adaptive, Eq. 7"},
@@ -23,7 +23,6 @@ _LOOKS = {
     "probes": {"color": "0.45", "marker": "x", "linestyle": "--",
                "label": "adaptive, linear probes on the plain network"},
 }  # fmt: skip
-PROBES, BENCHMARK = "probes", "early_exit"
 END = "end"
 """Stands for the network's softmax among the decoders."""
 
@@ -39,22 +38,10 @@ def load(results: Path) -> pd.DataFrame:
         exits,
         decoders[decoders["decoder"] == "eq7"],
         accuracy[accuracy["metric"] == "top1"].assign(decoder=END),
-        _probe_rows(results, set(exits["run_id"])).filter(items=list(exits.columns)),
+        probe_rows(results, set(exits["run_id"])).filter(items=list(exits.columns)),
     ]
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return rows[setting_of(rows).isin(set(setting_of(exits)))]
-
-
-def _probe_rows(results: Path, runs: set[str]) -> pd.DataFrame:
-    """The curve of the linear probes that go with `runs`, as rows like the coded decoders'."""
-    found = benchmark_rows(results, BENCHMARK)
-    if found.empty:
-        return found
-    found = found[(found["method"] == PROBES) & found["run"].isin(runs)]
-    found = found.sort_values("created").drop_duplicates(["run", "budget"], keep="last")
-    found = found.rename(columns={"run": "run_id", "budget": "limit"})
-    found = found.assign(split="test", target="budget", decoder=PROBES, criterion=CRITERION)
-    return pd.concat([found.assign(metric=what, value=found[what]) for what in ("macs", "top1")])
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001

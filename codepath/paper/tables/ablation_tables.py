@@ -1,4 +1,4 @@
-"""The tables of the ablations: exponent, concatenation and variants."""
+"""The tables of the ablations: exponent, concatenation, variants and training objectives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ import pandas as pd
 
 from codepath.experiments.coverage import beside
 from codepath.experiments.reference import reference
+from codepath.paper.exit_rows import probe_rows
+from codepath.paper.objective_rows import (
+    ITEM,
+    OWN,
+    PAPER,
+    PLAIN,
+    decoders_by_objective,
+    exits_by_objective,
+    f1_by_objective,
+    top1_by_objective,
+)
 from codepath.paper.setting_rows import (
     CONCAT_ITEM,
     EXPONENT_ITEM,
@@ -104,3 +115,52 @@ def variants_table(results: Path) -> Table | None:
     body = _by_setting(rows, "variant", paper)
     header = ["data set", "scale", "variant", "top-1 (%)", "seeds", "n", "paper's top-1 (%)"]
     return Table("variants", VARIANTS_ITEM, "Variants of the coded network", header, body)
+
+
+_BUDGETS = (0.5, 0.6, 0.7, 0.8)
+
+
+def objective_table(results: Path) -> Table | None:
+    """Top-1, early decoders, binary classifiers and early exits by the training objective."""
+    top1 = top1_by_objective(results)
+    if top1.empty:
+        return None
+    exits = exits_by_objective(results)
+    probes = probe_rows(results, set(exits["run_id"]))
+    decoders, f1 = decoders_by_objective(results), f1_by_objective(results)
+    body = []
+    for (dataset, scale), here in top1.groupby(["dataset", "scale"], sort=False):
+        seeds = set.intersection(*(set(mine["seed"]) for _, mine in here.groupby("objective_of")))
+        for name in (PAPER, OWN, PLAIN):
+            mine = here[(here["objective_of"] == name) & here["seed"].isin(seeds)]
+            runs = set(mine["run_id"])
+            blocks = decoders[decoders["run_id"].isin(runs)]
+            curve = exits[exits["run_id"].isin(runs)]
+            if name == PLAIN and len(probes):
+                of_paper = set(here[here["objective_of"] == PAPER]["run_id"])
+                curve = probes[(probes["metric"] == "top1") & probes["run_id"].isin(of_paper)]
+            by_budget = [curve[(curve["limit"] - limit).abs() < 1e-9] for limit in _BUDGETS]
+            by_block = [rows for _, rows in blocks.groupby("block")]
+            scores = f1[f1["run_id"].isin(runs)].groupby("seed")["value"].mean()
+            body.append(
+                [
+                    str(dataset),
+                    str(scale),
+                    name,
+                    percent(mine["value"]) + beside(mine),
+                    ", ".join(f"{100 * rows['value'].mean():.1f}" for rows in by_block) or "-",
+                    percent(scores) if len(scores) else "-",
+                    ", ".join(f"{100 * rows['value'].mean():.1f}" for rows in by_budget)
+                    if all(len(rows) for rows in by_budget)
+                    else "-",
+                    str(mine["seed"].nunique()),
+                    f"{mine['n'].iloc[0]:,}",
+                ]
+            )
+    header = ["data set", "scale", "network", "top-1 (%)", "decoders by block (%)",
+              "mean F1 (%)", "exits at 50, 60, 70, 80 % (%)", "seeds", "n"]  # fmt: skip
+    note = (
+        "Exits: top-1 at a share of the multiply-adds, Eq. 7 by margin, cross-fitted; of the plain "
+        "network linear probes, on the seeds that have them."
+    )
+    return Table("objective", ITEM, "Training objectives", header, body, note)

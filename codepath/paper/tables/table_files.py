@@ -14,7 +14,12 @@ from codepath.core.files import make_directory, write_text
 from codepath.experiments.coverage import benchmark_rows, beside, gaps
 from codepath.experiments.reference import reference
 from codepath.experiments.scales import note
-from codepath.paper.tables.ablation_tables import concat_table, exponent_table, variants_table
+from codepath.paper.tables.ablation_tables import (
+    concat_table,
+    exponent_table,
+    objective_table,
+    variants_table,
+)
 from codepath.paper.tables.layout import Table, by_scale, latex, markdown, percent, top1_rows
 
 
@@ -216,6 +221,7 @@ TABLES: dict[str, Callable[[Path], Table | None]] = {
     "exponent": exponent_table,
     "concat": concat_table,
     "variants": variants_table,
+    "objective": objective_table,
 }
 """Name -> what makes it; None where its rows are absent."""
 
