@@ -77,11 +77,11 @@ class ObjectiveConfig:
     """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
     exponent: float = 4.0
     """Exponent of the coding loss (Eq. 5)."""
-    score_weight: float = _added(0.1)
+    score_weight: float = _added(0.3)
     """lambda: weight of a block's cross-entropy."""
-    score_scale: float = _added(4.0)
+    score_scale: float = _added(8.0)
     """tau: scale of the codeword scores."""
-    asked: float = _added(0.25)
+    asked: float = _added(0.125)
     """a: probability that an image is asked a yes/no question."""
     question_weight: float = _added(0.5)
     """beta: weight of the questions' binary cross-entropy."""
