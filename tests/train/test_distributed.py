@@ -270,7 +270,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(
     tiny_config: RunConfig, tiny_images: ArrayDataSet, pairs: Path, tmp_path: Path
 ) -> None:
     """A signal to the second process stops both after the same step."""
-    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
+    config = with_train(tiny_config, bn_batch=16)
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", stop=4) == [75, 75]
     (path,) = [p for p in (tmp_path / "two" / "run" / "ckpt").iterdir() if "4" in p.name]
@@ -292,7 +292,7 @@ def test_one_process_goes_on_where_two_stopped(
 
     from rich.console import Console
 
-    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
+    config = with_train(tiny_config, bn_batch=16)
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", stop=5) == [75, 75]
     out = io.StringIO()
