@@ -26,6 +26,7 @@ from codepath.core.errors import UserError
 from codepath.data import ArrayDataSet, ArraySplit, Batch, Normalize
 from codepath.evaluate import spread
 from codepath.experiments.registry import find_experiment, override
+from codepath.paper.binary_rows import own_negatives
 from codepath.pipeline.measure import evaluate_run, load_images
 from codepath.run.config import RunConfig
 from codepath.store import read_rows
@@ -107,8 +108,7 @@ def numbers(run_dir: Path) -> list[dict[str, Any]]:
     if len(found["decoders"]):
         for _, row in found["decoders"].query("decoder == 'eq7' and metric == 'top1'").iterrows():
             add("decoder", row["block"], row["value"], row["n"])
-        f1 = found["binary"].query("metric == 'f1' and split == 'test' and objective == 'f1'")
-        f1 = f1[f1["class"] != "all"]
+        f1 = own_negatives(found["binary"]).query("metric == 'f1'")
         add("mean f1", 0, f1["value"].mean(), f1["n"].iloc[0])
         exits = found["exits"].query(
             "metric == 'top1' and target == 'budget' and decoder == 'eq7' and criterion == 'margin'"

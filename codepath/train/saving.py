@@ -12,7 +12,7 @@ import torch
 
 from codepath.core.errors import UserError
 from codepath.core.files import write_text
-from codepath.run.config import RunConfig, differences, to_dict
+from codepath.run.config import RunConfig, differences, run_config_from_dict, to_dict
 from codepath.train.checkpoint import Checkpoints
 from codepath.train.loop import Trainer
 from codepath.train.metrics import MetricsFile
@@ -105,7 +105,7 @@ class SavedState:
 
     def _check_state(self, state: dict[str, Any]) -> None:
         folder = self.checkpoints.folder
-        changed = differences(state["config"], to_dict(self.config))
+        changed = differences(to_dict(run_config_from_dict(state["config"])), to_dict(self.config))
         if changed:
             raise UserError(
                 f"{folder} is of a run with another configuration ({'; '.join(changed)}); "

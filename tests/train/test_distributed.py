@@ -187,14 +187,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pairs")
 
 
+@pytest.mark.parametrize("objective", ["energy_power", "extraction_and_cross_entropy"])
 def test_two_processes_train_as_one(
-    tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
+    objective: str, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """With batch norm over the images of a process; gradients are summed in another order.
 
     In single precision such differences grow where a ReLU's input changes its sign.
     """
-    config = with_train(tiny_config, bn_batch=16, objective="extraction_and_cross_entropy")
+    config = with_train(tiny_config, bn_batch=16, objective=objective)
     write_job(tmp_path / "two", config, tiny_images)
     assert together(tmp_path / "two", script=IN_FLOAT64) == [0, 0]
     one = in_float64(config, tiny_images, World(Placement(), CPU))
@@ -230,7 +231,9 @@ def test_torchrun_does_an_experiment(tmp_path: Path) -> None:
     assert start_["cores"] == max(available_cores() // 2, 1)
 
 
-@pytest.mark.parametrize(("parts", "objective"), [(2, "energy_power"), (4, "extraction")])
+@pytest.mark.parametrize(
+    ("parts", "objective"), [(2, "energy_power"), (4, "energy_power"), (4, "extraction")]
+)
 def test_accumulated_parts_train_as_one_batch(
     parts: int, objective: str, tiny_config: RunConfig, tiny_images: ArrayDataSet
 ) -> None:
