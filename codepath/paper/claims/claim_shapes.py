@@ -31,11 +31,12 @@ from codepath.paper.claims.claim_rows import (
 )
 from codepath.paper.claims.judge import (
     CONTRADICTED,
-    PARTLY,
+    FROM_BEST_TO_WORST,
     REPRODUCED,
     Outcome,
     common_seeds,
     compare,
+    gains_by_block,
     judge_rising,
 )
 from codepath.paper.claims.objective_shapes import (
@@ -45,8 +46,6 @@ from codepath.paper.claims.objective_shapes import (
 )
 from codepath.paper.tables.layout import percent
 from codepath.run.config import RunConfig
-
-_FROM_BEST_TO_WORST = (REPRODUCED, PARTLY, CONTRADICTED)
 
 
 class Shape(NamedTuple):
@@ -79,7 +78,7 @@ def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
     outcomes = [outcome for outcome in found if outcome]
     if len(outcomes) < len(coded):
         return None
-    worst = max(outcomes, key=lambda one: _FROM_BEST_TO_WORST.index(one.verdict))
+    worst = max(outcomes, key=lambda one: FROM_BEST_TO_WORST.index(one.verdict))
     return worst._replace(
         ours="; ".join(one.ours for one in outcomes),
         seeds=min(one.seeds for one in outcomes),
@@ -113,15 +112,7 @@ def _linear_decoders_gain(results: Path, runs: Runs) -> Outcome | None:
     )
     if linear.empty:
         return None
-    blocks = sorted(linear["block"].unique())
-    gains = [compare(*(rows[rows["block"] == b] for rows in (linear, eq7))) for b in blocks]
-    worst = max(gains, key=lambda gain: (_FROM_BEST_TO_WORST.index(gain.verdict), -gain.mean))
-    points = ", ".join(f"{100 * gain.mean:+.2f}" for gain in gains)
-    return worst.outcome(
-        f"blocks {blocks[0]} to {blocks[-1]}: {points} points",
-        linear,
-        why=worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
-    )
+    return gains_by_block(linear, eq7)
 
 
 def _active_matter(results: Path, runs: Runs) -> Outcome | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 REPRODUCED, PARTLY, CONTRADICTED, NOT_RUN = "reproduced", "partly", "contradicted", "not run"
+FROM_BEST_TO_WORST = (REPRODUCED, PARTLY, CONTRADICTED)
 
 
 class Outcome(NamedTuple):
@@ -112,6 +113,20 @@ def compare(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:
     differences = (a - b).dropna()
     error = standard_error(differences, float(b.mean()), int(larger["n"].iloc[0]))
     return Comparison(float(differences.mean()), error, len(differences))
+
+
+def gains_by_block(larger: pd.DataFrame, smaller: pd.DataFrame) -> Outcome:
+    """Compare accuracies block by block; the worst block decides."""
+    blocks = sorted(larger["block"].unique())
+    gains = [compare(*(rows[rows["block"] == b] for rows in (larger, smaller))) for b in blocks]
+    worst = max(gains, key=lambda gain: (FROM_BEST_TO_WORST.index(gain.verdict), -gain.mean))
+    points = ", ".join(f"{100 * gain.mean:+.2f}" for gain in gains)
+    return worst.outcome(
+        f"blocks {blocks[0]} to {blocks[-1]}: {points} points",
+        larger,
+        smaller,
+        why=worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
+    )
 
 
 def compare_classes(larger: pd.DataFrame, smaller: pd.DataFrame) -> Comparison:

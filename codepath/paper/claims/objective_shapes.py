@@ -6,12 +6,11 @@ from pathlib import Path
 
 from codepath.paper.claims.claim_rows import Runs, f1_rows, rows_of_common_seeds, with_common_seeds
 from codepath.paper.claims.judge import (
-    CONTRADICTED,
-    PARTLY,
     REPRODUCED,
     Outcome,
     compare,
     compare_classes,
+    gains_by_block,
 )
 from codepath.paper.objective_rows import OWN, PAPER, PLAIN, objective_of
 from codepath.paper.tables.layout import percent
@@ -46,18 +45,7 @@ def decoders_gain(results: Path, runs: Runs) -> Outcome | None:
     found = rows_of_common_seeds(results, "decoders", pair, "top1", decoder="eq7")
     if found is None:
         return None
-    own, paper = found
-    blocks = sorted(own["block"].unique())
-    gains = [compare(*(rows[rows["block"] == b] for rows in (own, paper))) for b in blocks]
-    order = (REPRODUCED, PARTLY, CONTRADICTED)
-    worst = max(gains, key=lambda gain: (order.index(gain.verdict), -gain.mean))
-    points = ", ".join(f"{100 * gain.mean:+.2f}" for gain in gains)
-    return worst.outcome(
-        f"blocks {blocks[0]} to {blocks[-1]}: {points} points",
-        own,
-        paper,
-        why=worst.why and f"at block {blocks[gains.index(worst)]}, {worst.why}",
-    )
+    return gains_by_block(*found)
 
 
 def classifiers_gain(results: Path, runs: Runs) -> Outcome | None:
