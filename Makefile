@@ -21,7 +21,7 @@ DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
-.PHONY: figures tables compare verdict report test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
+.PHONY: figures tables compare verdict report docs readme test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "error: Python 3.11 or newer is needed; say which one: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 6 GB, some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,export,explore]'
 	@$(MAKE) --no-print-directory ffcv
 	@touch $@
 
@@ -130,6 +130,13 @@ verdict: $(STAMP) ## rewrite paper/claims.md and paper/DEVIATIONS.md from result
 report: $(STAMP) ## rewrite paper/report.html from results/, one page that needs no network
 	@$(CODEPATH) report $(if $(STRICT),--strict) $(ANEW)
 
+docs: $(STAMP) ## build the pages of docs/ as a site, docs/build/html; a dead link or missing row fails
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build/html
+	@echo "docs/build/html/index.html (its search works without a server)"
+
+readme: $(STAMP) ## rewrite README.md from docs/readme.md.j2, with its numbers from results/
+	@$(CODEPATH) readme
+
 # Tests run side by side, one thread each: threads that wait for each other are slow on busy cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist worksteal
@@ -176,5 +183,5 @@ bench: $(STAMP) ## run the benchmarks
 	@$(CODEPATH) bench extraction
 
 clean: ## remove caches and the demo's runs (not .venv, not other runs)
-	rm -rf $(DEMO) paper/.drawn .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	rm -rf $(DEMO) docs/build docs/reference paper/.drawn .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find codepath benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,11 +36,13 @@ from codepath.evaluate.exit_thresholds import choose_for_budget, sweep
 from codepath.evaluate.exits import ExitCosts, Folds, cross_fitted, decoder_scores, fit_weights
 from codepath.evaluate.latency import interleaved_latency, layout
 from codepath.evaluate.thresholds import halves
-from codepath.models import CodedResNeXt, EarlyExit
+from codepath.models import CodedResNeXt, EarlyExit, create_model
 from codepath.models.early_exit import NETWORK_END
 from codepath.parts.trained_run import load_coded
 from codepath.pipeline.measure import load_images
-from codepath.train import load_trained
+from codepath.run.config import RunConfig
+from codepath.run.directory import read_config
+from codepath.train import choose_device, load_trained
 from codepath.train.environment import device_name
 
 BUDGETS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -246,6 +248,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("coded", type=Path, help="an evaluated run of the coded network")
     parser.add_argument("plain", type=Path, help="a trained run of its baseline")
     parser.add_argument("--data", type=Path, help="where the images are")
+    parser.add_argument(
+        "--probes-only",
+        action="store_true",
+        help="measure the plain network's probes alone: the coded run need not be trained",
+    )
     parser.add_argument("--images", type=int, default=300, help="test images that are timed")
     parser.add_argument(
         "--budgets", nargs="+", type=float, default=BUDGETS, help="mean shares of multiply-adds"
@@ -254,11 +261,22 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _coded(run_dir: Path, untrained: bool) -> tuple[RunConfig, CodedResNeXt, torch.device]:
+    """A run's configuration, coded network and device; with `untrained` of fresh weights."""
+    if not untrained:
+        return load_coded(run_dir)
+    config = read_config(run_dir)
+    model = create_model(config.model)
+    if not isinstance(model, CodedResNeXt) or not model.coded_blocks:
+        raise UserError(f"{run_dir} is no run of a coded network")
+    return config, model.eval(), choose_device()
+
+
 def main() -> None:
     """Print a table and write the rows."""
     options = parse_options()
     console = Console(width=130)
-    config, model, device = load_coded(options.coded)
+    config, model, device = _coded(options.coded, options.probes_only)
     plain_config, plain = load_trained(options.plain, device)
     if not isinstance(plain, CodedResNeXt) or plain.coded_blocks:
         raise UserError(f"{options.plain} is no run of a plain network")
@@ -266,7 +284,9 @@ def main() -> None:
         raise UserError("the two runs are of different data sets")
     images = load_images(config, options.data)
     normalize = Normalize(images.mean, images.std).to(device)
-    methods = coded_methods(model, options.coded, images.image_shape)
+    methods: dict[str, Method] = {}
+    if not options.probes_only:
+        methods = coded_methods(model, options.coded, images.image_shape)
     with console.status("probes on the plain network"):
         methods["probes"] = probe_method(plain, images, normalize, tuple(model.coded_blocks))
     n = len(images.test.labels)

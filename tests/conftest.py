@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,3 +66,17 @@ def tiny_baseline(tiny_config: RunConfig) -> RunConfig:
 def one_epoch(tiny_config: RunConfig) -> RunConfig:
     """`tiny_config` for a single epoch."""
     return dataclasses.replace(tiny_config, train=dataclasses.replace(tiny_config.train, epochs=1))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """An installed Chromium, headless."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    chromium = next(found, "")
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if not chromium:
+        pytest.skip("no Chromium here: sudo apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

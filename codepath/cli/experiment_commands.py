@@ -51,22 +51,39 @@ def list_() -> None:
 
 
 @commands.command()
-def show(name: Name, scale: Scale = None, results: ResultsIn = Path("results")) -> None:
-    """What an experiment is, costs and should give, and its runs in full."""
+def show(
+    name: Name,
+    scale: Scale = None,
+    results: ResultsIn = Path("results"),
+    config: Annotated[
+        bool, typer.Option("--config", help="The configurations of its runs, too.")
+    ] = False,
+) -> None:
+    """What an experiment gives, how long it takes, and its runs."""
     from codepath.experiments import find_experiment
     from codepath.experiments.run_time import cost_lines, facts
     from codepath.run.config import to_dict
 
     experiment = find_experiment(name)
-    scale = scale or experiment.usual_scales[0]
-    typer.echo(f"{experiment.name} ({experiment.paper_item})\n\n{experiment.description}\n")
-    for line in (*facts(experiment), *cost_lines(experiment, results)):
+    typer.echo(experiment.description)
+    for line in cost_lines(experiment, results, (scale,) if scale else ()):
+        typer.echo(f"  {line}")
+    typer.echo()
+    for line in facts(experiment):
         typer.echo(line)
-    for config in experiment.runs(scale, seed=0):
-        typer.echo(config.run_id)
-        for section, values in to_dict(config).items():
+    scale = scale or experiment.usual_scales[0]
+    runs = experiment.runs(scale, seed=0)
+    if not runs:
+        return
+    typer.echo(f"\nruns of seed 0 at {scale} scale:")
+    for run in runs:
+        typer.echo(f"  {run.run_id}")
+        for section, values in to_dict(run).items() if config else ():
             if isinstance(values, dict):
-                typer.echo("  " + section + "  " + " ".join(f"{k}={v}" for k, v in values.items()))
+                words = " ".join(f"{key}={value}" for key, value in values.items())
+                typer.echo(f"    {section}  {words}")
+    if not config:
+        typer.echo(f"their configurations: codepath show {name} --scale {scale} --config")
 
 
 @commands.command()

@@ -167,7 +167,13 @@ def wide_console(console: Console) -> Console:
     return console
 
 
-RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A trained coded run's directory.")]
+RunDir = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A trained coded run's directory, or a network that comes along: codepath pretrained.",
+    ),
+]
 
 
 Chosen = Annotated[

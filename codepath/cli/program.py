@@ -20,18 +20,26 @@ from codepath.core.errors import UserError
 from codepath.core.signals import EXIT_INTERRUPTED, InterruptedRun
 
 app = typer.Typer(
-    help="Coded ResNeXt: train, measure and redraw, from named experiments.",
+    help="Coded ResNeXt: networks in which every class has its own paths.\n\n"
+    "Try `codepath explore` first: a page that shows how a trained network decides. "
+    "`codepath show EXPERIMENT` says what a replication gives and how long it takes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 # The help lists the groups in this order.
-for group in (
-    experiment_commands, trained_run_commands, job_commands, paper_commands, tool_commands,
-):  # fmt: skip
+for title, group in (
+    ("Use a trained network", trained_run_commands),
+    ("Train and measure", experiment_commands),
+    ("Jobs on a cluster, minutes of a GPU", job_commands),
+    ("The paper from its rows", paper_commands),
+    ("Tools", tool_commands),
+):
+    for command in group.commands.registered_commands:
+        command.rich_help_panel = title
     app.add_typer(group.commands)
-app.add_typer(scheme_commands.codes, name="codes")
-app.add_typer(data_commands.data_sets, name="data")
+app.add_typer(scheme_commands.codes, name="codes", rich_help_panel="Tools")
+app.add_typer(data_commands.data_sets, name="data", rich_help_panel="Tools")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands on a trained run: extract, exits, explain, paths, collect."""
+"""Commands on a trained run: explore, explain, pretrained, paths, extract, exits, pack, collect."""
 
 from __future__ import annotations
 
@@ -19,6 +19,110 @@ from codepath.core.errors import UserError
 from codepath.core.files import make_directory
 
 commands = typer.Typer()
+
+
+@commands.command()
+def explore(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="[RUN]", help="A run's directory or a network that comes along; default: best."
+        ),
+    ] = "",
+    port: Annotated[int, typer.Option(help="0: the first free one from 7860 on.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = False,
+) -> None:
+    """A local page: choose an image, see its paths, switch paths off."""
+    import importlib.util
+
+    from codepath.models.shipped import BEST
+    from codepath.parts.trained_run import find_run
+
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs Gradio: pip install 'codepath[explore]'")
+    from codepath.explore.page import serve
+
+    name = run or BEST
+    serve(find_run(name), name, port, browser, typer.echo)
+
+
+@commands.command()
+def explain(
+    image: Annotated[
+        list[str],
+        typer.Argument(metavar="[RUN] IMAGE", help="An image file, or test:NUMBER."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="RUN: a directory or a network that comes along. Default: the best.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg); default: none.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Classes to show, the likeliest ones.")] = 3,
+    data: Data = None,
+) -> None:
+    """The path that an image takes: energies beside codewords, decisions, exit; as JSON.
+
+    Images of any size are taken: the central square is resized to what the network takes.
+    """
+    from codepath.models.shipped import BEST
+    from codepath.parts.explanation import explain_image
+    from codepath.parts.trained_run import find_run
+
+    if top < 1:
+        raise UserError(f"--top is {top}, at least 1 needed")
+    *runs, file = image
+    if len(runs) + bool(model) > 1:
+        raise UserError(f"one RUN and one IMAGE are needed, not {' '.join([*image, model])}")
+    run_dir = find_run(runs[0] if runs else model or BEST)
+    explanation = explain_image(run_dir, file, top, data)
+    typer.echo(explanation.to_json().rstrip())
+    if out is not None:
+        from codepath.paper.drawings.explained_image import draw_explanation
+
+        draw_explanation(explanation.to_dict(), out)
+        typer.echo(f"wrote {shown_path(out)}", err=True)
+
+
+@commands.command()
+def pretrained() -> None:
+    """The trained networks that come along, with their facts."""
+    import json
+
+    from codepath.models.shipped import FACTS, FOLDER, shipped_names
+
+    for name in shipped_names():
+        about = json.loads((FOLDER / name / FACTS).read_text())
+        typer.echo(f"{name}\n  {about['description']}")
+    typer.echo("timm.create_model(NAME, pretrained=True) loads one; NAME also stands for RUN.")
+
+
+@commands.command()
+def paths(
+    run_dir: RunDir,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture; default RUN/paths.png, paths.png of a network.")
+    ] = None,
+) -> None:
+    """Mean energy per class and path beside the coding schemes, with bit-error rates."""
+    from codepath.paper.pictures.path_energies import BlockTable, draw_paths
+    from codepath.parts.explanation import run_paths
+    from codepath.parts.trained_run import find_run
+
+    found = find_run(run_dir)
+    blocks, facts = run_paths(found)
+    tables = [
+        BlockTable(number, block.mean, block.table, block.bit_error_rate)
+        for number, block in blocks.items()
+    ]
+    picture = out or (found if found == Path(run_dir) else Path()) / "paths.png"
+    n = sum(next(iter(blocks.values())).counts)
+    draw_paths(tables, facts.class_names, f"{facts.source}, n = {n:,} test images", picture)
+    for number, block in blocks.items():
+        typer.echo(f"block {number}: bit-error rate {100 * block.bit_error_rate:.2f} %")
+    typer.echo(f"wrote {shown_path(picture)}")
 
 
 @commands.command()
@@ -49,6 +153,7 @@ def extract(
     from codepath.evaluate.thresholds import Objective
     from codepath.models.classifier_file import FORMATS
     from codepath.parts.classifier_files import ExtractOptions, extract_run
+    from codepath.parts.trained_run import find_run
 
     if compress is not None and not 0 < compress < 1:
         raise UserError(f"--compress is {compress}: it is a share of the parameters, below 1")
@@ -59,12 +164,13 @@ def extract(
     options = ExtractOptions(
         classes, Objective.parse(objective), compress, curve, chosen, max(turns, 0)
     )
-    extract_run(run_dir, out, options, data, wide_console(Console()))
+    found = find_run(run_dir, writes=curve)
+    extract_run(found, out, options, data, wide_console(Console()))
     typer.echo(f"wrote {shown_path(out)}")
     if curve:
         from codepath.paper.pictures.compression_curve import draw_run
 
-        typer.echo(f"wrote {shown_path(draw_run(run_dir / 'rows', out))}")
+        typer.echo(f"wrote {shown_path(draw_run(found / 'rows', out))}")
 
 
 @commands.command()
@@ -89,55 +195,30 @@ def exits(
     from rich.console import Console
 
     from codepath.parts.exit_settings import ExitOptions, exits_run
+    from codepath.parts.trained_run import find_run
 
     options = ExitOptions(decoder, criterion, loss, budget)
-    exits_run(run_dir, options, export, times, data, wide_console(Console()))
+    found = find_run(run_dir, writes=True)
+    exits_run(found, options, export, times, data, wide_console(Console()))
 
 
 @commands.command()
-def explain(
-    run_dir: RunDir,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="An image file, or test:NUMBER.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg); default: none.")
-    ] = None,
-    top: Annotated[int, typer.Option(help="Classes to show, the likeliest ones.")] = 3,
-    data: Data = None,
+def pack(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="An evaluated run's directory.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            help="NETWORK.TAG: timm's name for it once it lies in codepath/models/pretrained."
+        ),
+    ],
+    out: Out,
 ) -> None:
-    """The path that an image takes: energies beside codewords, decisions, exit; as JSON."""
-    from codepath.parts.explanation import explain_image
+    """A trained run as a folder of some MB that works without its images, OUT/NAME."""
+    from codepath.parts.packing import pack_run
 
-    if top < 1:
-        raise UserError(f"--top is {top}, at least 1 needed")
-    explanation = explain_image(run_dir, image, top, data)
-    typer.echo(explanation.to_json().rstrip())
-    if out is not None:
-        from codepath.paper.drawings.explained_image import draw_explanation
-
-        draw_explanation(explanation.to_dict(), out)
-        typer.echo(f"wrote {shown_path(out)}", err=True)
-
-
-@commands.command()
-def paths(
-    run_dir: RunDir,
-    out: Annotated[Path | None, typer.Option(help="Picture; default RUN/paths.png.")] = None,
-) -> None:
-    """Mean energy per class and path beside the coding schemes, with bit-error rates."""
-    from codepath.paper.pictures.path_energies import BlockTable, draw_paths
-    from codepath.parts.explanation import run_paths
-
-    blocks, facts = run_paths(run_dir)
-    tables = [
-        BlockTable(number, block.mean, block.table, block.bit_error_rate)
-        for number, block in blocks.items()
-    ]
-    picture = out or run_dir / "paths.png"
-    n = sum(next(iter(blocks.values())).counts)
-    draw_paths(tables, facts.class_names, f"{facts.source}, n = {n:,} test images", picture)
-    for number, block in blocks.items():
-        typer.echo(f"block {number}: bit-error rate {100 * block.bit_error_rate:.2f} %")
-    typer.echo(f"wrote {shown_path(picture)}")
+    folder = pack_run(run_dir, out, name)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    typer.echo(f"wrote {shown_path(folder)} ({size / 1e6:.1f} MB)")
 
 
 @commands.command()

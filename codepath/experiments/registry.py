@@ -57,17 +57,19 @@ class Experiment:
 
     @property
     def description(self) -> str:
-        """Title, place in the paper, command, cost and expected numbers, for a terminal."""
+        """Title, command, expected numbers, place in the paper and cost, for a terminal."""
         parts = (
-            f"{self.title}\n\nPaper item: {self.about}\n",
-            f"Command: {self.usage}",
-            f"Cost: {self.cost}",
-            f"Expected: {self.expected}",
+            f"{self.name} ({self.paper_item}): {self.title}",
+            f"Run it: {self.usage}",
+            f"What comes out: {self.expected}",
+            f"In the paper: {self.about}",
+            f"How long: {self.cost}",
         )
         return "\n".join(
-            textwrap.fill(line, 96, break_long_words=False, break_on_hyphens=False)
+            textwrap.fill(
+                part, 96, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
             for part in parts
-            for line in part.split("\n")
         )
 
     @property

@@ -47,14 +47,19 @@ def facts(experiment: Experiment) -> Iterator[str]:
         yield f"tolerance: {experiment.tolerance:g} points"
 
 
-def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
+def cost_lines(experiment: Experiment, results: Path, scales: Sequence[str] = ()) -> Iterator[str]:
     """How long one seed trains at each scale, by measured speeds of these networks.
 
     Where the rows hold no GPU's speed, GPU hours are computed from counted multiply-adds, and the
     line says so.
+
+    Args:
+        experiment: with its runs.
+        results: folder of the rows of speeds.
+        scales: empty for all that are not smoke.
     """
     speeds = _speeds(results)
-    for scale in experiment.real_scales:
+    for scale in scales or experiment.real_scales:
         runs = experiment.runs(scale, 0) if scale != "demo" else []
         if not runs:
             continue
@@ -63,15 +68,13 @@ def cost_lines(experiment: Experiment, results: Path) -> Iterator[str]:
             times = _times(runs, rows)
             if not times:
                 continue
-            gpu = not rows["file"].str.endswith("-cpu.csv").all()
-            on_gpu |= gpu
+            on_gpu |= not rows["file"].str.endswith("-cpu.csv").all()
             in_each = ", ".join(
                 f"{readable_duration(seconds)} in {precision}" for precision, seconds in times
             )
             yield (
-                f"cost at {scale} scale, {'GPU time' if gpu else 'time'} a seed for {_runs(runs)}: "
-                f"{in_each}, by the training speed measured on {device} "
-                f"({_listed(rows['file'])}; loading and evaluation not counted)"
+                f"{scale} scale, {_runs(runs)} of a seed: {in_each} of training on {device} "
+                f"(measured speeds: {_listed(rows['file'])})"
             )
         if scale in GPU_SCALES and not on_gpu:
             yield from _assumed(runs, results)
@@ -99,10 +102,10 @@ def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
         if run.data.source in macs
     )
     yield (
-        f"cost at {runs[0].scale} scale: about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} "
-        f"GPU hours a seed for {_runs(runs)}, by arithmetic on counted multiply-adds at an assumed "
-        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s; no row holds a GPU's speed yet "
-        "(codepath bench step, on a GPU, makes them)"
+        f"{runs[0].scale} scale, {_runs(runs)} of a seed: about "
+        f"{operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} GPU hours, if a GPU sustains "
+        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s (assumed: no row holds a GPU's speed; "
+        "codepath bench step makes one)"
     )
 
 

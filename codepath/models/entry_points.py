@@ -9,6 +9,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor
 
 from codepath.models.coded_resnext import CodedResNeXt
+from codepath.models.shipped import shipped_cfgs
 from codepath.models.stages import Stage
 from codepath.run.config import STATISTICS
 
@@ -38,6 +39,7 @@ _imagenet = _cfg(160, *STATISTICS["imagenet"], num_classes=1000, crop_pct=0.875,
 
 default_cfgs = generate_default_cfgs(
     {
+        **shipped_cfgs(_cifar10_half),
         "coded_resnext20_10x4d.untrained": _cifar10,
         "resnext20_10x4d.untrained": _cifar10,
         "coded_resnext20_10x6d.untrained": _cifar10_half,

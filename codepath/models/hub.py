@@ -22,7 +22,11 @@ from codepath.core.files import atomic_path, make_directory, write_text
 from codepath.models.coded_block import CodedBottleneck
 from codepath.models.coded_resnext import CodedResNeXt
 
-_SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag")
+_OTHERS_WEIGHTS = (
+    "url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag", "description",
+    "label_names",
+)  # fmt: skip
+"""What timm's configuration says of the weights that an entry point can load."""
 
 
 def save_local(model: nn.Module, folder: Path | str) -> Path:
@@ -65,7 +69,7 @@ def local_config(model: nn.Module) -> dict[str, Any]:
             f"{type(model).__name__} was not made by timm.create_model, so timm cannot make it "
             "again: create the network by its name"
         )
-    pretrained_cfg = {k: v for k, v in cfg.items() if v is not None and k not in _SOURCES}
+    pretrained_cfg = {k: v for k, v in cfg.items() if v is not None and k not in _OTHERS_WEIGHTS}
     architecture = pretrained_cfg.pop("architecture")
     arguments = {
         key: value

@@ -8,32 +8,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from codepath.core.files import make_directory, write_text
 from codepath.core.provenance import git_state, now
 from codepath.data import ArraySplit, DataSet, FileSplit, Normalize, evaluation_loader
-from codepath.evaluate import choose, load_binary_scores, spread
+from codepath.evaluate import choose, spread
 from codepath.evaluate.binary import (
     Scored,
     draw_negatives,
     negatives_are_drawn,
-    protocol_pairs,
-)
-from codepath.evaluate.binary_protocols import (
-    bootstrap_average_precision,
-    bootstrap_intervals,
 )
 from codepath.evaluate.compression import SHARES, classifier_scores, measure_compression
 from codepath.evaluate.extraction import classifier_costs
 from codepath.evaluate.latency import interleaved_latency, layout
-from codepath.evaluate.thresholds import Objective, choose_threshold, count
+from codepath.evaluate.thresholds import Objective
 from codepath.models import CodedResNeXt
 from codepath.models.classifier_file import (
     ClassifierCard,
@@ -42,8 +35,9 @@ from codepath.models.classifier_file import (
 from codepath.models.compress import compress
 from codepath.models.effects import CALIBRATION_IMAGES, calibration_images, measure_effects
 from codepath.models.extract import class_paths, extract_binary_classifier, stored_values
+from codepath.parts.judgement import Judgement, judge, kept_judgement
 from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
-from codepath.pipeline.measure import load_images, provenance, write_rows
+from codepath.pipeline.measure import DataFacts, load_images, provenance, write_rows
 from codepath.run.config import RunConfig
 from codepath.store import Measurement
 from codepath.train.environment import device_name
@@ -71,81 +65,93 @@ def extract_run(
 ) -> list[ClassifierCard]:
     """Write the classifiers of a run's classes into OUT/CLASS, and print what they are worth.
 
+    The images are needed where `data` says where they are, for `compress` and `curve`, and where
+    the run has no judgement of its classifiers (see `codepath.parts.judgement`).
+
     With `curve`, F1 against kept share is measured too, and its rows go to
     RUN/rows/compression.csv. A repeated call with the same committed source goes on with this
     measurement behind the last class that was finished.
     """
     config, model, device = load_coded(run_dir)
-    images = load_images(config, data)
-    indices = class_indices(options.classes, images.class_names)
-    normalize = Normalize(images.mean, images.std).to(device)
+    compressed = options.compress is not None or options.curve
+    images, judgement = None, None
+    if not compressed and data is None:
+        judgement = kept_judgement(run_dir, 0, model.num_classes, options.objective)
+    if judgement is None:
+        images = load_images(config, data)
+    facts = DataFacts.load(run_dir) if images is None else DataFacts.of(images)
+    source = _Source(run_dir, config, model, facts, images, device)
+    indices = class_indices(options.classes, facts.class_names)
     make_directory(out)
-    calibration = None
-    if options.compress is not None or options.curve:
-        calibration = _calibration(images, normalize, device)
+    calibration = _calibration(source) if compressed else None
     cards = []
     for k in track(indices, "classifiers", console=console, disable=len(indices) < 2):
-        cards.append(
-            _extract_class(run_dir, config, model, images, k, out, options, normalize, calibration)
-        )
+        cards.append(_extract_class(source, k, out, options, calibration))
     console.print(_cards_table(cards))
-    if options.curve and calibration is not None:
-        measured = _curves(config, model, images, indices, out, normalize, calibration, console)
+    if options.curve and calibration is not None and images is not None:
+        measured = _curves(source, indices, out, calibration, console)
         write_rows(run_dir, measured, provenance(run_dir, config, images, device), ("compression",))
         console.print(f"wrote {run_dir / 'rows' / 'compression.csv'}", highlight=False)
     return cards
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What classifiers are cut out of, and the images to measure them with."""
+
+    run_dir: Path
+    config: RunConfig
+    model: CodedResNeXt
+    facts: DataFacts
+    images: DataSet | None
+    device: torch.device
+
+    @property
+    def normalize(self) -> Normalize:
+        return Normalize(self.facts.mean, self.facts.std).to(self.device)
+
+    def batch(self, size: int) -> Tensor:
+        """(size, C, H, W): normalised test images or, where these are not at hand, noise."""
+        if self.images is None:
+            generator = torch.Generator().manual_seed(0)
+            return torch.randn(size, *self.facts.image_shape, generator=generator).to(self.device)
+        batch = next(iter(evaluation_loader(self.images.test, size)))
+        return self.normalize(batch.images.to(self.device))
+
+
 def _extract_class(
-    run_dir: Path,
-    config: RunConfig,
-    model: CodedResNeXt,
-    images: DataSet,
-    k: int,
-    out: Path,
-    options: ExtractOptions,
-    normalize: Normalize,
-    calibration: Tensor | None,
+    source: _Source, k: int, out: Path, options: ExtractOptions, calibration: Tensor | None
 ) -> ClassifierCard:
-    device = next(model.parameters()).device
-    name = images.class_names[k]
+    model, facts = source.model, source.facts
+    name = facts.class_names[k]
     sliced = extract_binary_classifier(model, k)
     fused = sliced.fuse()
-    _check_equal(model, fused, k, images, normalize, device)
-    costs = classifier_costs(model, sliced, images.image_shape)
+    _check_equal(source, fused, k)
+    costs = classifier_costs(model, sliced, facts.image_shape)
     if options.compress is not None and calibration is not None:
         statistics = measure_effects(fused, calibration)
         fused = compress(fused, statistics, int(options.compress * costs["network_parameters"]))
         costs["compressed_numbers"] = stored_values(fused)
         costs["compressed_share"] = stored_values(fused) / costs["network_parameters"]
     fused = fused.to(memory_format=torch.channels_last)
-    fitted, (score, positive) = _scores(run_dir, fused, k, images, normalize, options)
-    threshold = choose_threshold(*fitted, options.objective)
-    counts = count(score >= threshold, positive)
-    rng = np.random.default_rng(0)
-    metrics: dict[str, Any] = counts.metrics()
-    metrics["average_precision"] = float(average_precision_score(positive, score))
-    for metric, bounds in bootstrap_intervals(counts, rng).items():
-        metrics[f"{metric}_95"] = list(bounds)
-    metrics["average_precision_95"] = list(bootstrap_average_precision(score, positive, rng))
-    metrics |= {"prevalence": float(positive.mean()), "n": len(score), "split": "test"}
-    costs["latency"] = _latencies(model, fused, images, normalize, device, options.latency_turns)
+    found = _judgement(source, fused, k, options)
+    costs["latency"] = _latencies(source, fused, options.latency_turns)
     card = ClassifierCard(
         class_name=name,
         class_index=k,
-        network=config.model.name,
-        run_id=config.run_id,
-        source=images.source,
+        network=source.config.model.name,
+        run_id=source.config.run_id,
+        source=facts.source,
         codewords={
             str(b): "".join(str(int(n in kept)) for n in range(model.paths))
             for b, kept in class_paths(model, k).items()
         },
-        image_shape=images.image_shape,
-        mean=images.mean,
-        std=images.std,
-        threshold=threshold,
-        threshold_origin=f"{options.objective} on {len(fitted.score):,} training images",
-        metrics=metrics,
+        image_shape=facts.image_shape,
+        mean=facts.mean,
+        std=facts.std,
+        threshold=found.threshold,
+        threshold_origin=found.origin,
+        metrics=found.metrics,
         costs=costs,
         commit=git_state()[0],
         created=now(),
@@ -155,27 +161,20 @@ def _extract_class(
     return save_binary_classifier(stored, card, folder, options.formats)
 
 
-def _check_equal(
-    model: CodedResNeXt,
-    fused: torch.nn.Module,
-    k: int,
-    images: DataSet,
-    normalize: Normalize,
-    device: torch.device,
-) -> None:
-    """RuntimeError where the cut-out classifier and the masked network differ on test images."""
-    batch = next(iter(evaluation_loader(images.test)))
-    x = normalize(batch.images[:32].to(device))
+def _check_equal(source: _Source, fused: torch.nn.Module, k: int) -> None:
+    """RuntimeError where the cut-out classifier and the masked network differ."""
+    x = source.batch(32)
     with torch.inference_mode():
-        expected = model.forward_coded(x, keep=k).logits[:, k]
+        expected = source.model.forward_coded(x, keep=k).logits[:, k]
         difference = float((fused(x) - expected).abs().max() / expected.abs().max().clamp_min(1))
     if not difference <= _SMALL_DIFFERENCE:
         raise RuntimeError(f"class {k}: the cut-out classifier differs by {difference:g}")
 
 
-def _calibration(images: DataSet, normalize: Normalize, device: torch.device) -> Tensor:
-    loader = evaluation_loader(spread(images.train, CALIBRATION_IMAGES))
-    return calibration_images(normalize(batch.images.to(device)) for batch in loader)
+def _calibration(source: _Source) -> Tensor:
+    assert source.images is not None
+    loader = evaluation_loader(spread(source.images.train, CALIBRATION_IMAGES))
+    return calibration_images(source.normalize(batch.images.to(source.device)) for batch in loader)
 
 
 def _judging_splits(
@@ -193,44 +192,35 @@ def _judging_splits(
     return spread(train, THRESHOLD_IMAGES), test
 
 
-def _scores(
-    run_dir: Path,
-    fused: torch.nn.Module,
-    k: int,
-    images: DataSet,
-    normalize: Normalize,
-    options: ExtractOptions,
-) -> tuple[Scored, Scored]:
-    """The classifier's scores on training and on test images.
+def _judgement(
+    source: _Source, fused: torch.nn.Module, k: int, options: ExtractOptions
+) -> Judgement:
+    """The classifier's threshold and worth.
 
-    Scores that the evaluation saved are used where the classifier is the one that was evaluated,
-    which is one without compression.
+    The evaluation's judgement is used where the classifier is the one that was evaluated, which is
+    one without compression.
     """
-    saved = [run_dir / "predictions" / f"binary-{split}.npz" for split in ("train", "test")]
-    if options.compress is None and all(path.exists() for path in saved):
-        train, test = (load_binary_scores(path).of_class(k) for path in saved)
-        return protocol_pairs(train, test, negatives_are_drawn(len(images.class_names)))[0]
-    device = next(fused.parameters()).device
+    if options.compress is None:
+        classes = source.model.num_classes
+        found = kept_judgement(source.run_dir, k, classes, options.objective)
+        if found is not None:
+            return found
+    assert source.images is not None
     fitted, judged = (
-        classifier_scores(fused, evaluation_loader(split), normalize, device)
-        for split in _judging_splits(images, k)
+        classifier_scores(fused, evaluation_loader(split), source.normalize, source.device)
+        for split in _judging_splits(source.images, k)
     )
-    return Scored(fitted[0], fitted[1] == k), Scored(judged[0], judged[1] == k)
+    return judge(
+        Scored(fitted[0], fitted[1] == k), Scored(judged[0], judged[1] == k), options.objective
+    )
 
 
-def _latencies(
-    model: CodedResNeXt,
-    fused: torch.nn.Module,
-    images: DataSet,
-    normalize: Normalize,
-    device: torch.device,
-    turns: int,
-) -> dict[str, Any]:
+def _latencies(source: _Source, fused: torch.nn.Module, turns: int) -> dict[str, Any]:
     """Times of classifier and network at batch 1 and 64, taken in turns; empty for no turns."""
     found: dict[str, Any] = {}
     if not turns:
         return found
-    batch = normalize(next(iter(evaluation_loader(images.test, 64))).images.to(device))
+    batch, model = source.batch(max(LATENCY_BATCHES)), source.model
     for size in LATENCY_BATCHES:
         if size > len(batch):
             continue
@@ -240,7 +230,7 @@ def _latencies(
             "classifier_ms": 1000 * times["classifier"].p50,
             "ratio": times["classifier"].ratio,
         }
-    found["device"] = f"{device_name(device)}, {layout(model)}"
+    found["device"] = f"{device_name(source.device)}, {layout(model)}"
     return found
 
 
@@ -275,24 +265,19 @@ def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
 
 
 def _curves(
-    config: RunConfig,
-    model: CodedResNeXt,
-    images: DataSet,
-    indices: Sequence[int],
-    out: Path,
-    normalize: Normalize,
-    calibration: Tensor,
-    console: Console,
+    source: _Source, indices: Sequence[int], out: Path, calibration: Tensor, console: Console
 ) -> Iterator[Measurement]:
     """F1 against kept share, of each class in `indices`.
 
     The curve of a class is kept in OUT/CLASS/curve.json, so that a repeated call with the same
     committed source goes on behind the last class that was finished.
     """
+    model, images = source.model, source.images
+    assert images is not None
     network = sum(p.numel() for p in model.parameters())
     commit, dirty = git_state()
     about = {
-        "run": config.run_id,
+        "run": source.config.run_id,
         "shares": list(SHARES),
         "commit": commit,
         "source": images.source,
@@ -307,7 +292,7 @@ def _curves(
             measured = list(
                 measure_compression(
                     fused, measure_effects(fused, calibration), k, images.class_names[k], network,
-                    loaders, normalize, calibration.device, SHARES,
+                    loaders, source.normalize, calibration.device, SHARES,
                 )
             )  # fmt: skip
             rows = [asdict(measurement) for measurement in measured]

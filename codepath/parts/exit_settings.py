@@ -62,6 +62,11 @@ class ExitOptions:
         if self.budget is not None and not 0 < self.budget <= 1:
             raise UserError(f"a budget of {self.budget} is asked for: it is a share, up to 1")
 
+    @property
+    def asked(self) -> str:
+        """Loss or budget, in words."""
+        return f"loss {self.loss:g}" if self.budget is None else f"budget {self.budget:g}"
+
 
 @dataclass(frozen=True)
 class FittedExits:
@@ -140,7 +145,7 @@ def exits_run(
     """
     fitted = fit_exits(run_dir, options)
     n = len(Predictions.load(run_dir / "predictions" / "test.npz").labels)
-    asked = f"loss {options.loss:g}" if options.budget is None else f"budget {options.budget:g}"
+    asked = options.asked
     whole = fitted.costs.macs[NETWORK_END]
     table = Table(
         title=f"{options.decoder} decoder, {options.criterion}, {asked}; n = {n:,} test images, "
@@ -174,21 +179,26 @@ def exits_run(
         f"{100 * fitted.outcome.cost:.1f} % of the multiply-adds",
         highlight=False,
     )
-    about = {
-        "decoder": options.decoder,
-        "asked": asked,
-        "fitted on": f"{n} test images of {DataFacts.load(run_dir).source}",
-        "cross-fitted top1": fitted.outcome.top1,
-        "cross-fitted share of multiply-adds": fitted.outcome.cost,
-        "top1 of the whole network": fitted.top1,
-    }
-    save_exit_settings(fitted.exits, run_dir / "exits.json", about)
+    save_exit_settings(fitted.exits, run_dir / "exits.json", about_exits(fitted, options, run_dir))
     console.print(f"wrote {run_dir / 'exits.json'}", highlight=False)
     if export is not None:
         _export_exits(fitted.exits, DataFacts.load(run_dir), export, console)
     if times:
         _time_exits(run_dir, fitted.exits, times, data, console)
     return fitted
+
+
+def about_exits(fitted: FittedExits, options: ExitOptions, run_dir: Path) -> dict[str, object]:
+    """How exits were chosen and what they come to, for the file of their settings."""
+    n = len(Predictions.load(run_dir / "predictions" / "test.npz").labels)
+    return {
+        "decoder": options.decoder,
+        "asked": options.asked,
+        "fitted on": f"{n} test images of {DataFacts.load(run_dir).source}",
+        "cross-fitted top1": fitted.outcome.top1,
+        "cross-fitted share of multiply-adds": fitted.outcome.cost,
+        "top1 of the whole network": fitted.top1,
+    }
 
 
 def _export_exits(exits: EarlyExit, facts: DataFacts, folder: Path, console: Console) -> None:

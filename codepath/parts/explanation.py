@@ -1,34 +1,39 @@
-"""`codepath explain` and `codepath paths`: the paths that images take, to be looked at."""
+"""`codepath explain`, `paths` and `explore`: the paths that images take, to be looked at."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codepath.codes.decoding import codeword_scores
 from codepath.core.errors import UserError
 from codepath.data import ArrayDataSet
 from codepath.data.files import decode
+from codepath.data.photos import Photo, read_photo
 from codepath.data.resize import central_crop
-from codepath.evaluate import Predictions
+from codepath.evaluate import Predictions, exit_costs
 from codepath.evaluate.paths import BlockPaths, block_paths
+from codepath.evaluate.thresholds import Objective
 from codepath.models import CodedOutput, CodedResNeXt, EarlyExit, load_early_exit
-from codepath.models.classifier_file import (
-    normalised_image,
-    read_image,
+from codepath.models.classifier_file import normalised_image
+from codepath.models.early_exit import (
+    NETWORK_END,
+    combined_scores,
+    confidence,
+    count_agreeing,
 )
-from codepath.models.early_exit import combined_scores, confidence, count_agreeing
 from codepath.parts.exit_settings import ExitOptions, fit_exits
+from codepath.parts.judgement import kept_threshold
 from codepath.parts.trained_run import load_coded
 from codepath.pipeline.measure import DataFacts, load_images
-from codepath.run.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class BlockView:
     confidence: float
     leaves: bool
     """Whether the image would leave here (it may have left before)."""
+    saved: float
+    """Share of the network's multiply-adds that are left out by leaving here."""
     codewords: dict[str, str]
     """Top class -> codeword."""
     distances: dict[str, float]
@@ -49,10 +56,25 @@ class BlockView:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a class's binary classifier says of an image."""
+
+    class_name: str
+    score: float
+    """Its logit."""
+    threshold: float | None
+    """Of best F1 on training images; None where the run has none."""
+    yes: bool | None
+    """score >= threshold."""
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The path that an image takes."""
 
     image: str
+    notes: tuple[str, ...]
+    """What was done to the image before the network saw it."""
     truth: str | None
     prediction: str
     probabilities: dict[str, float]
@@ -60,8 +82,12 @@ class Explanation:
     exit_block: int
     """Where it leaves; 0: at the network's end."""
     exit_decision: str
+    saved: float
+    """Share of the network's multiply-adds that are left out by leaving there."""
     criterion: str
     blocks: list[BlockView]
+    answers: list[Answer]
+    """Of the likeliest classes, MOST_ANSWERS at most, in the order of the classes."""
     pixels: list[Any]
     """(H, W, C) uint8"""
 
@@ -76,45 +102,131 @@ class Explanation:
         return json.dumps(content, indent=1) + "\n"
 
 
+MOST_ANSWERS = 10
+_F1 = Objective("f1")
+
+
+class Explainer:
+    """A trained coded network, loaded once, that explains images.
+
+    RUN/exits.json is used where there is one, else the exits are set with the default of `codepath
+    exits`.
+
+    Raises UserError for a plain network and for a run that was not evaluated.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.config, self.model, self.device = load_coded(run_dir)
+        self.facts = DataFacts.load(run_dir)
+        settings = run_dir / "exits.json"
+        self.exits = (
+            load_early_exit(self.model, settings)
+            if settings.exists()
+            else fit_exits(run_dir, ExitOptions()).exits.to(self.device)
+        )
+        costs = exit_costs(self.model, self.facts.image_shape).macs
+        self._saved = {block: 1 - macs / costs[NETWORK_END] for block, macs in costs.items()}
+        self._thresholds: dict[int, float | None] = {}
+
+    def read(self, data: bytes, name: str) -> Photo:
+        """An encoded image as the network takes it; UserError where it cannot be read.
+
+        Where the run's data are photographs of any size, the evaluation's central crop is taken.
+        """
+        crop = self.config.data.crop
+        if not crop:
+            return read_photo(data, name, self.facts.image_shape)
+        return Photo(central_crop(decode(data, name), crop), (f"the central crop of {crop}",))
+
+    @torch.inference_mode()
+    def explain(
+        self,
+        photo: Photo,
+        name: str,
+        truth: str | None = None,
+        top: int = 3,
+        off: Mapping[int, Collection[int]] | None = None,
+    ) -> Explanation:
+        """How the network comes to its answer on one image.
+
+        Args:
+            photo: of the network's very shape.
+            name: of the image.
+            truth: its class, where it is known.
+            top: classes to show, the most likely ones of the network's end.
+            off: coded block number -> paths, from 0, that are switched off.
+        """
+        model, names = self.model, self.facts.class_names
+        x = normalised_image(photo.pixels, self.facts.image_shape, self.facts.mean, self.facts.std)[
+            None
+        ].to(self.device)
+        masks = self._masks(off or {})
+        output = model.forward_coded(x, path_masks=masks)
+        chance = output.logits[0].softmax(0)
+        best = chance.topk(min(top, len(chance))).indices.tolist()
+        views = _block_views(model, output, self.exits, names, best, self._saved)
+        left = next((view for view in views if view.leaves), None)
+        prediction = names[int(chance.argmax())]
+        exit_block = left.block if left else NETWORK_END
+        return Explanation(
+            image=name,
+            notes=photo.notes,
+            truth=truth,
+            prediction=prediction,
+            probabilities={names[k]: float(chance[k]) for k in best},
+            exit_block=exit_block,
+            exit_decision=left.decision if left else prediction,
+            saved=self._saved[exit_block],
+            criterion=self.exits.criterion,
+            blocks=views,
+            answers=self._answers(x, chance, masks),
+            pixels=photo.pixels.tolist(),
+        )
+
+    def _masks(self, off: Mapping[int, Collection[int]]) -> dict[int, Tensor]:
+        """Coded block number -> (N,) mask of the blocks with paths that are switched off."""
+        masks = {}
+        for number, paths in off.items():
+            if paths:
+                mask = torch.ones(self.model.paths, device=self.device)
+                mask[list(paths)] = 0
+                masks[number] = mask
+        return masks
+
+    def _answers(self, x: Tensor, chance: Tensor, masks: Mapping[int, Tensor]) -> list[Answer]:
+        """The binary classifiers of the likeliest classes, paths that are off left out."""
+        asked = sorted(chance.topk(min(MOST_ANSWERS, len(chance))).indices.tolist())
+        first = min(self.model.coded_blocks)
+        features = self.model.forward_until(x, first).expand(len(asked), -1, -1, -1)
+        classes = torch.tensor(asked, device=self.device)
+        logits = self.model.forward_coded(
+            features, keep=classes, path_masks=masks, first_block=first
+        ).logits
+        answers = []
+        for row, k in enumerate(asked):
+            if k not in self._thresholds:
+                self._thresholds[k] = kept_threshold(self.run_dir, k, len(chance), _F1)
+            score, threshold = float(logits[row, k]), self._thresholds[k]
+            yes = None if threshold is None else score >= threshold
+            answers.append(Answer(self.facts.class_names[k], score, threshold, yes))
+        return answers
+
+
 def explain_image(run_dir: Path, image: str, top: int, data: Path | None) -> Explanation:
     """How a trained coded network comes to its answer on one image.
 
     Args:
-        run_dir: an evaluated run; its exits.json is used where there is one, else the exits
-            are set with the default of `codepath exits`.
+        run_dir: an evaluated run.
         image: an image file, or test:NUMBER for one of the data set's test images.
         top: classes to show, the most likely ones of the network's end.
         data: where the data set is, for test:NUMBER.
 
-    Raises UserError for a plain network, a file that is no image, and another size or mode than
-    the network takes, unless its data set's images have many sizes: then it takes all.
+    Raises UserError as `Explainer` does, and for a file that is no image.
     """
-    config, model, device = load_coded(run_dir)
-    facts = DataFacts.load(run_dir)
-    pixels, truth = _picked_image(config, facts, image, data)
-    settings = run_dir / "exits.json"
-    exits = (
-        load_early_exit(model, settings)
-        if settings.exists()
-        else fit_exits(run_dir, ExitOptions()).exits.to(device)
-    )
-    x = normalised_image(pixels, facts.image_shape, facts.mean, facts.std)[None].to(device)
-    with torch.inference_mode():
-        output = model.forward_coded(x)
-        left = exits(x)
-    chance = output.logits[0].softmax(0)
-    best = chance.topk(min(top, len(chance))).indices.tolist()
-    return Explanation(
-        image=image,
-        truth=truth,
-        prediction=facts.class_names[int(chance.argmax())],
-        probabilities={facts.class_names[k]: float(chance[k]) for k in best},
-        exit_block=int(left.exits[0]),
-        exit_decision=facts.class_names[int(left.classes[0])],
-        criterion=exits.criterion,
-        blocks=_block_views(model, output, exits, facts.class_names, best),
-        pixels=pixels.tolist(),
-    )
+    explainer = Explainer(run_dir)
+    photo, truth = _picked_image(explainer, image, data)
+    return explainer.explain(photo, image, truth, top)
 
 
 def _block_views(
@@ -123,6 +235,7 @@ def _block_views(
     exits: EarlyExit,
     class_names: Sequence[str],
     best: Sequence[int],
+    saved: Mapping[int, float],
 ) -> list[BlockView]:
     """What every coded block says of one image.
 
@@ -132,6 +245,7 @@ def _block_views(
         exits: set for the network.
         class_names: of all classes.
         best: classes to show besides each block's own decision.
+        saved: block number -> share of the multiply-adds left out by leaving there.
     """
     history: list[Tensor] = []
     previous = agreeing = None
@@ -158,6 +272,7 @@ def _block_views(
                 decision=class_names[int(decided[0])],
                 confidence=sure,
                 leaves=sure >= threshold,
+                saved=saved[number],
                 codewords={
                     name: "".join(map(str, block.codewords[k].tolist()))
                     for k, name in names.items()
@@ -170,30 +285,26 @@ def _block_views(
     return views
 
 
-def _picked_image(
-    config: RunConfig, facts: DataFacts, image: str, data: Path | None
-) -> tuple[np.ndarray, str | None]:
-    """(H, W, C) pixels of a file or of test:NUMBER, with its class where it is known.
-
-    Where the run's data are photographs of any size, the evaluation's central crop is taken.
-    """
+def _picked_image(explainer: Explainer, image: str, data: Path | None) -> tuple[Photo, str | None]:
+    """An image file's or test:NUMBER's image, with its class where it is known."""
     place = image.removeprefix("test:")
     if place == image:
-        if not config.data.crop:
-            return read_image(image, facts.image_shape), None
         try:
             encoded = Path(image).read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {image} as an image: {error.strerror}") from None
-        return central_crop(decode(encoded, image), config.data.crop), None
-    images = load_images(config, data)
+        return explainer.read(encoded, image), None
+    images = load_images(explainer.config, data)
     if not place.isdecimal() or int(place) >= len(images.test):
         raise UserError(f"{image}: test images are test:0 to test:{len(images.test) - 1}")
     index = int(place)
-    truth = facts.class_names[int(images.test.labels[index])]
+    truth = explainer.facts.class_names[int(images.test.labels[index])]
+    pixels: NDArray[np.uint8]
     if isinstance(images, ArrayDataSet):
-        return images.test.images[index], truth
-    return central_crop(images.test.image(index), images.test.crop), truth
+        pixels = images.test.images[index]
+    else:
+        pixels = central_crop(images.test.image(index), images.test.crop)
+    return Photo(pixels, ()), truth
 
 
 def run_paths(run_dir: Path) -> tuple[dict[int, BlockPaths], DataFacts]:

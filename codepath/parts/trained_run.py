@@ -1,19 +1,57 @@
-"""What every use of a trained run begins with: its coded network, and classes by name."""
+"""What every use of a trained run begins with: its directory, coded network, classes by name."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from codepath.core.errors import UserError, unknown_name
+from codepath.core.files import make_directory
 from codepath.models import CodedResNeXt
+from codepath.models.shipped import FOLDER, shipped_names
 from codepath.run.config import RunConfig
+from codepath.run.directory import read_config
 from codepath.train import choose_device, load_trained
 
 LATENCY_BATCHES = (1, 64)
 """Images per call in timings: one image, which really leaves at its exit, and a batch."""
+
+UNPACKED = Path("runs") / "pretrained"
+"""Where shipped networks lie as run directories, once a command writes into them."""
+
+
+def find_run(text: str, writes: bool = False) -> Path:
+    """The run directory that a command's RUN names: a folder, or a network that comes along.
+
+    Args:
+        text: a folder's path, or a name of `shipped_names()`.
+        writes: whether the command writes into the directory: a shipped network is then copied to
+            runs/pretrained/NAME, which is taken from there on.
+
+    Raises UserError where it is neither.
+    """
+    path = Path(text)
+    if path.exists() or text not in shipped_names():
+        if not path.is_dir():
+            raise UserError(
+                f"{text} is no run directory and no network that comes along: "
+                f"{', '.join(shipped_names())}"
+            )
+        read_config(path)
+        return path
+    unpacked = UNPACKED / text
+    if not unpacked.is_dir() and not writes:
+        return FOLDER / text
+    if not unpacked.is_dir():
+        make_directory(UNPACKED)
+        partial = UNPACKED / f".{text}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(FOLDER / text, partial)
+        partial.rename(unpacked)
+    return unpacked
 
 
 def load_coded(run_dir: Path) -> tuple[RunConfig, CodedResNeXt, torch.device]:

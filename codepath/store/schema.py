@@ -187,6 +187,7 @@ _BENCHMARKS = {
         "run dataset scale method layout source",
         "seed budget n timed top1 top1_whole macs macs_share p50 p95 network_p50",
     ),
+    "explore": ("model what", "value least most n threads"),
     "extraction": ("network layout module metric", "pixels batch value turns"),
     "loader": (
         "recipe loader policy source",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from codepath.core.files import write_text
@@ -16,9 +17,13 @@ from codepath.models.hub import save_local
 from codepath.run.config import RunConfig
 from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.run.objectives import ObjectiveConfig
+from codepath.store import ALL, DRAWN, read_rows
 from codepath.train.precision import trained_precision
 
 FOLDER = "model"
+LOADED_BY = '"local-dir:FOLDER"'
+"""What the card's example loads."""
+EXIT_BUDGETS = (0.5, 0.7)
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "ffcv")
 
 
@@ -54,7 +59,9 @@ def write_card(
         "",
         "```python",
         "import timm, codepath.models",
-        'model = timm.create_model("local-dir:FOLDER", pretrained=True)',
+        f"model = timm.create_model({LOADED_BY}, pretrained=True).eval()",
+        "config = timm.data.resolve_model_data_config(model)",
+        "transform = timm.data.create_transform(**config)  # of a PIL image",
         "```",
         "",
         "## Data",
@@ -100,11 +107,49 @@ def _numbers_of(run_dir: Path, top1: tuple[float, int] | None) -> list[str]:
     numbers = {}
     if top1 is not None:
         numbers[f"top-1 on {top1[1]:,} test images"] = f"{100 * top1[0]:.2f} %"
+    numbers |= _uses(run_dir / "rows")
     if epochs:
         numbers["epochs"] = str(epochs[-1]["epoch"])
         numbers["training loss of the last epoch"] = f"{epochs[-1]['loss']:.4f}"
         numbers["training top-1 of the last epoch"] = f"{100 * epochs[-1]['train_top1']:.2f} %"
     return _table(numbers)
+
+
+def _uses(rows: Path) -> dict[str, str]:
+    """What a measured run's rows say of early decoders, binary classifiers and exits."""
+    numbers = {}
+    found = read_rows(rows, "decoders")
+    found = found[(found["decoder"] == "eq7") & (found["metric"] == "top1")]
+    if len(found):
+        shares = ", ".join(f"{100 * value:.2f}" for value in found.sort_values("block")["value"])
+        blocks = ", ".join(str(int(block)) for block in sorted(found["block"]))
+        numbers[f"top-1 of early decoders (Eq. 7), blocks {blocks}"] = f"{shares} %"
+    found = read_rows(rows, "binary")
+    found = found[
+        (found["metric"] == "f1")
+        & (found["objective"] == "f1")
+        & (found["fitted"] == "train")
+        & found["negatives"].isin([ALL, DRAWN])
+        & found["class"].notna()
+    ]
+    every = found[found["negatives"] == ALL]
+    found = every if len(every) else found
+    if len(found):
+        against = "all other images" if len(every) else "nine drawn negatives each"
+        name = f"mean F1 of {len(found)} binary classifiers against {against}"
+        numbers[name] = f"{found['value'].mean():.3f}"
+    found = read_rows(rows, "exits")
+    found = found[
+        (found["metric"] == "top1")
+        & (found["target"] == "budget")
+        & (found["decoder"] == "eq7")
+        & (found["criterion"] == "margin")
+    ]
+    for budget in EXIT_BUDGETS:
+        for value in found[np.isclose(found["limit"].astype(float), budget)]["value"]:
+            name = f"top-1 with exits at {100 * budget:.0f} % of the multiply-adds, cross-fitted"
+            numbers[name] = f"{100 * value:.2f} %"
+    return numbers
 
 
 def _objective(recipe: ObjectiveConfig) -> dict[str, str]:

@@ -54,8 +54,11 @@ def test_help_and_list() -> None:
     assert "EXPERIMENT" in call("run", "--help").stdout
     assert "table2-digits" in call("list").stdout
     shown = call("show", "table2-digits").stdout
-    assert "Expected:" in shown
-    assert "coded_resnext20_10x4d" in shown
+    assert shown.startswith("table2-digits (demo)")
+    assert "What comes out:" in shown
+    assert "coded_resnext20_10x4d" not in shown
+    assert "table2-digits-demo-coded-s0-" in shown
+    assert "name=coded_resnext20_10x4d" in call("show", "table2-digits", "--config").stdout
 
 
 def test_a_run_writes_rows_and_repeating_it_changes_nothing(finished: Path) -> None:
@@ -284,11 +287,12 @@ def test_every_item_of_the_paper_is_listed_and_shown() -> None:
             assert item in listed[name]
     shown = call("show", "fig6-cifar10").stdout
     for part in (
-        "Paper item",
-        "Command:",
-        "Expected:",
+        "Run it:",
+        "What comes out:",
+        "How long:",
+        "In the paper:",
         "evaluation: accuracy, binary",
-        "hours a seed",
+        "GPU hours",
     ):
         assert part in shown
     assert_one_clear_line(call("run", "table4"), "trains nothing", "codepath bench network")

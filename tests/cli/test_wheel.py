@@ -78,6 +78,8 @@ def test_from_the_demo_to_the_report(installed: Path, here: Path) -> None:
         ("extract", CODED, "--class", "3", "--turns", "0", "--out", "classifiers"),
         ("exits", CODED),
         ("explain", CODED, "test:3"),
+        ("pretrained",),
+        ("explain", str(installed / "codepath" / "explore" / "samples" / "ship-2.jpg")),
         ("bench",),
         ("bench", "architectures"),
         ("show", "table2-digits"),

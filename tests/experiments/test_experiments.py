@@ -140,14 +140,14 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     hours = 300 * 50_000 * 1.5 / 1000 / 3600
     at_cpu, at_short, short_assumed, at_paper, assumed = cost_lines(found, tmp_path)
     assert at_cpu.startswith(
-        "cost at cpu scale, time a seed for 2 runs: 19 min in float32, 9 min in bfloat16, by the "
-        "training speed measured on a CPU (network-cpu.csv"
+        "cpu scale, 2 runs of a seed: 19 min in float32, 9 min in bfloat16 of training on a CPU "
+        "(measured speeds: network-cpu.csv"
     )
-    assert f": {2 * hours:.1f} h in float32, {hours:.1f} h in bfloat16, " in at_paper
-    assert f": {2 * hours / 5:.1f} h in float32, 75 min in bfloat16, " in at_short
-    assert "cost at short scale: about 0.4 GPU hours a seed for 2 runs, by ari" in short_assumed
-    assert "cost at paper scale: about 1.9 GPU hours a seed for 2 runs, by ari" in assumed
-    assert "no row holds a GPU's speed yet" in assumed
+    assert f": {2 * hours:.1f} h in float32, {hours:.1f} h in bfloat16 " in at_paper
+    assert f": {2 * hours / 5:.1f} h in float32, 75 min in bfloat16 " in at_short
+    assert "short scale, 2 runs of a seed: about 0.4 GPU hours, if a GPU" in short_assumed
+    assert "paper scale, 2 runs of a seed: about 1.9 GPU hours, if a GPU" in assumed
+    assert "no row holds a GPU's speed" in assumed
     step = [
         {"network": "C10", "model": model, "way": way, "value": value, "created": "2026-02"}
         for model in ("coded", "baseline")
@@ -157,9 +157,9 @@ def test_costs_come_from_measured_speeds(tmp_path: Path) -> None:
     same = {"precision": "bfloat16", "batch": 512, "device": "a GPU"}
     write(folder / "step-cuda.csv", [*old, *step], same)
     *_, short, _, line = cost_lines(found, tmp_path)
-    assert "cost at short scale, GPU time a seed for 2 runs: 5 min in bfloat16, by " in short
-    assert "cost at paper scale, GPU time a seed for 2 runs: 25 min in bfloat16, by " in line
-    assert "measured on a GPU (step-cuda.csv" in line
+    assert "short scale, 2 runs of a seed: 5 min in bfloat16 of training on a GPU" in short
+    assert "paper scale, 2 runs of a seed: 25 min in bfloat16 of training on a GPU" in line
+    assert "(measured speeds: step-cuda.csv" in line
 
 
 def test_the_baseline_differs_in_the_coding_alone() -> None:

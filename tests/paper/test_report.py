@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codepath.paper.report.in_words import FIVE
 from codepath.paper.report.page import write_report
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -43,15 +39,26 @@ def test_every_link_to_a_run_has_its_run(page_file: Path) -> None:
     assert text.count('class="plot"') == text.count("<figure id=")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("no Chromium here: sudo apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+def test_figures_share_letters_and_styles(page_file: Path) -> None:
+    text = page_file.read_text()
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'href="#([^"]+)|url\(#([^")]+)\)', text)
+    used = ["".join(one) for one in used]
+    assert set(used) <= set(ids)
+    assert len(used) > 1000
+    outlines = re.findall(r'<path id="g\d+" (d="[^"]+")', text)
+    assert len(outlines) == len(set(outlines)) > 20
+
+
+def test_it_opens_with_the_five_claims(page_file: Path) -> None:
+    text = page_file.read_text()
+    opening = text[text.index('<ol class="five">') : text.index("</ol>")]
+    for statement, item, _ in FIVE:
+        assert statement.replace("'", "&#39;") in opening
+        assert f"({item})" in opening
+    assert opening.count('class="badge') >= 5
+    assert text.index("</ol>") < text.index('<figure id="figure-paths') < text.index('id="claims"')
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -280,6 +280,10 @@ def test_explain_says_what_the_network_does(run_dir: Path, tmp_path: Path) -> No
     again = explain_image(run_dir, str(tmp_path / "digit.png"), 3, None)
     assert again.truth is None
     assert [v.energies for v in again.blocks] == [v.energies for v in found.blocks]
+    Image.new("RGB", (30, 20), "white").save(tmp_path / "wide.png")
+    fitted = explain_image(run_dir, str(tmp_path / "wide.png"), 3, None)
+    assert fitted.notes == ("the central square resized to 8 x 8",)
+    assert np.array(fitted.pixels).shape == (8, 8, 1)
 
 
 def test_pictures_and_json_from_the_command_line(run_dir: Path, tmp_path: Path) -> None:
@@ -312,18 +316,17 @@ def test_pictures_and_json_from_the_command_line(run_dir: Path, tmp_path: Path) 
         (["exits", "RUN", "--budget", "2"], "a budget of 2.0"),
         (["explain", "RUN", "test:500"], "test images are test:0 to test:499"),
         (["explain", "RUN", "absent.png"], "cannot read absent.png"),
-        (["explain", "RUN", "WIDE"], "resize it first"),
-        (["explain", "RUN", "COLOUR"], "mode RGB, the network takes L"),
+        (["explain", "RUN", "TEXT"], "is no image that can be read"),
+        (["explain", "RUN", "a.png", "b.png"], "one RUN and one IMAGE are needed"),
         (["paths", "RUN", "--out", "x.bmp"], "a picture is one of"),
     ],
 )
 def test_mistakes_end_in_one_line(
     run_dir: Path, plain_dir: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    Image.new("L", (9, 8)).save(tmp_path / "wide.png")
-    Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
+    (tmp_path / "text.png").write_text("text")
     places = {"RUN": run_dir, "PLAIN": plain_dir, "OUT": tmp_path / "out",
-              "WIDE": tmp_path / "wide.png", "COLOUR": tmp_path / "colour.png"}  # fmt: skip
+              "TEXT": tmp_path / "text.png"}  # fmt: skip
     done = CliRunner().invoke(cli.app, [str(places.get(a, a)) for a in arguments])
     assert done.exit_code != 0
     assert isinstance(done.exception, UserError)

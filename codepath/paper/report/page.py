@@ -24,6 +24,8 @@ from codepath.experiments.deviations import DEVIATIONS
 from codepath.paper.claims import deviation_list
 from codepath.paper.claims.verdict import Claim, claims, explanation, summary
 from codepath.paper.gallery import Gallery
+from codepath.paper.report.in_words import in_words
+from codepath.paper.report.slim import slim
 from codepath.paper.tables import baselines
 from codepath.paper.tables.table_files import make_tables
 from codepath.paper.upkeep import inputs_digest
@@ -63,6 +65,12 @@ def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
         )
         for entry in entries
     ]
+
+
+def _first(figures: list[Figure]) -> Figure | None:
+    """The figure that opens the page: measured paths beside codewords, at the largest scale."""
+    measured = [figure for figure in figures if figure.name.startswith("paths-")]
+    return measured[-1] if measured else None
 
 
 def run_records(results: Path) -> list[dict[str, Any]]:
@@ -127,7 +135,7 @@ def coverage(results: Path) -> list[dict[str, Any]]:
                     "state": state,
                     "complete": gap is None,
                     "command": experiment.command(scale, results),
-                    "title": experiment.description.splitlines()[0],
+                    "title": experiment.title,
                 }
             )
     return records
@@ -160,7 +168,10 @@ def write_report(
     bytes. With `force`, figures that are up to date are drawn again.
     """
     judged = claims(results)
-    figures = _figures(results, out, force)
+    drawn = _figures(results, out, force)
+    shared, svgs = slim([figure.svg for figure in drawn])
+    figures = [figure._replace(svg=svg) for figure, svg in zip(drawn, svgs, strict=True)]
+    first = _first(figures)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("codepath.paper.report", "templates"),
         autoescape=True,
@@ -173,7 +184,10 @@ def write_report(
         explanation=explanation(results),
         judged=[_claim(claim) for claim in judged if claim.outcome],
         not_run=[_claim(claim) for claim in judged if not claim.outcome],
-        figures=figures,
+        five=in_words(judged),
+        shared=shared,
+        first=first,
+        figures=[figure for figure in figures if figure is not first],
         tables=make_tables(results),
         comparisons=baselines.comparisons(results),
         deviation_header=deviation_list.HEADER,
