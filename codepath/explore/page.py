@@ -139,7 +139,7 @@ class Page:
                         drawn.append(gr.HTML(""))
                         switches.append(
                             gr.CheckboxGroup(
-                                [(str(n + 1), n) for n in range(paths)],
+                                [(str(n), n) for n in range(paths)],
                                 value=list(range(paths)),
                                 label=f"Paths of block {number} that act",
                                 elem_classes="cp-switches",

@@ -323,10 +323,10 @@ def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]
     write_text(path, json.dumps(settings, indent=1) + "\n")
 
 
-def load_early_exit(model: CodedResNeXt, path: Path) -> EarlyExit:
+def load_early_exit(model: CodedResNeXt, path: Path | str) -> EarlyExit:
     """`model` with the exits of a file that `codepath exits` wrote (null: none leaves there)."""
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(Path(path).read_text())
         thresholds = {
             int(b): math.inf if t is None else float(t) for b, t in settings["thresholds"].items()
         }

@@ -58,8 +58,9 @@ class SumPaths(torch.autograd.Function):
     With g the gradient of conv3's input z = f h, m the mean energy, E_n of Eq. 2 and e_n = E_n / m,
         dL/dE_n = (dL/de_n - mean_j e_j dL/de_j - sum(g z) / 2N) / m,
         dL/dh = f g + 2 (dL/dE_n) G_n h / (H W),
-        dL/dW_n = (conv3's own part) + 2 W_n (sum over the batch of (dL/dE_n) S_n) / C.
-    z is computed again instead of kept, and the energies' parts are added in place.
+        dL/dW_n = (conv3's own part) + 2 W_n (sum over the batch of (dL/dE_n) S_n) / (C H W).
+    where G_n has the factor 1 / C in it. z is computed again instead of kept, and the energies'
+    parts are added in place.
     """
 
     @staticmethod

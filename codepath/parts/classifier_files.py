@@ -244,7 +244,7 @@ def _cards_table(cards: Sequence[ClassifierCard]) -> Table:
         f"{100 * costs['macs_share']:.1f} %; n = {cards[0].metrics['n']:,} test images, "
         f"threshold: {cards[0].threshold_origin}"
     )
-    for heading in ("class", "F1 [95 %]", "precision", "recall", "AP", "threshold", "numbers",
+    for heading in ("class", "F1 [95 %]", "precision", "recall", "AP", "threshold", "stored",
                     "MiB", "time, batch 1", "batch 64"):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for card in cards:

@@ -95,7 +95,12 @@ def fit_exits(run_dir: Path, options: ExitOptions) -> FittedExits:
     costs = exit_costs(model, facts.image_shape)
     outputs = run_dir / "predictions" / "train.npz"
     readouts = None
-    if outputs.exists() or options.decoder == "linear":
+    if options.decoder == "linear" and not outputs.exists():
+        raise UserError(
+            f"{run_dir} has no outputs for training images, which linear decoders are fitted to: "
+            f"codepath evaluate {run_dir} writes them, but a packed run goes without"
+        )
+    if outputs.exists():
         readouts = fit_readouts(Predictions.load(outputs))
     scores = decoder_scores(predictions.energies, schemes, readouts)
     final, labels = predictions.logits.argmax(1), predictions.labels
@@ -153,7 +158,7 @@ def exits_run(
     )
     names = list(fitted.decoders)
     columns = ["top-1 of all: Eq. 7", *names[1:]]
-    for heading in ("exit", "multiply-adds", "numbers", *columns, "images leaving"):
+    for heading in ("exit", "multiply-adds", "stored", *columns, "images leaving"):
         table.add_column(heading, justify="right")
     ends = (*fitted.exits.blocks, NETWORK_END)
     stored = fitted.costs.stored_values | {

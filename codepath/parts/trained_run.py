@@ -13,7 +13,7 @@ from codepath.core.files import make_directory
 from codepath.models import CodedResNeXt
 from codepath.models.shipped import FOLDER, shipped_names
 from codepath.run.config import RunConfig
-from codepath.run.directory import read_config
+from codepath.run.directory import WEIGHTS, read_config
 from codepath.train import choose_device, load_trained
 
 LATENCY_BATCHES = (1, 64)
@@ -51,6 +51,10 @@ def find_run(text: str, writes: bool = False) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(FOLDER / text, partial)
         partial.rename(unpacked)
+    if (unpacked / WEIGHTS).read_bytes() != (FOLDER / text / WEIGHTS).read_bytes():
+        raise UserError(
+            f"{unpacked} holds other weights than {text} has in this version: remove the folder"
+        )
     return unpacked
 
 

@@ -19,6 +19,7 @@ from codepath.experiments.registry import baseline_of
 from codepath.paper.pictures import exit_curves as figure
 from codepath.pipeline.measure import evaluate_run
 from codepath.run.config import RunConfig
+from codepath.run.directory import read_config
 from codepath.train import fit
 
 
@@ -83,6 +84,21 @@ def test_early_exits_of_four_methods(
     assert probes.set_index("limit")["value"].to_dict() == expected.to_dict()
     with pytest.raises(UserError, match="no run of a plain network"):
         call(early_exit, monkeypatch, runs[0], runs[0], "--out", out)
+
+
+def test_probes_need_no_trained_coded_run(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded, plain = runs
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(coded / "config.json", bare)
+    arguments = ("--probes-only", "--images", 4, "--budgets", 1, "--out")
+    call(early_exit, monkeypatch, bare, plain, *arguments, tmp_path)
+    (row,) = pd.read_csv(tmp_path / "early_exit-cpu.csv").to_dict("records")
+    assert (row["method"], row["run"]) == ("probes", read_config(coded).run_id)
+    with pytest.raises(UserError, match="no run of a coded network"):
+        call(early_exit, monkeypatch, plain, plain, *arguments, tmp_path)
 
 
 def test_binary_classifiers_against_others(

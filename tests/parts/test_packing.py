@@ -22,6 +22,7 @@ from codepath.explore.samples import samples
 from codepath.models.shipped import BEST, FOLDER
 from codepath.parts.judgement import kept_judgement, kept_threshold
 from codepath.parts.packing import pack_run
+from codepath.parts.trained_run import find_run
 from codepath.pipeline.measure import evaluate_run
 from codepath.run.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from codepath.train import fit
@@ -136,3 +137,24 @@ def test_commands_take_the_name_of_a_network(
     assert {path: path.stat().st_mtime_ns for path in FOLDER.rglob("*")} == before
     assert BEST in invoke("pretrained")
     assert timm.is_model(BEST.partition(".")[0])
+
+
+def test_an_older_copy_of_a_network_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = find_run(BEST, writes=True)
+    assert find_run(BEST) == own
+    with (own / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(
+        UserError, match=r"other weights than .* in this version: remove the folder"
+    ):
+        find_run(BEST)
+
+
+def test_linear_decoders_need_a_run_that_is_not_packed(packed: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["exits", str(packed), "--decoder", "linear"])
+    assert isinstance(done.exception, UserError)
+    assert "a packed run goes without" in str(done.exception)
