@@ -131,7 +131,7 @@ report: $(STAMP) ## rewrite paper/report.html from results/, one page that needs
 	@$(CODEPATH) report $(if $(STRICT),--strict) $(ANEW)
 
 docs: $(STAMP) ## build the pages of docs/ as a site, docs/build/html; a dead link or missing row fails
-	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build/html
+	@$(BIN)/sphinx-build -q -W --keep-going -E -a -b html docs docs/build/html
 	@echo "docs/build/html/index.html (its search works without a server)"
 
 readme: $(STAMP) ## rewrite README.md from docs/readme.md.j2, with its numbers from results/

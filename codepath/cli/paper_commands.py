@@ -1,4 +1,4 @@
-"""Commands that draw and write what the rows say: figures, tables, compare, verdict, report."""
+"""Commands that draw and write what the rows say: figures, tables, claims, report, README."""
 
 from __future__ import annotations
 
@@ -173,3 +173,29 @@ def report(
         return Made([path], missing=missing)
 
     _redraw("report", results, out, force, make, strict, (scale,))
+
+
+@commands.command()
+def readme(
+    results: RowsIn = None,
+    source: Annotated[Path, typer.Option(help="The text with names in place of numbers.")] = Path(
+        "docs/readme.md.j2"
+    ),
+    out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("README.md"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 where it would change.")
+    ] = False,
+) -> None:
+    """Write README.md: its text, with every quoted number taken from the rows."""
+    from codepath.core.files import write_text
+    from codepath.paper.quoted import rendered_readme
+
+    text = rendered_readme(source, rows_folder(results))
+    same = out.exists() and out.read_text() == text
+    if check and not same:
+        raise UserError(f"{shown_path(out)} is not what {shown_path(source)} gives: make readme")
+    if same:
+        typer.echo(f"readme: up to date ({shown_path(out)})")
+    else:
+        write_text(out, text)
+        _wrote(out)

@@ -54,7 +54,7 @@ def test_help_and_list() -> None:
     assert "EXPERIMENT" in call("run", "--help").stdout
     assert "table2-digits" in call("list").stdout
     shown = call("show", "table2-digits").stdout
-    assert shown.startswith("table2-digits (demo)")
+    assert shown.startswith("table2-digits (Table 2): ")
     assert "What comes out:" in shown
     assert "coded_resnext20_10x4d" not in shown
     assert "table2-digits-demo-coded-s0-" in shown

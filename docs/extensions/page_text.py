@@ -1,0 +1,85 @@
+"""What the build does to a page's text before it is read.
+
+Numbers take the place of their names, attributes of fences leave, and the first page gets the
+side bar that conf.py lists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+from codepath.core.errors import UserError
+from codepath.paper.quoted import answer, fill, used_names, without_attributes
+
+_log = logging.getLogger(__name__)
+_GENERATED = "<!-- made by docs/extensions/page_text.py -->\n\n"
+
+
+def _read(app: Sphinx, page: str, source: list[str]) -> None:
+    """Change one page's text in place."""
+    text = source[0]
+    if "quoted(" in text and not page.startswith("reference/"):
+        try:
+            text = fill(text, Path(app.config.results))
+        except UserError as error:
+            _log.warning("%s", error, location=page, type="quoted")
+    text = without_attributes(text)
+    if page == app.config.root_doc:
+        text += "".join(
+            f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+            for caption, pages in app.config.navigation.items()
+        )
+    source[0] = text
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Write a generated page; one that is the same keeps its date, so that it is not read again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def _numbers_page(app: Sphinx) -> None:
+    """The page of all quoted numbers: name, text, rows, and the pages that quote it."""
+    results = Path(app.config.results)
+    texts = {page: Path(app.env.doc2path(page)).read_text() for page in _written_pages(app)}
+    texts["README"] = Path(app.srcdir, "readme.md.j2").read_text()
+    pages: dict[str, list[str]] = {}
+    for page, text in texts.items():
+        for name in used_names(text):
+            link = "README" if page == "README" else f"[{page}](../{page}.md)"
+            pages.setdefault(name, []).append(link)
+    lines = [
+        "# Quoted numbers\n",
+        "Numbers of this project's own measurements in the README and on these pages are written "
+        "by the build. Each one has a name and a query over the rows of `results/`, in "
+        "`codepath/paper/quoted/`.\n",
+        "| name | text | rows | quoted in |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name in sorted(pages):
+        try:
+            found = answer(name, results)
+        except UserError:
+            continue  # the page that quotes it says so
+        text = "a table" if found.text.startswith("|") else found.text
+        lines.append(f"| `{name}` | {text} | {found.place} | {', '.join(pages[name])} |")
+    write_if_new(Path(app.srcdir, "reference/numbers.md"), _GENERATED + "\n".join(lines) + "\n")
+
+
+def _written_pages(app: Sphinx) -> list[str]:
+    """The pages that are not made by the build."""
+    app.project.discover(app.config.exclude_patterns)
+    return sorted(page for page in app.project.docnames if not page.startswith("reference/"))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the settings `navigation` and `results`, and what happens to pages."""
+    app.add_config_value("navigation", {}, "env", [dict])
+    app.add_config_value("results", "results", "env", [str])
+    app.connect("builder-inited", _numbers_page)
+    app.connect("source-read", _read)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
