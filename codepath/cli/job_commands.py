@@ -47,7 +47,8 @@ def submit(
         str, typer.Option(help="slurm, local (in the background here) or debug (in this process).")
     ] = "slurm",
     profile: Annotated[
-        str | None, typer.Option(help="Section of slurm/profiles.toml; default: by its [use].")
+        str | None,
+        typer.Option(help="Section of slurm/profiles.toml; default: as its section use says."),
     ] = None,
     parallel: Annotated[
         int | None, typer.Option(help="Most jobs of an array at once; default: the profile's.")
@@ -69,6 +70,8 @@ def submit(
     from codepath.launch.plan import Destination, find_targets, make_plan
 
     check_profiles()
+    if data is not None and not data.exists():
+        raise UserError(f"--data: {data} does not exist here")
     configs = []
     for experiment in find_targets(names):
         if scale and scale not in experiment.scales and experiment.name not in names:
@@ -81,7 +84,7 @@ def submit(
         configs += planned_runs(experiment.name, scale or largest, seed, seeds, settings)
     destination = Destination(runs.resolve(), results.resolve() if results else None)
     plan = make_plan(configs, destination, profile, parallel)
-    for line in plan.lines(destination, cluster):
+    for line in plan.lines(destination, cluster, data):
         typer.echo(line)
     if dry_run or not plan.configs:
         return

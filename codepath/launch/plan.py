@@ -97,8 +97,10 @@ class Plan:
         """The scales of the runs to submit; each scale has its own results."""
         return sorted({config.scale for config in self.configs})
 
-    def lines(self, destination: Destination, cluster: str) -> Iterator[str]:
-        """The plan for a person, in the order in which its jobs run."""
+    def lines(
+        self, destination: Destination, cluster: str, images: Path | None = None
+    ) -> Iterator[str]:
+        """The plan for a person, in the order in which its jobs run; `images`: where they are."""
         for config, status in self.left_out:
             yield f"left out, {status.state} already: {run_title(config)}"
         if not self.configs:
@@ -109,14 +111,16 @@ class Plan:
         else:
             before = "one after the other, in one process"
         for data in self.data:
-            yield f"data: {data.source} ({before})"
+            place = f" in {images}" if images else ""
+            yield f"data: {data.source}{place} ({before})"
         for group in self.groups:
             count, profile = len(group.configs), group.profile
             if cluster == "slurm":
                 jobs = f"array of {count} jobs" if count > 1 else "1 job"
                 cap = f", {profile.parallel} at a time" if count > profile.parallel else ""
                 yield f"training and evaluation: {jobs}{cap}, profile {profile.name}:"
-                yield f"  each {profile.words()}"
+                batch = group.configs[0].train.batch_size
+                yield f"  each {profile.words()}; batch {batch:,} over all processes"
             else:
                 yield f"training and evaluation: {count} run{'s' if count > 1 else ''}"
             for config in group.configs:
@@ -176,7 +180,18 @@ def make_plan(
     data = {(c.data.source, c.data.crop, c.data.subset): c.data for c in reversed(todo)}
     return Plan(
         tuple(groups),
-        load_profile(profile_name(None)),
+        _service([group.profile for group in groups]),
         tuple(data[key] for key in sorted(data)),
         tuple(left_out),
     )
+
+
+def _service(profiles: Sequence[Profile]) -> Profile:
+    """The profile of the jobs before and after the runs.
+
+    Where it names no account it has that of the runs' first profile: a cluster that demands one
+    demands it of every job.
+    """
+    service = load_profile(profile_name(None))
+    account = next((profile.account for profile in profiles), "")
+    return replace(service, account=service.account or account)

@@ -10,6 +10,7 @@ import pytest
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory
 from codepath.experiments import all_experiments, find_experiment
+from codepath.launch import cluster
 from codepath.launch.cluster import MEETING, Profile, check_profiles, load_profile, profile_name
 from codepath.launch.plan import (
     Destination,
@@ -192,7 +193,8 @@ def test_the_dry_run_of_every_experiment(name: str, tmp_path: Path) -> None:
             assert any(line.startswith(f"data: {run.data.source} ") for line in lines)
             profile = load_profile(profile_name(run))
             assert any(f"profile {profile.name}:" in line for line in lines)
-            assert f"  each {profile.words()}" in lines
+            batch = f"batch {run.train.batch_size:,} over all processes"
+            assert f"  each {profile.words()}; {batch}" in lines
         if planned:
             assert lines[-1].startswith(f"collecting: rows to {tmp_path}/{scale}/results")
         else:
@@ -213,6 +215,12 @@ def test_the_dry_run_as_a_command(tmp_path: Path) -> None:
         call("submit", "table2-digits", "--dry-run", *misspelt), "did you mean gpu"
     )
     assert_one_clear_line(call("submit", "tabel2", "--dry-run"), "did you mean table2")
+    absent = ("--data", str(tmp_path / "absent"), "--runs", str(runs))
+    assert_one_clear_line(
+        call("submit", "table2-digits", "--dry-run", *absent), "absent does not exist here"
+    )
+    shown = call("submit", "table2-cifar10", "--dry-run", "--data", str(tmp_path)).stdout
+    assert f"data: cifar10 in {tmp_path} (" in shown
     left = call("submit", "fig2a", "--scale", "demo", "--dry-run", "--runs", str(runs)).stdout
     assert "left out, has no demo scale: fig2a-cifar10" in left
     assert_one_clear_line(
@@ -220,6 +228,19 @@ def test_the_dry_run_as_a_command(tmp_path: Path) -> None:
     )
     smoke = call("submit", "table2-cifar10", "--scale", "demo", "--dry-run", "--runs", str(runs))
     assert smoke.stdout.count("  table2-cifar10 demo ") == 6
+
+
+def test_the_small_jobs_take_the_account_of_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: list[RunConfig]
+) -> None:
+    text = (
+        '[use]\ndemo = "mine"\nservice = "small"\n[mine]\naccount = "a"\npartition = "p"\n[small]\n'
+    )
+    for small, account in (("", "a"), ('account = "b"\n', "b")):
+        path = write_profiles(tmp_path / "profiles.toml", text + small)
+        monkeypatch.setattr(cluster, "PROFILES", path)
+        service = make_plan(digits, Destination(tmp_path / "runs")).service
+        assert (service.account, service.partition) == (account, "")
 
 
 def test_the_dry_run_of_everything(tmp_path: Path) -> None:

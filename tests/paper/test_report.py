@@ -92,7 +92,7 @@ def test_in_chromium(browser: Any, page_file: Path, size: str, theme: str) -> No
     head = page.locator("#judged th", has_text="seeds")
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    seeds = page.locator("#judged tbody tr td:nth-child(7)").all_inner_texts()
+    seeds = page.locator("#judged tbody tr td:nth-child(8)").all_inner_texts()
     numbers = [int(text) for text in seeds if text.isdigit()]
     assert numbers == sorted(numbers)
 

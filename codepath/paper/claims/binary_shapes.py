@@ -36,7 +36,8 @@ def _binary_outcome(rows: pd.DataFrame) -> Outcome | None:
     if by_class.min() > chance:
         verdict, why = REPRODUCED, ""
     elif by_class.mean() > chance:
-        verdict, why = PARTLY, f"{(by_class <= chance).sum()} classes are not above it"
+        below = int((by_class <= chance).sum())
+        verdict, why = PARTLY, f"{below} class{'es are' if below > 1 else ' is'} not above it"
     else:
         verdict, why = CONTRADICTED, ""
     return Outcome(
@@ -90,7 +91,7 @@ def heaps_separate(results: Path, runs: Runs) -> Outcome | None:
         images_of(rows),
         rows["seed"].nunique(),
         run_ids(rows),
-        "" if verdict == REPRODUCED else "some heap reaches across the threshold",
+        "" if verdict == REPRODUCED else "in some class fewer are on their side",
     )
 
 

@@ -22,7 +22,7 @@ from codepath.experiments.coverage import (
 from codepath.experiments.scales import GPU_SCALES, note, proxy_mark
 from codepath.paper.claims.claim_numbers import paper_numbers
 from codepath.paper.claims.claim_shapes import SHAPES
-from codepath.paper.claims.judge import NOT_RUN, Outcome
+from codepath.paper.claims.judge import CONTRADICTED, NOT_RUN, PARTLY, REPRODUCED, Outcome
 from codepath.paper.tables.layout import markdown
 
 
@@ -162,17 +162,19 @@ def claims(results: Path) -> list[Claim]:
 def summary(judged: list[Claim]) -> str:
     """How many claims got each verdict."""
     counts = Counter(claim.verdict for claim in judged)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    order = (REPRODUCED, PARTLY, CONTRADICTED, NOT_RUN)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
 
 
 _EXPLANATION = (
-    "A proxy (another data set or a smaller scale) shows whether a claim's shape holds there; only "
-    "paper-scale rows speak of the paper's numbers. A difference counts when it exceeds twice its "
-    "standard error (SE): over seeds where there are three, else binomial on the test images, for "
-    "binary classifiers over classes. Differences are in points unless said otherwise; partly: "
-    "within that error, or beyond a number's tolerance but within twice of it, or, on images that "
-    "were compressed again, beyond it at all. Runs that are compared are taken at the seeds that "
-    "all of them have."
+    "A proxy is another data set or a smaller scale. It shows whether a claim's shape holds there; "
+    "only rows at the paper's scale speak of its numbers. A difference counts when it exceeds "
+    "twice its standard error (SE). The error is over seeds where there are three, else binomial "
+    "on the test images; for binary classifiers it is over classes. Differences are in points "
+    "unless said otherwise. Partly means one of three things: a difference is too small to tell "
+    "from noise; a number is beyond its tolerance, but within twice of it; or a number is beyond "
+    "its tolerance on images that were compressed again, however far. Runs are compared at the "
+    "seeds that all of them have."
 )
 
 

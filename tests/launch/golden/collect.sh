@@ -1,6 +1,7 @@
 #!/bin/bash
 
 # Parameters
+#SBATCH --account=me
 #SBATCH --cpus-per-task=1
 #SBATCH --dependency=afterany:102
 #SBATCH --job-name=codepath-collect

@@ -1,6 +1,7 @@
 #!/bin/bash
 
 # Parameters
+#SBATCH --account=me
 #SBATCH --cpus-per-task=1
 #SBATCH --job-name=codepath-data-digits
 #SBATCH --nodes=1
