@@ -21,7 +21,7 @@ DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
-.PHONY: figures tables compare verdict report docs readme test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
+.PHONY: figures tables compare verdict report docs numbers test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -130,12 +130,12 @@ verdict: $(STAMP) ## rewrite paper/claims.md and paper/DEVIATIONS.md from result
 report: $(STAMP) ## rewrite paper/report.html from results/, one page that needs no network
 	@$(CODEPATH) report $(if $(STRICT),--strict) $(ANEW)
 
-docs: $(STAMP) ## build the pages of docs/ as a site, docs/build/html; a dead link or missing row fails
+docs: $(STAMP) ## build the pages of docs/ as a site, docs/build/html; a dead link or an old number fails
 	@$(BIN)/sphinx-build -q -W --keep-going -E -a -b html docs docs/build/html
 	@echo "docs/build/html/index.html (its search works without a server)"
 
-readme: $(STAMP) ## rewrite README.md from docs/readme.md.j2, with its numbers from results/
-	@$(CODEPATH) readme
+numbers: $(STAMP) ## refresh the numbers between marks in README.md and docs/ from results/
+	@$(CODEPATH) numbers
 
 # Tests run side by side, one thread each: threads that wait for each other are slow on busy cores.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""Commands that draw and write what the rows say: figures, tables, claims, report, README."""
+"""Commands that draw and write what the rows say: figures, tables, claims, report, numbers."""
 
 from __future__ import annotations
 
@@ -176,26 +176,39 @@ def report(
 
 
 @commands.command()
-def readme(
+def numbers(
+    pages: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PAGE]...", help="Markdown files; else README.md and docs/."),
+    ] = None,
     results: RowsIn = None,
-    source: Annotated[Path, typer.Option(help="The text with names in place of numbers.")] = Path(
-        "docs/readme.md.j2"
-    ),
-    out: Annotated[Path, typer.Option(help="The file that is written.")] = Path("README.md"),
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit code 1 where it would change.")
+        bool, typer.Option("--check", help="Write nothing; exit code 1 where one would change.")
     ] = False,
 ) -> None:
-    """Write README.md: its text, with every quoted number taken from the rows."""
+    """Refresh the numbers of README and pages, which stand between marks, from the rows."""
     from codepath.core.files import write_text
-    from codepath.paper.quoted import rendered_readme
+    from codepath.paper.quoted import refreshed
 
-    text = rendered_readme(source, rows_folder(results))
-    same = out.exists() and out.read_text() == text
-    if check and not same:
-        raise UserError(f"{shown_path(out)} is not what {shown_path(source)} gives: make readme")
-    if same:
-        typer.echo(f"readme: up to date ({shown_path(out)})")
-    else:
-        write_text(out, text)
-        _wrote(out)
+    made = {"build", "reference"}  # folders of docs/ that its build makes
+    docs = [page for page in sorted(Path("docs").rglob("*.md")) if not made & set(page.parts)]
+    pages = pages or [Path("README.md"), *docs]
+    if absent := [shown_path(page) for page in pages if not page.is_file()]:
+        raise UserError(f"no file {absent[0]}: call this in a checkout, or name the pages")
+    rows = rows_folder(results)
+    changes = {}
+    for page in pages:
+        try:
+            text, old = refreshed(page.read_text(), rows)
+        except UserError as error:
+            raise UserError(f"{shown_path(page)}: {error}") from None
+        if old:
+            changes[page] = text
+            typer.echo(f"{shown_path(page)}: {', '.join(dict.fromkeys(old))}")
+    if check and changes:
+        raise UserError("the numbers above are not those of the rows; refresh them: make numbers")
+    for page, text in changes.items():
+        write_text(page, text)
+        _wrote(page)
+    if not changes:
+        typer.echo(f"numbers: up to date ({len(pages)} pages)")

@@ -1,32 +1,29 @@
 """What the build does to a page's text before it is read.
 
-Numbers take the place of their names, attributes of fences leave, and the first page gets the
-side bar that conf.py lists.
+Numbers are compared with the rows, attributes of fences leave, and the first page gets the side
+bar that conf.py lists.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
 from codepath.core.errors import UserError
-from codepath.paper.quoted import answer, fill, used_names, without_attributes
+from codepath.paper.quoted import answer, refreshed, used_names
 
 _log = logging.getLogger(__name__)
 _GENERATED = "<!-- made by docs/extensions/page_text.py -->\n\n"
+_ATTRIBUTES = re.compile(r"^( *`{3,}\w+) +\{\.[\w .-]*\}$", re.MULTILINE)
+"""Attributes such as `{.dry}`, which only tests read."""
 
 
 def _read(app: Sphinx, page: str, source: list[str]) -> None:
     """Change one page's text in place."""
-    text = source[0]
-    if "quoted(" in text and not page.startswith("reference/"):
-        try:
-            text = fill(text, Path(app.config.results))
-        except UserError as error:
-            _log.warning("%s", error, location=page, type="quoted")
-    text = without_attributes(text)
+    text = _ATTRIBUTES.sub(r"\1", source[0])
     if page == app.config.root_doc:
         text += "".join(
             f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
@@ -42,11 +39,24 @@ def write_if_new(path: Path, text: str) -> None:
         path.write_text(text)
 
 
+def _check(page: str, text: str, results: Path) -> None:
+    """Warn, which fails the build, of numbers that are not those of the rows."""
+    try:
+        _, old = refreshed(text, results)
+    except UserError as error:
+        _log.warning("%s: %s", page, error, type="quoted")
+    else:
+        if old:
+            _log.warning("%s: old numbers, make numbers: %s", page, ", ".join(old), type="quoted")
+
+
 def _numbers_page(app: Sphinx) -> None:
-    """The page of all quoted numbers: name, text, rows, and the pages that quote it."""
+    """Check the numbers of all pages, and write the page that lists them with their rows."""
     results = Path(app.config.results)
     texts = {page: Path(app.env.doc2path(page)).read_text() for page in _written_pages(app)}
-    texts["README"] = Path(app.srcdir, "readme.md.j2").read_text()
+    texts["README"] = Path(app.srcdir).parent.joinpath("README.md").read_text()
+    for page, text in texts.items():
+        _check(page, text, results)
     pages: dict[str, list[str]] = {}
     for page, text in texts.items():
         for name in used_names(text):
@@ -54,9 +64,9 @@ def _numbers_page(app: Sphinx) -> None:
             pages.setdefault(name, []).append(link)
     lines = [
         "# Quoted numbers\n",
-        "Numbers of this project's own measurements in the README and on these pages are written "
-        "by the build. Each one has a name and a query over the rows of `results/`, in "
-        "`codepath/paper/quoted/`.\n",
+        "Numbers of this project's own measurements in the README and on these pages come from "
+        "rows. Each one has a name and a query over the rows of `results/`, in "
+        "`codepath/paper/quoted/`. `make numbers` refreshes them.\n",
         "| name | text | rows | quoted in |",
         "| --- | --- | --- | --- |",
     ]
@@ -64,7 +74,7 @@ def _numbers_page(app: Sphinx) -> None:
         try:
             found = answer(name, results)
         except UserError:
-            continue  # the page that quotes it says so
+            continue  # said above
         text = "a table" if found.text.startswith("|") else found.text
         lines.append(f"| `{name}` | {text} | {found.place} | {', '.join(pages[name])} |")
     write_if_new(Path(app.srcdir, "reference/numbers.md"), _GENERATED + "\n".join(lines) + "\n")

@@ -5,22 +5,6 @@
 is defined once, with its query.
 """
 
-from codepath.paper.quoted.registry import (
-    answer,
-    fill,
-    names,
-    quoted,
-    rendered_readme,
-    used_names,
-    without_attributes,
-)
+from codepath.paper.quoted.registry import answer, names, quoted, refreshed, used_names
 
-__all__ = [
-    "answer",
-    "fill",
-    "names",
-    "quoted",
-    "rendered_readme",
-    "used_names",
-    "without_attributes",
-]
+__all__ = ["answer", "names", "quoted", "refreshed", "used_names"]

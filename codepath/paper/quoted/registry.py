@@ -1,4 +1,8 @@
-"""Every quoted number by its name, and texts in which names stand for numbers."""
+"""Every quoted number by its name, and texts in which marks name the numbers.
+
+A number in a text stands between two marks, `<!-- top1.cpu.plain -->84.05 %<!-- / -->`. They are
+comments of HTML, so that a reader sees the number alone.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,7 @@ from codepath.core.errors import UserError, unknown_name
 from codepath.paper.quoted import benchmarks, differences, loading, speeds, trained, verdicts
 from codepath.paper.quoted.answer import Answer, Query
 
-_QUOTED = re.compile(r"\{\{\s*quoted\(\s*[\"']([^\"']+)[\"']\s*\)\s*\}\}")
-
-_ATTRIBUTES = re.compile(r"^( *`{3,}\w+) +\{\.[\w .-]*\}$", re.MULTILINE)
+_MARKED = re.compile(r"<!-- ([\w.-]+|/) -->(?:((?:(?!<!--).)*)<!-- / -->)?", re.DOTALL)
 
 
 @functools.cache
@@ -50,27 +52,27 @@ def quoted(name: str, results: Path) -> str:
 
 def used_names(text: str) -> list[str]:
     """The names that a text quotes, each once, in the text's order."""
-    return list(dict.fromkeys(_QUOTED.findall(text)))
+    return list(dict.fromkeys(name for name, _ in _MARKED.findall(text)))
 
 
-def fill(text: str, results: Path) -> str:
-    """A text with each `{{ quoted("NAME") }}` replaced by its number; errors as of `answer`.
+def refreshed(text: str, results: Path) -> tuple[str, list[str]]:
+    """A text with every number between marks as the rows have it, and the names that were not.
 
-    No other macro is known, so that braces in formulas, code and links stay as they are.
+    Raises UserError where a mark is not closed or closes nothing, and as `answer` does.
     """
-    return _QUOTED.sub(lambda found: quoted(found[1], results), text)
+    old = []
 
+    def number(found: re.Match[str]) -> str:
+        name, before = found.groups()
+        if before is None:
+            line = text.count("\n", 0, found.start()) + 1
+            problem = "closes no number" if name == "/" else "is not closed by <!-- / -->"
+            raise UserError(f"line {line}: <!-- {name} --> {problem}")
+        now = quoted(name, results)
+        if now.startswith("|"):  # a table stands alone
+            now = f"\n\n{now}\n\n"
+        if now != before:
+            old.append(name)
+        return f"<!-- {name} -->{now}<!-- / -->"
 
-def rendered_readme(source: Path, results: Path) -> str:
-    """The README from its text with names; attributes of fences leave, as on the pages.
-
-    Raises UserError where the text is absent, and as `answer` does.
-    """
-    if not source.is_file():
-        raise UserError(f"no file {source}: call this in a checkout, or name it with --source")
-    return without_attributes(fill(source.read_text(), results))
-
-
-def without_attributes(text: str) -> str:
-    """A text whose fences have lost attributes such as `{.dry}`, which only tests read."""
-    return _ATTRIBUTES.sub(r"\1", text)
+    return _MARKED.sub(number, text), old

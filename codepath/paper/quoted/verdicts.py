@@ -53,14 +53,14 @@ def _judged(results: Path) -> list[Claim]:
     return _claims(results, tuple(path.stat().st_mtime for path in files))
 
 
-def _verdict(item: str, data: str) -> Query:
-    """The verdicts on one item: the word where all agree, counts where they differ."""
+def _verdict(item: str, data: str, words: str = "") -> Query:
+    """The verdicts on an item's claims with some words: one where all agree, else counts."""
 
     def query(results: Path) -> Answer:
         counts = Counter(
             claim.verdict
             for claim in _judged(results)
-            if claim.item == _ITEMS[item] and _DATA[data](claim.data)
+            if claim.item == _ITEMS[item] and _DATA[data](claim.data) and words in claim.text
         )
         names = [name for name in (*FROM_BEST_TO_WORST, NOT_RUN) if counts[name]]
         parts = [name if len(names) == 1 else f"{counts[name]} {name}" for name in names]
@@ -80,10 +80,20 @@ def _count(verdict: str) -> Query:
     return query
 
 
+def _ours(results: Path) -> Answer:
+    """How many of the claims are not the paper's."""
+    return Answer(
+        str(sum(claim.item == _ITEMS["ours"] for claim in _judged(results))), "paper/claims.md"
+    )
+
+
 def numbers() -> dict[str, Query]:
     """Name -> query."""
     found = {f"verdict.{item}.{data}": _verdict(item, data) for item in _ITEMS for data in _DATA}
+    found["verdict.table4.macs"] = _verdict("table4", "counted", "multiply-adds")
+    found["verdict.table4.measured"] = _verdict("table4", "counted", "as a multiple")
     found["claims.all"] = _count("")
+    found["claims.ours"] = _ours
     for name in (*FROM_BEST_TO_WORST, NOT_RUN):
         found[f"claims.{name.replace(' ', '-')}"] = _count(name)
     return found
