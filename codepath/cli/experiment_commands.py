@@ -136,12 +136,21 @@ def run(
         raise UserError(f"no run has '{only}' in its name: {names}")
     for config in chosen:
         config.train.check_precision(precision)
+        if data is not None and config.data.source == "digits":
+            raise UserError(
+                "digits come with scikit-learn and take no --data; for images of your own add "
+                "--set data.source=images"
+            )
     for config in chosen:
         places = places_of(runs, results, config.scale)
         run_dir = places.run_dir(config)
         if is_done(run_dir, config):
             from codepath import store
 
+            if config.data.source == "images" and data is not None:
+                from codepath.pipeline.run import check_same_images
+
+                check_same_images(run_dir, config, data)
             typer.echo(f"{config.experiment} {config.name}: done already ({shown_path(run_dir)})")
             store.collect(places.results, [run_dir])
         else:

@@ -135,7 +135,8 @@ class EpochOrder:
         self.num_samples = samples - samples % batch_size if shuffle else samples
         if self.num_samples == 0:
             raise UserError(
-                f"{samples} images make no batch of {batch_size}: choose a smaller batch_size"
+                f"{samples} images make no batch of {batch_size}: choose a smaller one "
+                "(train.batch_size)"
             )
         if shuffle and batch_size % self.shard.world:
             raise UserError(

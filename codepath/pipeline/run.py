@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
+from codepath.core.errors import UserError
 from codepath.core.signals import InterruptedRun, Interruption
 from codepath.evaluate import (
     measure_accuracy,
@@ -15,12 +16,13 @@ from codepath.evaluate import (
 from codepath.pipeline.measure import evaluate_run, load_images, predict_test_images
 from codepath.pipeline.prepare import beton_folder
 from codepath.run.config import RunConfig
-from codepath.run.directory import Places, is_done, mark_done
+from codepath.run.directory import Places, images_of, is_done, mark_done
 from codepath.run.events import beat
 from codepath.store import (
     collect,
 )
 from codepath.train import FitOptions, connected, fit, load_trained
+from codepath.train.fingerprint import fingerprint
 
 
 def train_and_evaluate(
@@ -91,8 +93,29 @@ def _work_in_this_process(
             evaluate_run(run_dir, images, world.device, data, predictions)
         except InterruptedRun as stop:
             raise _stopped_evaluating(title, stop) from None
-        mark_done(run_dir, config)
+        mark_done(run_dir, config, fingerprint(images))
+        (top1,) = measure_accuracy(predictions, "test")
+        console.print(
+            f"{title}: top-1 {100 * top1.value:.2f} % of {top1.n:,} test images; {run_dir}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return world.first
+
+
+def check_same_images(run_dir: Path, config: RunConfig, data: Path | None) -> None:
+    """UserError where a finished run on a person's own images was trained on others than these.
+
+    Images of named data sets are the same everywhere; without `data` there is nothing to compare.
+    """
+    noted = images_of(run_dir)
+    if data is None or noted is None or config.data.source != "images":
+        return
+    if fingerprint(load_images(config, data)) != noted:
+        raise UserError(
+            f"{run_dir} is done, but with other training images than those of {data}: choose "
+            "another --runs folder, or remove the run"
+        )
 
 
 def _stopped_evaluating(title: str, stop: InterruptedRun) -> InterruptedRun:

@@ -61,6 +61,13 @@ def is_done(run_dir: Path, config: RunConfig) -> bool:
     return done.exists() and json.loads(done.read_text()).get("run_id") == config.run_id
 
 
-def mark_done(run_dir: Path, config: RunConfig) -> None:
-    """Note that the run is trained and evaluated."""
-    write_text(run_dir / "DONE", json.dumps({"run_id": config.run_id, "at": now()}) + "\n")
+def mark_done(run_dir: Path, config: RunConfig, images: str | None = None) -> None:
+    """Note that the run is trained and evaluated, with training images of this fingerprint."""
+    done = {"run_id": config.run_id, "at": now(), "images": images}
+    write_text(run_dir / "DONE", json.dumps(done) + "\n")
+
+
+def images_of(run_dir: Path) -> str | None:
+    """The fingerprint that `mark_done` noted; None where it noted none."""
+    found = json.loads((run_dir / "DONE").read_text()).get("images")
+    return None if found is None else str(found)

@@ -109,11 +109,12 @@ def _check_data(config: RunConfig, images: DataSet) -> None:
     if config.model.num_classes != classes:
         raise UserError(
             f"{images.dataset} has {classes} classes, model.num_classes is "
-            f"{config.model.num_classes}"
+            f"{config.model.num_classes}: add --set model.num_classes={classes}"
         )
     if config.model.in_chans != channels:
         raise UserError(
-            f"{images.dataset} has {channels} channels, model.in_chans is {config.model.in_chans}"
+            f"{images.dataset} has {channels} channels, model.in_chans is "
+            f"{config.model.in_chans}: add --set model.in_chans={channels}"
         )
 
 

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from codepath import store
 from codepath.core.provenance import REPO_ROOT
@@ -407,3 +409,44 @@ def test_makefile_lists_its_targets() -> None:
     ).stdout
     for target in ("setup", "demo", "test", "test-slow", "lint", "figures", "bench", "clean"):
         assert f"make {target} " in out
+
+
+def test_digits_take_no_data_folder(tmp_path: Path) -> None:
+    done = call("run", "table2-digits", "--data", str(tmp_path))
+    assert_one_clear_line(done, "take no --data", "--set data.source=images")
+
+
+def test_own_images_from_run_to_classifier(tmp_path: Path) -> None:
+    """A finished run does not pass for one on other images."""
+    rng = np.random.default_rng(0)
+    own = tmp_path / "own"
+
+    def draw(split: str, name: str, number: int) -> None:
+        folder = own / split / name
+        folder.mkdir(parents=True, exist_ok=True)
+        bright = 60 + 120 * (name == "ship")
+        pixels = rng.integers(bright - 50, bright + 50, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+    for split, images in (("train", 8), ("test", 4)):
+        for name in ("cat", "ship"):
+            for number in range(images):
+                draw(split, name, number)
+    settings = ("data.source=images", "train.epochs=1", "train.batch_size=4", "train.bn_batch=0")
+    command = ["run", "table2-cifar10", "--scale", "cpu", "--data", str(own), "--only", "coded"]
+    command += ["--runs", str(tmp_path / "runs")]
+    command += [word for setting in settings for word in ("--set", setting)]
+    assert_one_clear_line(call(*command), "has 2 classes", "add --set model.num_classes=2")
+    command += ["--set", "model.num_classes=2"]
+    done = call(*command)
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = (tmp_path / "runs" / "cpu").glob("table2*/coded-s0")
+    assert done.stdout.splitlines()[-1].endswith(f"of 8 test images; {run_dir}")
+    assert "done already" in call(*command).stdout
+    out = tmp_path / "classifiers"
+    words = ("--class", "ship", "--formats", "none", "--turns", "0", "--out", str(out))
+    cut = call("extract", str(run_dir), *words)
+    assert cut.returncode == 0, cut.stderr
+    assert (out / "ship" / "model.safetensors").exists()
+    draw("train", "cat", 99)
+    assert_one_clear_line(call(*command), "other training images", "remove the run")
