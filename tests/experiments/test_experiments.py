@@ -33,7 +33,7 @@ PAPER_ITEMS = Path(__file__).with_name("paper_items.csv")
 def test_every_experiment_is_described_and_can_be_planned(name: str) -> None:
     found = find_experiment(name)
     assert all((found.title, found.about, found.usage, found.cost, found.expected))
-    for part in ("Paper item", "Command:", "Cost:", "Expected:"):
+    for part in ("Run it:", "What comes out:", "In the paper:", "How long:"):
         assert part in found.description
     assert found.pictures
     for scale in found.scales:

@@ -6,7 +6,6 @@ import csv
 import http.client
 import io
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,8 +100,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     line = server.stdout.readline()
     assert line.startswith("http://127.0.0.1:"), line
     yield line.split()[0]
-    server.send_signal(signal.SIGINT)
-    assert server.wait(30) in (0, 130)
+    server.terminate()
+    server.wait(30)
 
 
 def answer(address: str, path: str, host: str = "") -> tuple[int, bytes]:
