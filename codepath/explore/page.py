@@ -253,6 +253,7 @@ def serve(run_dir: Path, name: str, port: int, browser: bool, say: Callable[[str
             },
         )
     except OSError:
-        raise UserError(f"port {port} is taken: choose another one with --port") from None
+        taken = f"port {port} is taken" if port else "no port from 7860 on is free"
+        raise UserError(f"{taken}: choose another one with --port") from None
     say(f"{address} (Ctrl-C ends it)")
     page.block_thread()

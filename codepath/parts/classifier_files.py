@@ -35,7 +35,7 @@ from codepath.models.classifier_file import (
 from codepath.models.compress import compress
 from codepath.models.effects import CALIBRATION_IMAGES, calibration_images, measure_effects
 from codepath.models.extract import class_paths, extract_binary_classifier, stored_values
-from codepath.parts.judgement import Judgement, judge, kept_judgement
+from codepath.parts.judgement import Judgement, judge, kept_judgement, kept_threshold
 from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
 from codepath.pipeline.measure import DataFacts, load_images, provenance, write_rows
 from codepath.run.config import RunConfig
@@ -74,10 +74,12 @@ def extract_run(
     """
     config, model, device = load_coded(run_dir)
     compressed = options.compress is not None or options.curve
-    images, judgement = None, None
-    if not compressed and data is None:
-        judgement = kept_judgement(run_dir, 0, model.num_classes, options.objective)
-    if judgement is None:
+    images = None
+    if (
+        compressed
+        or data is not None
+        or kept_threshold(run_dir, 0, model.num_classes, options.objective) is None
+    ):
         images = load_images(config, data)
     facts = DataFacts.load(run_dir) if images is None else DataFacts.of(images)
     source = _Source(run_dir, config, model, facts, images, device)

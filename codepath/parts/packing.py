@@ -19,7 +19,7 @@ from pathlib import Path
 
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
-from codepath.evaluate import Predictions
+from codepath.evaluate import Predictions, measure_accuracy
 from codepath.experiments.scales import in_full
 from codepath.models import CodedResNeXt
 from codepath.models.early_exit import save_exit_settings
@@ -68,13 +68,12 @@ def pack_run(run_dir: Path, out: Path, name: str) -> Path:
             fitted.exits, folder / "exits.json", about_exits(fitted, options, run_dir)
         )
         write_judgements(run_dir, model.num_classes, folder)
-    n = len(predictions.labels)
-    top1 = float((predictions.logits.argmax(1) == predictions.labels).mean())
+    (top1,) = measure_accuracy(predictions, "test")
     about = {
-        "description": _description(config, facts, top1, n),
+        "description": _description(config, facts, top1.value, top1.n),
         "label_names": facts.class_names,
-        "top1": top1,
-        "n": n,
+        "top1": top1.value,
+        "n": top1.n,
     }
     write_text(folder / FACTS, json.dumps(about, indent=1) + "\n")
     return folder

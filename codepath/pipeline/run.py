@@ -103,15 +103,10 @@ def _work_in_this_process(
     return world.first
 
 
-def check_same_images(run_dir: Path, config: RunConfig, data: Path | None) -> None:
-    """UserError where a finished run on a person's own images was trained on others than these.
-
-    Images of named data sets are the same everywhere; without `data` there is nothing to compare.
-    """
+def check_same_images(run_dir: Path, config: RunConfig, data: Path) -> None:
+    """UserError where a finished run was trained on other images than those of `data`."""
     noted = images_of(run_dir)
-    if data is None or noted is None or config.data.source != "images":
-        return
-    if fingerprint(load_images(config, data)) != noted:
+    if noted is not None and fingerprint(load_images(config, data)) != noted:
         raise UserError(
             f"{run_dir} is done, but with other training images than those of {data}: choose "
             "another --runs folder, or remove the run"

@@ -9,13 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import timm
-import torch
-from rich.console import Console
 from typer.testing import CliRunner
 
 from codepath import cli
 from codepath.core.errors import UserError
-from codepath.data import load_data_set
 from codepath.evaluate.thresholds import Objective
 from codepath.experiments.registry import baseline_of
 from codepath.explore.samples import samples
@@ -23,9 +20,8 @@ from codepath.models.shipped import BEST, FOLDER
 from codepath.parts.judgement import kept_judgement, kept_threshold
 from codepath.parts.packing import pack_run
 from codepath.parts.trained_run import find_run
-from codepath.pipeline.measure import evaluate_run
 from codepath.run.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-from codepath.train import fit
+from tests.parts.test_apply import trained
 
 TAG = "coded_resnext20_10x4d.digits"
 
@@ -41,12 +37,6 @@ def config() -> RunConfig:
         data=DataConfig(source="digits"),
         train=TrainConfig(epochs=2, batch_size=64, lr=0.1, lr_end=1e-4, mu=6.0),
     )
-
-
-def trained(config: RunConfig, run_dir: Path) -> Path:
-    fit(config, load_data_set("digits"), run_dir, torch.device("cpu"), Console(quiet=True))
-    evaluate_run(run_dir)
-    return run_dir
 
 
 @pytest.fixture(scope="module")
