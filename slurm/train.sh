@@ -11,10 +11,12 @@ fail() {
 signal_s=${SIGNAL_S:-300}
 reserve_s=$((signal_s > 120 ? 60 : signal_s / 2))
 
-for name in EXPERIMENT SCALE DATA RUNS CODEPATH; do
+needed="EXPERIMENT SCALE DATA RUNS CODEPATH"
+case ${EXPERIMENT:-} in *-digits) needed=${needed/DATA /} DATA= STAGE= ;; esac # their images come along
+for name in $needed; do
     [ -n "${!name:-}" ] || fail "$name is not set: set it at the top of the file, or $name=... sbatch FILE"
 done
-[ -e "$DATA" ] || fail "DATA is $DATA, which is not there: name the folder that holds the data set"
+[ -z "$DATA" ] || [ -e "$DATA" ] || fail "DATA is $DATA, which is not there: name the folder that holds the data set"
 read -ra codepath <<<"$CODEPATH"
 command -v "${codepath[0]}" >/dev/null ||
     fail "CODEPATH is $CODEPATH, which is not there: make setup, or set CODEPATH"
@@ -60,7 +62,7 @@ read -ra options <<<"${OPTIONS:-}"
 # after the others have ended, whatever the cluster's WaitTime.
 srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 --wait=0 \
     "${codepath[@]}" run "$EXPERIMENT" --scale "$SCALE" --seed "${SEED:-0}" --seeds "${SEEDS:-1}" \
-    --data "$DATA" --runs "$RUNS" ${RESULTS:+--results "$RESULTS"} "${options[@]}" &
+    ${DATA:+--data "$DATA"} --runs "$RUNS" ${RESULTS:+--results "$RESULTS"} "${options[@]}" &
 step=$!
 code=0
 wait $step || code=$?

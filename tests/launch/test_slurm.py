@@ -392,15 +392,10 @@ def log(folder: Path, job: str, name: str = "cifar10") -> str:
 
 def test_an_sbatch_file_at_its_time_limit_and_killed(undisturbed: Path, tmp_path: Path) -> None:
     """A limit of a minute, for which a process is held; then kill -9 of one."""
-    data = tmp_path / "shared"
-    data.mkdir()
-    (data / "images").write_text("pixels")
-    staged = {"DATA": str(data), "STAGE": str(tmp_path / "local")}
-    job = sbatch(tmp_path, "--time=1", "--signal=B:USR2@20", SIGNAL_S="20", **staged)
+    job = sbatch(tmp_path, "--time=1", "--signal=B:USR2@20", SIGNAL_S="20")
     runs = tmp_path / "runs"
     coded, baseline = (runs / "demo" / undisturbed.name / name for name in RUN_NAMES)
     limited = freeze_at_random(coded, 1, undisturbed)
-    assert (tmp_path / "local" / "codepath-shared" / "images").read_text() == "pixels"
     wait_until(lambda: "time limit is near" in log(tmp_path, job), runs)
     thaw(limited)
     start_now(job, runs)
@@ -426,7 +421,7 @@ def ended(job: str, runs: Path) -> str:
 
 
 def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
-    """Ten classes of small JPEG files: an error unless a subset is what is meant."""
+    """Ten classes of small JPEG files, staged: an error unless a subset is what is meant."""
     del cluster
     data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
     runs = tmp_path / "runs"
@@ -434,7 +429,8 @@ def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
     def imagenet(*more: str) -> str:
         options = " ".join(f"--set {setting}" for setting in (*SMALL_IMAGENET, *more))
         own = {"EXPERIMENT": "table2-imagenet", "SCALE": "paper", "OPTIONS": options}
-        return sbatch(tmp_path, name="imagenet", DATA=str(data), **own)
+        own |= {"DATA": str(data), "STAGE": str(tmp_path / "local")}
+        return sbatch(tmp_path, name="imagenet", **own)
 
     whole = imagenet()
     assert ended(whole, runs) == "FAILED"
@@ -447,11 +443,16 @@ def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
     assert sorted(accuracy["model"]) == ["baseline", "coded"]
     assert (accuracy["n"] == 20).all()
     assert accuracy["source"].iloc[0].startswith("ImageNet subset from folders")
+    copied, images = (
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*.JPEG"))
+        for folder in (tmp_path / "local" / "codepath-data", data)
+    )
+    assert copied == images != []
 
 
 def test_an_sbatch_file_without_its_variables(cluster: None, tmp_path: Path) -> None:
     del cluster
-    job = sbatch(tmp_path)
+    job = sbatch(tmp_path, EXPERIMENT="table2-cifar10")
     assert ended(job, tmp_path) == "FAILED"
     (line,) = log(tmp_path, job).splitlines()
     assert line.startswith("error: DATA is not set")
@@ -475,9 +476,7 @@ def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> N
     """By sbatch; and by submit, where one of them is killed and then both are told to give way."""
     del cluster
     short = "train.epochs=8"
-    sbatch(
-        tmp_path, "--ntasks-per-node=2", "--mem=8G", DATA=str(tmp_path), OPTIONS=f"--set {short}"
-    )
+    sbatch(tmp_path, "--ntasks-per-node=2", "--mem=8G", OPTIONS=f"--set {short}")
     runs = tmp_path / "runs"
     wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
     accuracy = store.read_rows(runs / "demo" / "results", "accuracy")
@@ -539,7 +538,7 @@ def test_two_nodes(cluster: None, tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             for key, value in variables.items():
                 patch.setenv(key, value)
-            sbatch(tmp_path, "--nodes=2", DATA=str(tmp_path), OPTIONS="--set train.epochs=1")
+            sbatch(tmp_path, "--nodes=2", OPTIONS="--set train.epochs=1")
             runs = tmp_path / "runs"
             wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
             run = runs / "demo" / "table2-digits+train.epochs=1" / "coded-s0"
