@@ -22,11 +22,14 @@ def describe_data(
     ],
     data: Data = None,
     subset: Annotated[bool, typer.Option("--subset", help="Fewer images are meant.")] = False,
+    size: Annotated[
+        int, typer.Option(help="Of your own images in many sizes: as data.size of a run.")
+    ] = 0,
 ) -> None:
     """Where the images come from, in words, their sizes, and how many of each class."""
     from codepath.data import describe_images, load_data_set
 
-    for line in describe_images(load_data_set(source, data, subset=subset)):
+    for line in describe_images(load_data_set(source, data, subset=subset, size=size)):
         typer.echo(line)
 
 
@@ -117,13 +120,13 @@ def show_data(
     data: Data = None,
 ) -> None:
     """Draw training images as an experiment's runs see them, epoch by epoch."""
-    from codepath.data import load_data_set, preview
+    from codepath.data import load_configured, preview
     from codepath.paper.drawings.contact_sheet import draw_sheet
 
     if min(epoch, epochs, number) < 1:
         raise UserError("--epoch, --epochs and --images are counted from 1")
     recipe = planned_runs(name, scale, seed, 1, settings)[0].data
-    images = load_data_set(recipe.source, data, recipe.crop, recipe.subset)
+    images = load_configured(recipe, data)
     shown = range(epoch - 1, epoch - 1 + epochs)
     sheet = preview(images, recipe, seed, shown, number)
     draw_sheet(

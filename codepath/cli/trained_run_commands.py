@@ -61,9 +61,10 @@ def explain(
         Path | None, typer.Option(help="Picture to write (.png, .pdf or .svg); default: none.")
     ] = None,
     top: Annotated[int, typer.Option(help="Classes to show, the likeliest ones.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
     data: Data = None,
 ) -> None:
-    """The path that an image takes: energies beside codewords, decisions, exit; as JSON.
+    """The path that an image takes: energies of its paths, what each block decides, the exit.
 
     Images of any size are taken: the central square is resized to what the network takes.
     """
@@ -78,7 +79,7 @@ def explain(
         raise UserError(f"one RUN and one IMAGE are needed, not {' '.join([*image, model])}")
     run_dir = find_run(runs[0] if runs else model or BEST)
     explanation = explain_image(run_dir, file, top, data)
-    typer.echo(explanation.to_json().rstrip())
+    typer.echo(explanation.to_json().rstrip() if as_json else explanation.words())
     if out is not None:
         from codepath.paper.drawings.explained_image import draw_explanation
 

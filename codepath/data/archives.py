@@ -1,11 +1,12 @@
-"""Image sets as files: a folder or a tar with train/CLASS/* and test/CLASS/*."""
+"""Image sets as files: a folder or a tar with train/CLASS/* and test/CLASS/*, or CLASS/*."""
 
 from __future__ import annotations
 
 import io
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 
@@ -15,10 +16,15 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from codepath.core.errors import UserError
+from codepath.core.photos import read_photo
 from codepath.data.data_set import ArraySplit
 
 _Item = TypeVar("_Item")
 SPLITS = ("train", "test")
+TRAIN = "train"
+TEST_FOLDERS = ("test", "val", "validation", "valid")
+HELD_OUT = 0.2
+"""Share of a class's images that are test images where the folder has no split."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 
 
@@ -29,51 +35,52 @@ class ArchivedImages(NamedTuple):
     class_names: tuple[str, ...]
     jpeg_quality: int | None
     """Quality of the first JPEG file by its tables; None where the files are not JPEG."""
+    held_out: bool
+    """Whether the test images were drawn here."""
 
 
 def is_image_files(path: Path) -> bool:
     """Whether `path` is a file (taken for a tar) or a folder with train/."""
-    return path.is_file() or (path / "train").is_dir()
+    return path.is_file() or (path / TRAIN).is_dir()
 
 
-def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> ArchivedImages:
+def read_image_files(
+    path: Path, classes: tuple[str, ...] | None = None, size: int = 0, plain: bool = False
+) -> ArchivedImages:
     """Read all images; classes are the names of the folders, in alphabetical order.
 
-    Nothing is unpacked on disk. Raises UserError where the file is damaged or holds unsafe
-    paths, an image cannot be read or has another size, and where the folders are not
-    `classes` (if given) in both splits.
+    Test images lie in test/ or, where there is none, in val/ or validation/. Hidden files, and
+    files that are no images by their names (SUFFIXES), are left out. A single folder around
+    everything, as tars often have it, does not matter. Nothing is unpacked on disk.
+
+    Args:
+        path: the folder or tar.
+        classes: the classes that there have to be; None: any.
+        size: 0: all images have one size. Else the central square of each is resized to so many
+            pixels a side (see `read_photo`).
+        plain: whether CLASS/* without train/ and test/ will do. HELD_OUT of each class, drawn with
+            a fixed seed, are then the test images.
+
+    Raises UserError where the file is damaged or holds unsafe paths, an image cannot be read or
+    has another size, and where a class (of `classes`, if given) is absent in a split.
     """
+    files = _files(path)
+    places, held_out = _places(list(files), path, plain)
     images: dict[str, dict[str, list[NDArray[np.uint8]]]] = {split: {} for split in SPLITS}
     quality: int | None = None
-    shape: tuple[int, ...] | None = None
-    for name, data in _files(path):
-        parts = PurePosixPath(name).parts
-        if len(parts) != 3 or parts[0] not in SPLITS or not name.lower().endswith(SUFFIXES):
-            continue
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                tables = getattr(image, "quantization", None)
-                pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise UserError(f"{path}: cannot read the image {name} ({error})") from None
-        if shape is None:
-            shape, quality = pixels.shape, _jpeg_quality(tables)
-        if pixels.shape != shape:
+    first: NDArray[np.uint8] | None = None
+    for name, (split, class_name) in shown(list(places.items()), path):
+        pixels, tables = _decoded(files[name](), name, path, size)
+        if first is None:
+            first, quality = pixels, _jpeg_quality(tables)
+        if pixels.shape != first.shape:
             raise UserError(
-                f"{path}: {name} is {pixels.shape[1]} x {pixels.shape[0]} pixels, "
-                f"the first image {shape[1]} x {shape[0]}; images of many sizes are for the source "
-                "imagenet, with a subset meant (train/CLASS/*.JPEG, val/CLASS/*.JPEG)"
+                f"{path}: {name} is {pixels.shape[1]} x {pixels.shape[0]} pixels, the first image "
+                f"{first.shape[1]} x {first.shape[0]}. For photographs of your own "
+                "(data.source=images) add --set data.size=32: it resizes the central square of each"
             )
-        images[parts[0]].setdefault(parts[1], []).append(pixels)
-    found = {split: tuple(sorted(images[split])) for split in SPLITS}
-    expected = classes or found["train"]
-    for split in SPLITS:
-        if found[split] != expected or not expected:
-            wrong = sorted(set(expected) ^ set(found[split]))
-            raise UserError(
-                f"{path}: expected {split}/CLASS/ for {len(expected)} classes, found "
-                f"{len(found[split])} (first difference: {wrong[0] if wrong else 'none at all'})"
-            )
+        images[split].setdefault(class_name, []).append(pixels)
+    expected = _same_classes(images, classes, path)
     splits = {
         split: ArraySplit(
             np.concatenate([np.stack(images[split][name]) for name in expected]),
@@ -81,21 +88,106 @@ def read_image_files(path: Path, classes: tuple[str, ...] | None = None) -> Arch
         )
         for split in SPLITS
     }
-    return ArchivedImages(splits, expected, quality)
+    return ArchivedImages(splits, expected, quality, held_out)
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name with forward slashes, content) of all files, in order of their names."""
+def _places(
+    names: Sequence[str], path: Path, plain: bool
+) -> tuple[dict[str, tuple[str, str]], bool]:
+    """Of files by name: image -> (split, class); and whether test images were drawn."""
+    parts = {name: PurePosixPath(name).parts for name in names}
+    parts = {name: p for name, p in parts.items() if not any(map(_is_hidden, p))}
+    around = {p[0] for p in parts.values()}
+    if len(around) == 1 and not around & {TRAIN, *TEST_FOLDERS}:
+        inner = {name: p[1:] for name, p in parts.items()}
+        if max(map(len, inner.values())) > 1:
+            parts = inner
+    parts = {name: p for name, p in parts.items() if name.lower().endswith(SUFFIXES)}
+    tops = {p[0] for p in parts.values() if len(p) == 3}
+    if plain and TRAIN not in tops:
+        by_class: dict[str, list[str]] = {}
+        for name, p in parts.items():
+            if len(p) == 2:
+                by_class.setdefault(p[0], []).append(name)
+        return _with_test_images(by_class, path), True
+    test = next((folder for folder in TEST_FOLDERS if folder in tops), SPLITS[1])
+    split_of = {TRAIN: SPLITS[0], test: SPLITS[1]}
+    return {
+        name: (split_of[p[0]], p[1])
+        for name, p in parts.items()
+        if len(p) == 3 and p[0] in split_of
+    }, False
+
+
+def _is_hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def _with_test_images(by_class: dict[str, list[str]], path: Path) -> dict[str, tuple[str, str]]:
+    """Image -> (split, class), with HELD_OUT of each class as test images."""
+    if not by_class:
+        raise UserError(
+            f"{path}: no images found; train/CLASS/* and test/CLASS/*, or CLASS/*, are needed, as "
+            f"{', '.join(SUFFIXES)}"
+        )
+    places = {}
+    for class_name, names in by_class.items():
+        if len(names) < 2:
+            raise UserError(f"{path}: {class_name} has one image; at least 2 are needed")
+        order = np.random.default_rng(0).permutation(len(names))
+        tests = set(order[: max(1, round(HELD_OUT * len(names)))].tolist())
+        places |= {
+            name: (SPLITS[1] if index in tests else SPLITS[0], class_name)
+            for index, name in enumerate(names)
+        }
+    return places
+
+
+def _decoded(
+    data: bytes, name: str, path: Path, size: int
+) -> tuple[NDArray[np.uint8], dict[int, list[int]] | None]:
+    """(H, W, 3) pixels, and the quantisation tables of a JPEG file."""
+    if size:
+        return read_photo(data, f"{path}: {name}", (3, size, size)).pixels, None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            tables = getattr(image, "quantization", None)
+            return np.asarray(image.convert("RGB")), tables
+    except (UnidentifiedImageError, OSError) as error:
+        raise UserError(f"{path}: cannot read the image {name} ({error})") from None
+
+
+def _same_classes(
+    images: dict[str, dict[str, list[NDArray[np.uint8]]]],
+    classes: tuple[str, ...] | None,
+    path: Path,
+) -> tuple[str, ...]:
+    """The classes, after a check that both splits have them."""
+    found = {split: tuple(sorted(images[split])) for split in SPLITS}
+    expected = classes or found[SPLITS[0]]
+    for split in SPLITS:
+        if found[split] != expected or not expected:
+            wrong = sorted(set(expected) ^ set(found[split]))
+            raise UserError(
+                f"{path}: expected {split}/CLASS/ for {len(expected)} classes, found "
+                f"{len(found[split])} (first difference: {wrong[0] if wrong else 'none at all'})"
+            )
+    return expected
+
+
+def _files(path: Path) -> dict[str, Callable[[], bytes]]:
+    """Name with forward slashes -> how to read it, of all files, in order of their names."""
     if path.is_dir():
-        for file in shown(sorted(path.rglob("*")), path):
-            if file.is_file():
-                yield file.relative_to(path).as_posix(), file.read_bytes()
-        return
+        return {
+            file.relative_to(path).as_posix(): file.read_bytes
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+        }
+    content = {}
     try:
         with tarfile.open(path) as archive:
             members = archive.getmembers()
             refuse_unsafe(members, path)
-            content = {}
             # In the archive's order: going back and forth in a compressed file is slow.
             for member in shown(members, path):
                 if member.isfile():
@@ -106,7 +198,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         raise UserError(
             f"{path} is no tar archive or is truncated ({error}); get it again"
         ) from None
-    yield from sorted(content.items())
+    return {name: partial(content.__getitem__, name) for name in sorted(content)}
 
 
 def refuse_unsafe(members: Iterable[tarfile.TarInfo], path: Path) -> None:

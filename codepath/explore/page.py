@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import gradio as gr  # it reads the environment
 
 from codepath.core.errors import UserError
-from codepath.data.photos import MOST_BYTES, Photo
+from codepath.core.photos import MOST_BYTES, Photo
 from codepath.explore import view
 from codepath.explore.samples import Sample, samples
 from codepath.parts.explanation import Explainer

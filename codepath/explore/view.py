@@ -42,7 +42,7 @@ def block(view: BlockView, found: Explanation, off: Collection[int]) -> str:
     nearest = sorted(view.distances, key=view.distances.__getitem__)
     bars = [
         {"path": n, "energy": energy, "height": min(energy / _HIGHEST, 1), "off": n in off}
-        for n, energy in enumerate(view.energies)
+        for n, energy in enumerate(view.scaled_energies)
     ]
     before = [one for one in found.blocks if one.block < view.block and one.leaves]
     return _TEMPLATES.get_template("block.html.j2").render(

@@ -177,7 +177,9 @@ def make_plan(
             chosen = replace(chosen, parallel=parallel)
         groups.append(Group(chosen, tuple(members)))
     todo = [config for group in groups for config in group.configs]
-    data = {(c.data.source, c.data.crop, c.data.subset): c.data for c in reversed(todo)}
+    data = {
+        (c.data.source, c.data.crop, c.data.subset, c.data.size): c.data for c in reversed(todo)
+    }
     return Plan(
         tuple(groups),
         _service([group.profile for group in groups]),

@@ -30,13 +30,13 @@ from torch import Tensor, nn
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path, make_directory, write_text
+from codepath.core.photos import fit_photo, read_photo
 from codepath.models.fused import BlockShape, ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
 
 FORMATS = ("export", "onnx")
 WEIGHTS, CARD = "model.safetensors", "card.json"
 EXPORT_TOLERANCE = 1e-4
-_PIL_MODES = {1: "L", 3: "RGB"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,10 +87,10 @@ class LoadedClassifier:
         """Judge one image.
 
         Args:
-            image: a PIL image, a uint8 array (H, W, C) or (H, W), or an image file; of the very
-                size and mode that the network was trained on.
+            image: an image file, a Pillow image, or a uint8 array (H, W, C) or (H, W). Of another
+                size than the network's the central square is resized (see `read_photo`).
 
-        Raises UserError for another size or mode and for a file that is no image.
+        Raises UserError for what is no image.
         """
         x = normalised_image(image, self.card.image_shape, self.card.mean, self.card.std)
         parameter = next(self.module.parameters())
@@ -101,38 +101,27 @@ class LoadedClassifier:
 def read_image(
     image: Image.Image | NDArray[np.uint8] | Path | str, image_shape: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
-    """An image of a network's very shape as (H, W, C) uint8; UserError for any other."""
+    """An image as (H, W, C) uint8, fitted to (C, H, W) = `image_shape`; UserError for no image."""
     C, H, W = image_shape
-    name = "the image"
     if isinstance(image, Path | str):
-        name = str(image)
         try:
-            with Image.open(image) as file:
-                image = file.copy()
-        except (OSError, SyntaxError) as error:
-            raise UserError(f"cannot read {name} as an image: {error}") from None
+            encoded = Path(image).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {image} as an image: {error.strerror}") from None
+        return read_photo(encoded, str(image), image_shape).pixels
     if isinstance(image, Image.Image):
-        wanted = _PIL_MODES.get(C)
-        if image.mode != wanted:
-            raise UserError(
-                f"{name} has mode {image.mode}, the network takes {wanted or f'{C} channels'}"
-                + (f": convert it with image.convert('{wanted}')" if wanted else "")
-            )
-        array = np.asarray(image)
-    else:
-        array = np.asarray(image)
-        if array.dtype != np.uint8:
-            raise UserError(f"{name} has type {array.dtype}, the network takes pixels in uint8")
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] != C:
-        raise UserError(f"{name} has shape {array.shape}, the network takes (H, W, {C})")
-    if array.shape[:2] != (H, W):
-        raise UserError(
-            f"{name} is {array.shape[1]} x {array.shape[0]} pixels, the network takes {W} x {H}: "
-            "resize it first, as the training images were"
-        )
-    return np.array(array)
+        return fit_photo(image, "the image", image_shape).pixels
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
+        raise UserError(f"the image has type {array.dtype}, the network takes pixels in uint8")
+    if array.shape == (H, W, C):
+        return array.copy()
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (1, 3, 4)):
+        raise UserError(f"the image has shape {array.shape}, the network takes (H, W, {C})")
+    if not array.size:
+        raise UserError("the image has no pixels")
+    squeezed = array[..., 0] if array.shape[2:] == (1,) else array
+    return fit_photo(Image.fromarray(squeezed), "the image", image_shape).pixels
 
 
 def normalised_image(

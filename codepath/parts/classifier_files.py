@@ -37,7 +37,7 @@ from codepath.models.effects import CALIBRATION_IMAGES, calibration_images, meas
 from codepath.models.extract import class_paths, extract_binary_classifier, stored_values
 from codepath.parts.judgement import Judgement, judge, kept_judgement, kept_threshold
 from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
-from codepath.pipeline.measure import DataFacts, load_images, provenance, write_rows
+from codepath.pipeline.measure import DataFacts, load_run_images, provenance, write_rows
 from codepath.run.config import RunConfig
 from codepath.store import Measurement
 from codepath.train.environment import device_name
@@ -80,7 +80,7 @@ def extract_run(
         or data is not None
         or kept_threshold(run_dir, 0, model.num_classes, options.objective) is None
     ):
-        images = load_images(config, data)
+        images = load_run_images(run_dir, config, data)
     facts = DataFacts.load(run_dir) if images is None else DataFacts.of(images)
     source = _Source(run_dir, config, model, facts, images, device)
     indices = class_indices(options.classes, facts.class_names)

@@ -37,7 +37,7 @@ from codepath.models.early_exit import (
     save_exit_settings,
 )
 from codepath.parts.trained_run import LATENCY_BATCHES, load_coded
-from codepath.pipeline.measure import DataFacts, load_images
+from codepath.pipeline.measure import DataFacts, load_run_images
 from codepath.train.environment import device_name
 
 
@@ -227,7 +227,7 @@ def _time_exits(
 ) -> None:
     """Wall-clock at batch 1 (real termination) and 64 (compaction) against the whole network."""
     config, _, device = load_coded(run_dir)
-    images = load_images(config, data)
+    images = load_run_images(run_dir, config, data)
     normalize = Normalize(images.mean, images.std).to(device)
     for size in LATENCY_BATCHES:
         batches: list[Tensor] = []

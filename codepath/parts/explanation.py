@@ -15,9 +15,9 @@ from torch import Tensor
 
 from codepath.codes.decoding import codeword_scores
 from codepath.core.errors import UserError
+from codepath.core.photos import Photo, read_photo
 from codepath.data import ArrayDataSet
 from codepath.data.files import decode
-from codepath.data.photos import Photo, read_photo
 from codepath.data.resize import central_crop
 from codepath.evaluate import Predictions, exit_costs
 from codepath.evaluate.paths import BlockPaths, block_paths
@@ -32,8 +32,8 @@ from codepath.models.early_exit import (
 )
 from codepath.parts.exit_settings import ExitOptions, fit_exits
 from codepath.parts.judgement import kept_threshold
-from codepath.parts.trained_run import load_coded
-from codepath.pipeline.measure import DataFacts, load_images
+from codepath.parts.trained_run import find_run, load_coded
+from codepath.pipeline.measure import DataFacts, load_run_images
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BlockView:
     """One coded block of an explanation."""
 
     block: int
-    energies: list[float]
+    scaled_energies: list[float]
     """(N,) r E: 1 where a path is fully used, 0 where it is idle"""
     decision: str
     confidence: float
@@ -79,8 +79,8 @@ class Explanation:
     prediction: str
     probabilities: dict[str, float]
     """Softmax of the top classes."""
-    exit_block: int
-    """Where it leaves; 0: at the network's end."""
+    exit_block: int | None
+    """Where it leaves; None: at the network's end."""
     exit_decision: str
     saved: float
     """Share of the network's multiply-adds that are left out by leaving there."""
@@ -101,6 +101,30 @@ class Explanation:
         del content["pixels"]
         return json.dumps(content, indent=1) + "\n"
 
+    def words(self) -> str:
+        """A few lines for a reader."""
+        chances = ", ".join(f"{name} {p:.0%}" for name, p in self.probabilities.items())
+        notes = f" ({', '.join(self.notes)})" if self.notes else ""
+        truth = f"; it is of class {self.truth}" if self.truth else ""
+        lines = [f"{self.image}{notes}: {chances}{truth}"]
+        lines += [
+            f"block {view.block} says {view.decision}; its paths carry "
+            + " ".join(f"{energy:.1f}" for energy in view.scaled_energies)
+            for view in self.blocks
+        ]
+        if self.exit_block is None:
+            lines.append("no block is sure enough to stop early")
+        else:
+            lines.append(
+                f"with early exits it stops at block {self.exit_block} and says "
+                f"{self.exit_decision}; this saves {self.saved:.0%} of the multiply-adds"
+            )
+        yes = [answer.class_name for answer in self.answers if answer.yes]
+        judged = any(answer.yes is not None for answer in self.answers)
+        if judged:
+            lines.append(f"binary classifiers that say yes: {', '.join(yes) or 'none'}")
+        return "\n".join(lines)
+
 
 MOST_ANSWERS = 10
 _F1 = Objective("f1")
@@ -115,8 +139,9 @@ class Explainer:
     Raises UserError for a plain network and for a run that was not evaluated.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run: Path | str) -> None:
+        """Load an evaluated run from its directory, or a network that comes along by its name."""
+        self.run_dir = run_dir = find_run(str(run))
         self.config, self.model, self.device = load_coded(run_dir)
         self.facts = DataFacts.load(run_dir)
         settings = run_dir / "exits.json"
@@ -168,16 +193,15 @@ class Explainer:
         views = _block_views(model, output, self.exits, names, best, self._saved)
         left = next((view for view in views if view.leaves), None)
         prediction = names[int(chance.argmax())]
-        exit_block = left.block if left else NETWORK_END
         return Explanation(
             image=name,
             notes=photo.notes,
             truth=truth,
             prediction=prediction,
             probabilities={names[k]: float(chance[k]) for k in best},
-            exit_block=exit_block,
+            exit_block=left.block if left else None,
             exit_decision=left.decision if left else prediction,
-            saved=self._saved[exit_block],
+            saved=left.saved if left else 0.0,
             criterion=self.exits.criterion,
             blocks=views,
             answers=self._answers(x, chance, masks),
@@ -268,7 +292,7 @@ def _block_views(
         views.append(
             BlockView(
                 block=number,
-                energies=[float(e) for e in block.ratio * energies[0]],
+                scaled_energies=[float(e) for e in block.ratio * energies[0]],
                 decision=class_names[int(decided[0])],
                 confidence=sure,
                 leaves=sure >= threshold,
@@ -294,7 +318,7 @@ def _picked_image(explainer: Explainer, image: str, data: Path | None) -> tuple[
         except OSError as error:
             raise UserError(f"cannot read {image} as an image: {error.strerror}") from None
         return explainer.read(encoded, image), None
-    images = load_images(explainer.config, data)
+    images = load_run_images(explainer.run_dir, explainer.config, data)
     if not place.isdecimal() or int(place) >= len(images.test):
         raise UserError(f"{image}: test images are test:0 to test:{len(images.test) - 1}")
     index = int(place)

@@ -18,7 +18,7 @@ from codepath.data import (
     DataSet,
     Normalize,
     evaluation_loader,
-    load_data_set,
+    load_configured,
 )
 from codepath.evaluate import (
     ALL_NEGATIVES_UP_TO,
@@ -45,7 +45,7 @@ from codepath.evaluate import (
 )
 from codepath.models import CodedResNeXt
 from codepath.run.config import RunConfig
-from codepath.run.directory import read_config
+from codepath.run.directory import images_of, is_done, place_of, read_config
 from codepath.store import (
     KINDS,
     ON_REQUEST,
@@ -58,6 +58,7 @@ from codepath.train import World, choose_device, load_trained
 from codepath.train.card import write_card
 from codepath.train.distributed import Placement
 from codepath.train.environment import device_name
+from codepath.train.fingerprint import fingerprint
 from codepath.train.precision import trained_precision
 
 
@@ -71,7 +72,39 @@ def predict_test_images(model: nn.Module, images: DataSet, world: World) -> Pred
 
 def load_images(config: RunConfig, data: Path | None) -> DataSet:
     """The images of a run's data set."""
-    return load_data_set(config.data.source, data, config.data.crop, config.data.subset)
+    return load_configured(config.data, data)
+
+
+def load_run_images(run_dir: Path, config: RunConfig, data: Path | None) -> DataSet:
+    """The images of an evaluated run's data set, for a command that goes on with the run.
+
+    Raises UserError where their classes or size are not the run's, and where the run's images are
+    the user's own and the training images are not those of the run.
+    """
+    data = data or place_of(run_dir)
+    images, facts = load_images(config, data), DataFacts.load(run_dir)
+    for what, here, there in (
+        ("classes", images.class_names, facts.class_names),
+        ("shape", images.image_shape, facts.image_shape),
+    ):
+        if here != there:
+            raise UserError(
+                f"{data or images.source}: the images have other {what} than those of {run_dir}, "
+                f"{_short(here)} in place of {_short(there)}: name the run's images with --data"
+            )
+    own = config.data.source == "images" and is_done(run_dir, config)
+    noted = images_of(run_dir) if own else None
+    if noted is not None and fingerprint(images) != noted:
+        raise UserError(
+            f"{data}: {run_dir} was trained with other images: name the run's images with --data"
+        )
+    return images
+
+
+def _short(values: tuple[object, ...]) -> str:
+    """A few values in words."""
+    text = ", ".join(map(str, values[:4]))
+    return f"({text}, and {len(values) - 4} more)" if len(values) > 4 else f"({text})"
 
 
 def evaluate_run(
@@ -88,7 +121,7 @@ def evaluate_run(
         run_dir: the run's directory.
         images: the images of its data set, where they are loaded already.
         device: the device to measure on.
-        data: where the images are.
+        data: where the images are; None: where they were when the run was trained.
         predictions: the network's outputs for the test images, where they are known.
         kinds: the kinds of rows to make; rows of other kinds stay as they are. Empty: all kinds
             but those of ON_REQUEST.
@@ -99,6 +132,7 @@ def evaluate_run(
             raise unknown_name("kind of rows", kind, possible)
     wanted = set(kinds or possible)
     config = read_config(run_dir)
+    data = data or place_of(run_dir)
     images = images or load_images(config, data)
     device = device or choose_device()
     if predictions is None:

@@ -9,7 +9,7 @@ from codepath.data import (
     LoaderOptions,
     choose_backend,
     describe_images,
-    load_data_set,
+    load_configured,
 )
 from codepath.data.beton_writer import ensure_beton
 from codepath.run.config import DataConfig
@@ -33,7 +33,7 @@ def prepare_data(config: DataConfig, data: Path | None = None, backend: str = "a
         data: where its files are (see `load_data_set`).
         backend: ffcv, torch or auto.
     """
-    images = load_data_set(config.source, data, config.crop, config.subset)
+    images = load_configured(config, data)
     options = LoaderOptions(backend, beton_folder(data))
     chosen, reason = choose_backend(images, options)
     if chosen == "ffcv" and isinstance(images, ArrayDataSet):

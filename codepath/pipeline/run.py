@@ -16,7 +16,7 @@ from codepath.evaluate import (
 from codepath.pipeline.measure import evaluate_run, load_images, predict_test_images
 from codepath.pipeline.prepare import beton_folder
 from codepath.run.config import RunConfig
-from codepath.run.directory import Places, images_of, is_done, mark_done
+from codepath.run.directory import Places, images_of, is_done, mark_done, note_place
 from codepath.run.events import beat
 from codepath.store import (
     collect,
@@ -81,6 +81,8 @@ def _work_in_this_process(
             return {"test_top1": top1.value}
 
         fit(config, images, run_dir, world.device, console, options, world, interruption, evaluate)
+        if world.first:
+            note_place(run_dir, data)
         console.print(f"{title}: evaluating", highlight=False)
         beat(run_dir, "evaluating")
         try:

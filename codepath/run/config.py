@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from codepath.core.errors import UserError
-from codepath.run.objectives import ObjectiveConfig, require
+from codepath.run.objectives import ObjectiveConfig, added, require
 
 SCALES = ("demo", "cpu", "short", "paper")
 """Ordered from the smallest to the paper's."""
@@ -73,6 +73,9 @@ class DataConfig:
     """Least and largest width / height of a random resized crop before it is resized."""
     subset: bool = False
     """Whether the images are meant to be only a part of the data set."""
+    size: int = added(0)
+    """For images of one's own in many sizes: each is cut to its central square and resized to so
+    many pixels a side when it is read. 0: all have one size."""
 
     def __post_init__(self) -> None:
         require(self.pad >= 0, f"pad is {self.pad}, must not be negative")
@@ -81,6 +84,7 @@ class DataConfig:
             f"posterize_min_bits is {self.posterize_min_bits}, must be 0 or 1",
         )
         require(self.crop >= 0, f"crop is {self.crop}, must not be negative")
+        require(self.size >= 0, f"size is {self.size}, must not be negative")
         require(
             len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1,
             f"scale is {self.scale}, must be two rising numbers in (0, 1]",

@@ -14,6 +14,9 @@ from codepath.run.config import RunConfig, differences, run_config_from_dict, to
 WEIGHTS = "model.safetensors"
 """File of the final weights: it is there once training has finished."""
 
+_PLACE = "images.txt"
+"""File that names where the run's images were."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -65,6 +68,21 @@ def mark_done(run_dir: Path, config: RunConfig, images: str | None = None) -> No
     """Note that the run is trained and evaluated, with training images of this fingerprint."""
     done = {"run_id": config.run_id, "at": now(), "images": images}
     write_text(run_dir / "DONE", json.dumps(done) + "\n")
+
+
+def note_place(run_dir: Path, data: Path | None) -> None:
+    """Note where a run's images are, for commands that use the run later on this machine."""
+    if data is not None:
+        write_text(run_dir / _PLACE, f"{data.resolve()}\n")
+
+
+def place_of(run_dir: Path) -> Path | None:
+    """Where a run's images were when it was trained; None where they are no longer there."""
+    try:
+        place = Path((run_dir / _PLACE).read_text().strip())
+        return place if place.exists() else None
+    except (OSError, ValueError):
+        return None
 
 
 def images_of(run_dir: Path) -> str | None:

@@ -35,7 +35,7 @@ def require(condition: bool, message: str) -> None:
         raise UserError(f"bad configuration: {message}")
 
 
-def _added(default: Any) -> Any:
+def added(default: Any) -> Any:
     """A setting that is newer than some runs: at its default it is no part of the content hash.
 
     So its default must stay as it is.
@@ -71,21 +71,21 @@ OBJECTIVES = {
 class ObjectiveConfig:
     """An objective with its settings."""
 
-    objective: str = _added("energy_power")
+    objective: str = added("energy_power")
     """A name of OBJECTIVES."""
     mu: float = 0.0
     """Weight of the coding loss (Eq. 6); 0 for an uncoded network."""
     exponent: float = 4.0
     """Exponent of the coding loss (Eq. 5)."""
-    score_weight: float = _added(0.3)
+    score_weight: float = added(0.3)
     """lambda: weight of a block's cross-entropy."""
-    score_scale: float = _added(8.0)
+    score_scale: float = added(8.0)
     """tau: scale of the codeword scores."""
-    asked: float = _added(0.125)
+    asked: float = added(0.125)
     """a: probability that an image is asked a yes/no question."""
-    question_weight: float = _added(0.5)
+    question_weight: float = added(0.5)
     """beta: weight of the questions' binary cross-entropy."""
-    own_share: float = _added(0.5)
+    own_share: float = added(0.5)
     """Probability that an asked image is asked about its own class."""
     gradient_masking: bool = False
     """In place of the coding loss, let gradients reach only a class's own paths (footnote 5)."""

@@ -417,36 +417,50 @@ def test_digits_take_no_data_folder(tmp_path: Path) -> None:
 
 
 def test_own_images_from_run_to_classifier(tmp_path: Path) -> None:
-    """A finished run does not pass for one on other images."""
+    """Photographs of many sizes in CLASS/*; other images never pass for the run's."""
     rng = np.random.default_rng(0)
     own = tmp_path / "own"
 
-    def draw(split: str, name: str, number: int) -> None:
-        folder = own / split / name
+    def draw(folder: Path, number: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        bright = 60 + 120 * (name == "ship")
-        pixels = rng.integers(bright - 50, bright + 50, (8, 8, 3), np.uint8)
+        bright = 60 + 120 * (folder.name == "ship")
+        size = rng.integers(8, 20, 2)
+        pixels = rng.integers(bright - 50, bright + 50, (*size, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
 
-    for split, images in (("train", 8), ("test", 4)):
-        for name in ("cat", "ship"):
-            for number in range(images):
-                draw(split, name, number)
+    for name in ("cat", "ship"):
+        for number in range(10):
+            draw(own / name, number)
     settings = ("data.source=images", "train.epochs=1", "train.batch_size=4", "train.bn_batch=0")
     command = ["run", "table2-cifar10", "--scale", "cpu", "--data", str(own), "--only", "coded"]
     command += ["--runs", str(tmp_path / "runs")]
     command += [word for setting in settings for word in ("--set", setting)]
+    assert_one_clear_line(call(*command), "pixels, the first image", "add --set data.size=32")
+    command += ["--set", "data.size=8"]
     assert_one_clear_line(call(*command), "has 2 classes", "add --set model.num_classes=2")
     command += ["--set", "model.num_classes=2"]
     done = call(*command)
     assert done.returncode == 0, done.stderr
     (run_dir,) = (tmp_path / "runs" / "cpu").glob("table2*/coded-s0")
-    assert done.stdout.splitlines()[-1].endswith(f"of 8 test images; {run_dir}")
+    assert done.stdout.splitlines()[-1].endswith(f"of 4 test images; {run_dir}")
     assert "done already" in call(*command).stdout
+    explained = call("explain", str(run_dir), str(own / "ship" / "0.png"))
+    assert "(the central square resized to 8 x 8): " in explained.stdout, explained.stderr
     out = tmp_path / "classifiers"
     words = ("--class", "ship", "--formats", "none", "--turns", "0", "--out", str(out))
-    cut = call("extract", str(run_dir), *words)
+    cut = call("extract", str(run_dir), *words, "--compress", "0.5")  # it knows where they are
     assert cut.returncode == 0, cut.stderr
     assert (out / "ship" / "model.safetensors").exists()
-    draw("train", "cat", 99)
+    assert_one_clear_line(
+        call("extract", str(run_dir), *words[:-1], str(tmp_path / "none"), "--class", "boat"),
+        "unknown class 'boat': known: cat, ship",
+    )
+    draw(own / "cat", 99)
     assert_one_clear_line(call(*command), "other training images", "remove the run")
+    again = ("extract", str(run_dir), *words, "--data")
+    assert_one_clear_line(call(*again, str(own)), "was trained with other images")
+    draw(own / "dog", 0)
+    draw(own / "dog", 1)
+    assert_one_clear_line(
+        call(*again, str(own)), "other classes", "(cat, dog, ship) in place of (cat, ship)"
+    )

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from codepath import cli
 from codepath.core.errors import UserError
+from codepath.core.photos import read_photo
 from codepath.data import ArrayDataSet, archives, load_data_set
 from codepath.data.archives import read_image_files
 from codepath.data.files import decode
@@ -142,8 +143,8 @@ def test_any_folder_or_tar_of_images(tmp_path: Path) -> None:
     scaled = images.train.images / 255
     assert np.allclose(images.mean, scaled.mean((0, 1, 2)), atol=1e-12)
     assert np.allclose(images.std, scaled.std((0, 1, 2)), atol=1e-12)
-    for wrong in (None, tmp_path / "nowhere", tmp_path):
-        with pytest.raises(UserError, match=r"name a folder or tar of images train/CLASS"):
+    for wrong in (None, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=r"name a folder or tar of images, train/CLASS"):
             load_data_set("images", wrong)
 
 
@@ -248,3 +249,76 @@ def test_jpeg_images_have_pillows_pixels(mode: str, options: dict[str, object]) 
     for end in (30, 200, len(data) // 2, len(data) - 40):
         with pytest.raises(UserError, match="cannot read the image it"):
             decode(data[:end], "it")
+
+
+def photo_tree(folder: Path) -> Path:
+    """Photographs of many sizes, CLASS/*, beside files that are no images."""
+    rng = np.random.default_rng(5)
+    for k, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for i in range(10):
+            side = int(rng.integers(20, 60)), int(rng.integers(20, 60))
+            (folder / name / f"{i}.jpg").write_bytes(encoded(pixels(10 * k + i, side), "jpg"))
+        (folder / name / "notes.txt").write_text("no image")
+        (folder / name / "._0.jpg").write_bytes(b"what macOS leaves behind")
+    (folder / ".DS_Store").write_bytes(b"\0")
+    return folder
+
+
+def test_own_photographs_of_any_size_without_a_split(tmp_path: Path) -> None:
+    tree = photo_tree(tmp_path / "pets")
+    with pytest.raises(UserError, match=r"pixels, the first image .* add --set data\.size=32"):
+        load_data_set("images", tree)
+    images = load_data_set("images", tree, size=32)
+    assert isinstance(images, ArrayDataSet)
+    assert images.class_names == ("cat", "dog")
+    assert (images.train.images.shape, images.test.images.shape) == (
+        (16, 32, 32, 3),
+        (4, 32, 32, 3),
+    )
+    assert images.test.labels.tolist() == [0, 0, 1, 1]
+    assert images.source == "images in pets, resized to 32 x 32, 20% of each class held out to test"
+    fitted = {
+        path: read_photo(path.read_bytes(), path.name, (3, 32, 32)).pixels.tobytes()
+        for path in tree.glob("*/[0-9].jpg")
+    }
+    read = [image.tobytes() for image in (*images.train.images, *images.test.images)]
+    assert sorted(read) == sorted(fitted.values())
+    again = load_data_set("images", tree, size=32)
+    assert isinstance(again, ArrayDataSet)
+    assert np.array_equal(again.test.images, images.test.images)
+
+
+def test_other_layouts_of_own_photographs(tmp_path: Path) -> None:
+    """val/ in place of test/; one folder around everything in a tar; test/ before val/."""
+    tree = make_tree(tmp_path / "own")
+    plain = load_data_set("images", tree)
+    with tarfile.open(tmp_path / "own.tar", "w") as archive:
+        archive.add(tree, "own")
+    around = load_data_set("images", tmp_path / "own.tar")
+    (tree / "test").rename(tree / "val")
+    val = load_data_set("images", tree)
+    for split in ("train", "test"):
+        expected = plain.split(split).images
+        assert np.array_equal(around.split(split).images, expected)
+        assert np.array_equal(val.split(split).images, expected)
+    make_tree(tmp_path / "other")
+    (tmp_path / "other" / "test").rename(tree / "test")
+    (tree / "val" / "a" / "0000.png").unlink()
+    both = load_data_set("images", tree)
+    assert np.array_equal(both.test.images, plain.test.images)
+
+
+def test_own_photographs_that_are_too_few(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match=r"no images found; .*CLASS/\*"):
+        load_data_set("images", tmp_path / "none")
+    tree = make_tree(tmp_path / "tree")
+    for name in ("a", "b"):
+        (tree / "train" / name).rename(tmp_path / "none" / name)
+    for path in sorted((tmp_path / "none" / "b").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(UserError, match="b has one image; at least 2 are needed"):
+        load_data_set("images", tmp_path / "none")
+    with pytest.raises(UserError, match=r"data\.size is for images"):
+        load_data_set("digits", size=8)

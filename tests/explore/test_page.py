@@ -59,17 +59,17 @@ def test_pieces_say_what_the_explanation_says(explainer: Explainer) -> None:
         assert drawn.count("cp-bit cp-one") == bits.count("1")
         assert drawn.count('class="cp-bit') == len(bits)
     assert sum("stops here" in view.block(one, found, set()) for one in found.blocks) == (
-        found.exit_block > 0
+        (found.exit_block or 0) > 0
     )
 
 
 def test_paths_that_are_off_carry_nothing(explainer: Explainer) -> None:
     found = explained(explainer, {6: {0, 3, 7}})
     last = found.blocks[-1]
-    assert [n for n, energy in enumerate(last.energies) if energy == 0] == [0, 3, 7]
+    assert [n for n, energy in enumerate(last.scaled_energies) if energy == 0] == [0, 3, 7]
     assert view.block(last, found, {0, 3, 7}).count("cp-bar cp-off") == 3
     whole = explained(explainer)
-    assert found.blocks[0].energies == whole.blocks[0].energies
+    assert found.blocks[0].scaled_energies == whole.blocks[0].scaled_energies
     assert found.probabilities != whole.probabilities
 
 

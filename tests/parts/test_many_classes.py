@@ -136,7 +136,9 @@ def test_any_image_is_explained(run_dir: Path, data: Path, tmp_path: Path) -> No
     again = explain_image(run_dir, str(file), 3, None)
     assert again.truth is None
     assert again.pixels == found.pixels
-    assert [view.energies for view in again.blocks] == [view.energies for view in found.blocks]
+    assert [view.scaled_energies for view in again.blocks] == [
+        view.scaled_energies for view in found.blocks
+    ]
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 61), np.uint8)).save(
         tmp_path / "grey.png"
     )

@@ -109,9 +109,9 @@ def test_commands_take_the_name_of_a_network(
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in FOLDER.rglob("*")}
     sample = samples()[-1]
-    default = json.loads(invoke("explain", str(sample.path)))
-    named = json.loads(invoke("explain", str(sample.path), "--model", BEST))
-    assert default == named == json.loads(invoke("explain", BEST, str(sample.path)))
+    default = json.loads(invoke("explain", "--json", str(sample.path)))
+    named = json.loads(invoke("explain", "--json", str(sample.path), "--model", BEST))
+    assert default == named == json.loads(invoke("explain", "--json", BEST, str(sample.path)))
     assert len(default["answers"]) == 10
     assert "block 6: bit-error rate" in invoke("paths", BEST)
     assert (tmp_path / "paths.png").exists()
@@ -122,7 +122,7 @@ def test_commands_take_the_name_of_a_network(
     assert "with exits" in invoke("exits", BEST, "--loss", "0.02")
     own = tmp_path / "runs" / "pretrained" / BEST
     assert json.loads((own / "exits.json").read_text())["about"]["asked"] == "loss 0.02"
-    explained = json.loads(invoke("explain", BEST, str(sample.path)))
+    explained = json.loads(invoke("explain", "--json", BEST, str(sample.path)))
     assert explained["probabilities"] == default["probabilities"]
     assert {path: path.stat().st_mtime_ns for path in FOLDER.rglob("*")} == before
     assert BEST in invoke("pretrained")

@@ -30,7 +30,7 @@ def draw_explanation(explanation: Mapping[str, Any], path: Path) -> None:
     make_directory(path.parent)
     style.use_style()
     blocks = explanation["blocks"]
-    paths = len(blocks[0]["energies"])
+    paths = len(blocks[0]["scaled_energies"])
     lines = 1 + max(len(view["codewords"]) for view in blocks)
     height = len(blocks) * (0.21 * lines + 0.62) + 0.7
     width = 4.6 + 0.36 * min(paths, 32)
@@ -85,7 +85,7 @@ def _draw_image(picture: Axes, bars: Axes, explanation: Mapping[str, Any]) -> No
 
 def _draw_block(ax: Axes, view: Mapping[str, Any], explanation: Mapping[str, Any]) -> None:
     """Measured energies in the first line, the codewords of the shown classes below."""
-    energies = np.array(view["energies"])
+    energies = np.array(view["scaled_energies"])
     words = {name: np.array(list(map(int, word))) for name, word in view["codewords"].items()}
     N = len(energies)
     table = np.full((1 + len(words), N), np.nan)

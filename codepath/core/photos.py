@@ -44,9 +44,7 @@ def read_photo(data: bytes, name: str, image_shape: tuple[int, int, int]) -> Pho
     Raises UserError for what is no image of FORMATS, is damaged, or is larger than MOST_BYTES or
     MOST_PIXELS; the header alone decides the latter.
     """
-    C, H, W = image_shape
-    if C not in _MODES:
-        raise UserError(f"the network takes {C} channels: photographs have 1 or 3")
+    _, H, W = image_shape
     if len(data) > MOST_BYTES:
         raise UserError(
             f"{name} has {len(data) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f} MB: "
@@ -60,7 +58,7 @@ def read_photo(data: bytes, name: str, image_shape: tuple[int, int, int]) -> Pho
                 if width * height > MOST_PIXELS:
                     raise UserError(_too_large(name, f"{width} x {height} pixels"))
                 image.draft(None, (4 * W, 4 * H))
-                return _fitted(image, name, _MODES[C], (W, H))
+                return fit_photo(image, name, image_shape)
     except Image.DecompressionBombError:
         raise UserError(_too_large(name, "far too many pixels")) from None
     except Image.UnidentifiedImageError:
@@ -83,7 +81,12 @@ def _kind(data: bytes) -> str:
     return f"formats are {', '.join(FORMATS)}"
 
 
-def _fitted(image: Image.Image, name: str, mode: str, size: tuple[int, int]) -> Photo:
+def fit_photo(image: Image.Image, name: str, image_shape: tuple[int, int, int]) -> Photo:
+    """A Pillow image, fitted to (C, H, W) = `image_shape` as `read_photo` does."""
+    C, H, W = image_shape
+    if C not in _MODES:
+        raise UserError(f"the network takes {C} channels: photographs have 1 or 3")
+    mode, size = _MODES[C], (W, H)
     notes = []
     if getattr(image, "is_animated", False):
         notes.append("the first frame of an animation")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from codepath.core.errors import UserError
-from codepath.data.photos import MOST_BYTES, read_photo
+from codepath.core.photos import MOST_BYTES, read_photo
 
 SHAPE = (3, 32, 32)
 
