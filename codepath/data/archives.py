@@ -130,7 +130,7 @@ def _with_test_images(by_class: dict[str, list[str]], path: Path) -> dict[str, t
             f"{path}: no images found; train/CLASS/* and test/CLASS/*, or CLASS/*, are needed, as "
             f"{', '.join(SUFFIXES)}"
         )
-    places = {}
+    places: dict[str, tuple[str, str]] = {}
     for class_name, names in by_class.items():
         if len(names) < 2:
             raise UserError(f"{path}: {class_name} has one image; at least 2 are needed")
