@@ -33,7 +33,7 @@ from codepath.models import create_model
 from codepath.models.hub import save_tensors
 from codepath.run.config import RunConfig, to_dict
 from codepath.run.directory import WEIGHTS, claim
-from codepath.run.events import beat
+from codepath.run.events import beat, heartbeat
 from codepath.run.metrics_file import loader_verdict
 from codepath.train.card import save_with_card
 from codepath.train.distributed import Placement, World
@@ -124,7 +124,10 @@ def _claim(config: RunConfig, run_dir: Path, lock: FileLock) -> None:
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(f"another process is training in {run_dir}; wait for it") from None
+        now = heartbeat(run_dir)
+        known = {"pid", "host"} <= set(now)
+        who = f"process {now['pid']} on {now['host']}" if known else "another process"
+        raise UserError(f"{who} is training in {run_dir}; wait for it") from None
     claim(config, run_dir)
     beat(run_dir, "starting")
     for left in run_dir.glob(".*.tmp"):  # of killed processes

@@ -1,27 +1,15 @@
-"""On a real Slurm: one node with accounting, brought up for these tests and taken down after them.
-
-Digits at demo scale. Needs root, and Debian's packages or the right to install them.
-"""
+"""On a real Slurm of one node, or two, with accounting."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import random
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
 from codepath import store
@@ -32,9 +20,30 @@ from codepath.experiments import find_experiment
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
 from codepath.run.events import events
-from codepath.run.state import RunStatus, look_all
 from codepath.train.distributed import Placement, World
 from tests.data.photographs import SMALL_IMAGENET, make_folders
+from tests.slurm.real_slurm import (
+    CODEPATH,
+    LONG,
+    RUN_NAMES,
+    SCRIPT,
+    call,
+    cluster_of,
+    codepath,
+    ended,
+    freeze,
+    freeze_at_random,
+    log,
+    requeued,
+    same_weights,
+    sbatch,
+    start_now,
+    starts,
+    state,
+    status,
+    thaw,
+    wait_until,
+)
 from tests.train.runs import CPU
 from tests.train.test_distributed import (
     IN_FLOAT64,
@@ -45,202 +54,6 @@ from tests.train.test_distributed import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
-
-SCRIPT = str(REPO_ROOT / "slurm" / "local-cluster")
-CODEPATH = f"{sys.executable} -m codepath.cli"
-PATIENCE_S = 600
-LONG = "train.epochs=8"
-SEED = int(os.environ.get("CODEPATH_MOMENTS") or time.time_ns() % 10**6)
-MOMENTS = random.Random(SEED)
-"""When runs are disturbed; CODEPATH_MOMENTS repeats the draws of another time."""
-PROFILES = """
-[use]
-demo = "small"
-cpu = "small"
-service = "small"
-[small]
-cpus = 1
-memory = "4G"
-time = "30:00"
-parallel = 2
-[pair]
-cpus = 1
-tasks = 2
-memory = "8G"
-time = "30:00"
-[impossible]
-partition = "nowhere"
-time = "30:00"
-"""
-
-
-def free_ports() -> int:
-    """The first of some ports that are free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return min(int(probe.getsockname()[1]), 60_000)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A running cluster, which this process's environment points at."""
-    if os.geteuid() != 0:
-        pytest.skip("Slurm's daemons need root")
-    installed = all(map(shutil.which, ("slurmctld", "sbatch"))) or shutil.which(
-        "slurmctld", path="/usr/sbin"
-    )
-    if not installed and not shutil.which("apt-get"):
-        pytest.skip("no Slurm here, and no apt-get to install it")
-    profiles = tmp_path_factory.mktemp("profiles") / "profiles.toml"
-    profiles.write_text(PROFILES)
-    settings = {
-        "CODEPATH_CLUSTER": f"/tmp/codepath-slurm-{os.getpid()}",
-        "CODEPATH_CLUSTER_PORT": str(free_ports()),
-        "CODEPATH_PROFILES": str(profiles),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(REPO_ROOT),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        up = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, check=False)
-        if up.returncode and "could not be installed" in up.stderr:
-            pytest.skip(f"Slurm cannot be installed here: {up.stderr.strip().splitlines()[-1]}")
-        assert up.returncode == 0, up.stderr
-        try:
-            found = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, check=True)
-            patch.setenv("SLURM_CONF", found.stdout.strip().partition("=")[2])
-            yield
-        finally:
-            subprocess.run([SCRIPT, "down"], check=True)
-            assert not Path(settings["CODEPATH_CLUSTER"]).exists()
-
-
-@pytest.fixture(autouse=True)
-def no_jobs_left(cluster: None) -> Iterator[None]:
-    """What a failed test leaves behind does not slow down the others."""
-    yield
-    del cluster
-    call("scancel", f"--user={os.getuid()}")
-    deadline = time.monotonic() + PATIENCE_S
-    while call("squeue", "--noheader").strip():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-
-
-def call(*command: str, cwd: Path | None = None, **variables: str) -> str:
-    """The output of a command that succeeds."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=dict(os.environ, **variables),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def codepath(*arguments: str) -> str:
-    return call(*CODEPATH.split(), *arguments)
-
-
-def status(runs: Path) -> subprocess.CompletedProcess[str]:
-    """What `codepath status` says."""
-    return subprocess.run(
-        [*CODEPATH.split(), "status", "--runs", str(runs)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def wait_until(condition: Callable[[], bool], runs: Path) -> None:
-    """Wait for what is to come; the states of the runs explain a failure."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, status(runs).stdout + call("squeue")
-        time.sleep(0.3)
-
-
-def state(run: Path) -> RunStatus:
-    return look_all([run])[0]
-
-
-def start_now(job: str, runs: Path) -> None:
-    """Do not wait two minutes for a requeued job: its batch script needs a moment to end."""
-    wait_until(lambda: "PENDING" in call("squeue", "-h", "-o", "%T", "-j", job), runs)
-    call("scontrol", "update", f"jobid={job}", "timelimit=30", "starttime=now+3")
-
-
-def starts(run: Path) -> list[dict]:
-    return [event for event in events(run) if event["event"] == "started"]
-
-
-def seconds_of(run: Path) -> float:
-    """From the start of a finished run to its end."""
-    done = json.loads((run / "DONE").read_text())["at"]
-    begun = starts(run)[0]["at"]
-    return (datetime.fromisoformat(done) - datetime.fromisoformat(begun)).total_seconds()
-
-
-def freeze(run: Path, attempt: int = 1) -> int:
-    """Stop the first process of an attempt where it is, so that no machine is too fast; its id."""
-    wait_until(lambda: len(starts(run)) == attempt, run.parents[2])
-    pid = int(starts(run)[-1]["pid"])
-    os.kill(pid, signal.SIGSTOP)
-    return pid
-
-
-def thaw(pid: int) -> None:
-    """Let a frozen process go on, unless Slurm, whose signals do so too, was first."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
-
-
-def freeze_at_random(run: Path, attempt: int, undisturbed: Path) -> int:
-    """Stop an attempt at a random moment in the first third of what a whole run takes; its id.
-
-    Later attempts, which have less before them, get a third of that.
-    """
-    pid = freeze(run, attempt)
-    whole = seconds_of(undisturbed / run.name)
-    moment = MOMENTS.uniform(0, whole * (0.3 if attempt == 1 else 0.1))
-    print(f"CODEPATH_MOMENTS={SEED}: {run.name}, attempt {attempt}, after {moment:.2f} s")
-    thaw(pid)
-    time.sleep(moment)
-    os.kill(pid, signal.SIGSTOP)
-    assert not (run / "DONE").exists()
-    return pid
-
-
-def requeued(run: Path, attempt: int) -> None:
-    """Wait until a run's job is queued again after an attempt, and let it start at once."""
-    runs = run.parents[2]
-    wait_until(lambda: state(run).state == "waiting", runs)
-    assert state(run).requeues == attempt
-    assert not (run / "DONE").exists()
-    start_now(state(run).job, runs)
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    mine, theirs = (safetensors.torch.load_file(p / "model.safetensors") for p in (one, other))
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both runs of an experiment that nothing disturbs, as jobs of Slurm."""
-    del cluster
-    runs = tmp_path_factory.mktemp("undisturbed")
-    codepath("submit", "table2-digits", "--seeds", "1", "--set", LONG, "--runs", str(runs))
-    folder = runs / "demo" / f"table2-digits+{LONG}"
-    wait_until(lambda: all(state(folder / r).state == "done" for r in RUN_NAMES), runs)
-    return folder
-
-
-RUN_NAMES = ("coded-s0", "baseline-s0")
 
 
 def submit(runs: Path, *more: str, seeds: int = 1) -> str:
@@ -288,7 +101,7 @@ def test_disturbed_runs_end_as_undisturbed_ones(undisturbed: Path, tmp_path: Pat
     assert set(accuracy["commit"]) == {commit}
 
 
-def test_another_configuration_under_a_run_is_refused(cluster: None, tmp_path: Path) -> None:
+def test_another_configuration_under_a_run_is_refused(cluster: Path, tmp_path: Path) -> None:
     del cluster
     other = find_experiment("table2-digits").runs("demo", 5)[0]
     run = find_experiment("table2-digits").runs("demo", 0)[0]
@@ -328,7 +141,7 @@ def test_cancel_and_retry(undisturbed: Path, tmp_path: Path) -> None:
     assert same_weights(baseline, undisturbed / "baseline-s0")
 
 
-def test_failures_are_reported_with_their_last_lines(cluster: None, tmp_path: Path) -> None:
+def test_failures_are_reported_with_their_last_lines(cluster: Path, tmp_path: Path) -> None:
     """A damaged checkpoint (it is not tried again), data that are not there, and a refused job."""
     del cluster
     runs = tmp_path / "runs"
@@ -368,28 +181,6 @@ def test_failures_are_reported_with_their_last_lines(cluster: None, tmp_path: Pa
     assert accounted.split() == ["FAILED"]
 
 
-def sbatch(folder: Path, *options: str, name: str = "cifar10", **variables: str) -> str:
-    """Submit an sbatch file for the digits, small enough for this machine; the job's id."""
-    small = (
-        "--gpus-per-node=0",
-        "--ntasks-per-node=1",
-        "--mem=4G",
-        "--cpus-per-task=1",
-        "--time=30",
-    )
-    demo = {"REPO": str(REPO_ROOT), "CODEPATH": CODEPATH, "RUNS": str(folder / "runs")}
-    demo |= {"EXPERIMENT": "table2-digits", "SCALE": "demo", "OPTIONS": f"--set {LONG}"}
-    file = str(REPO_ROOT / "slurm" / f"{name}.sbatch")
-    return call(
-        "sbatch", "--parsable", *small, *options, file, cwd=folder, **(demo | variables)
-    ).strip()
-
-
-def log(folder: Path, job: str, name: str = "cifar10") -> str:
-    path = folder / f"slurm-codepath-{name}-{job}.out"
-    return path.read_text() if path.exists() else ""
-
-
 def test_an_sbatch_file_at_its_time_limit_and_killed(undisturbed: Path, tmp_path: Path) -> None:
     """A limit of a minute, for which a process is held; then kill -9 of one."""
     job = sbatch(tmp_path, "--time=1", "--signal=B:USR2@20", SIGNAL_S="20")
@@ -410,17 +201,7 @@ def test_an_sbatch_file_at_its_time_limit_and_killed(undisturbed: Path, tmp_path
     assert accounted.split().count("REQUEUED") == 2
 
 
-def ended(job: str, runs: Path) -> str:
-    """How a job ended, by sacct."""
-
-    def said() -> str:
-        return call("sacct", "-X", "-n", "-P", "-o", "State", "-j", job).strip()
-
-    wait_until(lambda: said() in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"), runs)
-    return said()
-
-
-def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
+def test_imagenet_by_its_sbatch_file(cluster: Path, tmp_path: Path) -> None:
     """Ten classes of small JPEG files, staged: an error unless a subset is what is meant."""
     del cluster
     data = make_folders(tmp_path / "data", tuple(f"n{k:08d}" for k in range(10)))
@@ -450,7 +231,7 @@ def test_imagenet_by_its_sbatch_file(cluster: None, tmp_path: Path) -> None:
     assert copied == images != []
 
 
-def test_an_sbatch_file_without_its_variables(cluster: None, tmp_path: Path) -> None:
+def test_an_sbatch_file_without_its_variables(cluster: Path, tmp_path: Path) -> None:
     del cluster
     job = sbatch(tmp_path, EXPERIMENT="table2-cifar10")
     assert ended(job, tmp_path) == "FAILED"
@@ -459,7 +240,7 @@ def test_an_sbatch_file_without_its_variables(cluster: None, tmp_path: Path) -> 
 
 
 def test_two_processes_of_a_step_train_as_one(
-    cluster: None, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
+    cluster: Path, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
 ) -> None:
     """Placed and met by Slurm's variables alone; equal up to roundings of double precision."""
     del cluster
@@ -472,7 +253,7 @@ def test_two_processes_of_a_step_train_as_one(
         assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt"))
 
 
-def test_several_processes_train_one_network(cluster: None, tmp_path: Path) -> None:
+def test_several_processes_train_one_network(cluster: Path, tmp_path: Path) -> None:
     """By sbatch; and by submit, where one of them is killed and then both are told to give way."""
     del cluster
     short = "train.epochs=8"
@@ -519,31 +300,14 @@ def second_process(job: str) -> int:
     raise AssertionError(f"job {job} has no second process")
 
 
-def test_two_nodes(cluster: None, tmp_path: Path) -> None:
+def test_two_nodes(tmp_path: Path) -> None:
     """The same over two nodes, on a cluster of its own beside the other."""
-    del cluster
-    folder = f"/tmp/codepath-slurm-{os.getpid()}-two"
-    variables = {
-        "CODEPATH_CLUSTER": folder,
-        "CODEPATH_CLUSTER_PORT": str(free_ports()),
-        "CODEPATH_CLUSTER_NODES": "2",
-    }
-    call(SCRIPT, "up", **variables)
-    try:
-        again = subprocess.run(
-            [SCRIPT, "up"], capture_output=True, text=True, env=os.environ | variables
-        )
+    with cluster_of(2) as folder:
+        again = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, check=False)
         assert (again.returncode, again.stderr) == (0, f"running already in {folder}\n")
-        variables["SLURM_CONF"] = f"{folder}/slurm.conf"
-        with pytest.MonkeyPatch.context() as patch:
-            for key, value in variables.items():
-                patch.setenv(key, value)
-            sbatch(tmp_path, "--nodes=2", OPTIONS="--set train.epochs=1")
-            runs = tmp_path / "runs"
-            wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
-            run = runs / "demo" / "table2-digits+train.epochs=1" / "coded-s0"
-            assert state(run).state == "done"
-    finally:
-        call(SCRIPT, "down", **variables)
-    assert not Path(folder).exists()
-    assert folder not in call("ps", "-eo", "args")
+        sbatch(tmp_path, "--nodes=2", OPTIONS="--set train.epochs=1")
+        runs = tmp_path / "runs"
+        wait_until(lambda: (runs / "demo" / "claims.md").exists(), runs)
+        run = runs / "demo" / "table2-digits+train.epochs=1" / "coded-s0"
+        assert state(run).state == "done"
+    assert str(folder) not in call("ps", "-eo", "args")
