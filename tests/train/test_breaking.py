@@ -283,7 +283,10 @@ def test_two_processes_in_one_directory(
 ) -> None:
     files = [path for path in stopped.rglob("*") if path.name != ".lock"]
     before = {path: path.stat().st_mtime_ns for path in files}
-    with FileLock(stopped / ".lock"), pytest.raises(UserError, match=r"process \d+ on \S+ is training in"):
+    with (
+        FileLock(stopped / ".lock"),
+        pytest.raises(UserError, match=r"process \d+ on \S+ is training in"),
+    ):
         fit(tiny_config, tiny_images, stopped, CPU, QUIET)
     assert files == [path for path in stopped.rglob("*") if path.name != ".lock"]
     assert before == {path: path.stat().st_mtime_ns for path in files}
