@@ -100,6 +100,7 @@ def test_a_node_that_dies_under_a_run(cluster: Path, undisturbed: Path, tmp_path
         assert (state(run).state, state(run).job) == ("done", job)
         assert same_weights(run, undisturbed / run.name)
     assert len(store.read_rows(runs / "demo" / "results", "accuracy")) == 2
+    assert ended(job, runs) == "COMPLETED"
     accounted = call("sacct", "-X", "-n", "-D", "-P", "-o", "State", "-j", job).split()
     assert accounted == ["NODE_FAIL", "COMPLETED"]
 
