@@ -11,17 +11,22 @@ from codepath.paper.binary_rows import own_negatives
 from codepath.paper.exit_rows import CRITERION
 from codepath.paper.setting_rows import several, top1_of
 from codepath.run.config import RunConfig
+from codepath.run.objectives import ObjectiveConfig
 
 NAME = "objective"
 ITEM = "ours"
 PAPER, OWN, PLAIN = "paper's objective", "training for extraction", "plain network"
+SECOND = "the same, scores of scale 4"
+_SCALE = ObjectiveConfig().score_scale
 
 
 def objective_of(run: RunConfig) -> str:
     """What a run's network is called beside the others."""
     if run.model_role == "baseline":
         return PLAIN
-    return PAPER if run.train.objective == "energy_power" else OWN
+    if run.train.objective == "energy_power":
+        return PAPER
+    return OWN if run.train.score_scale == _SCALE else SECOND
 
 
 def _rows(results: Path, kind: str) -> pd.DataFrame:

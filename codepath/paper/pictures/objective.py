@@ -1,4 +1,4 @@
-"""Two training objectives of the same network: early decoders, softmax and the plain network."""
+"""Training objectives of the same network: early decoders, softmax and the plain network."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from codepath.paper.objective_rows import (
     OWN,
     PAPER,
     PLAIN,
+    SECOND,
     decoders_by_objective,
     f1_by_objective,
     top1_by_objective,
 )
 from codepath.paper.panel import Panel
-from codepath.paper.style import BLUE, ORANGE, legend_below, mean_line
+from codepath.paper.style import BLUE, GREEN, ORANGE, legend_below, mean_line
 
 END = 1 << 20
 """Stands for the network's end behind all blocks."""
 _LOOKS = {
     PAPER: {"color": ORANGE, "marker": "s", "linestyle": "--"},
     OWN: {"color": BLUE, "marker": "o", "linestyle": "-"},
+    SECOND: {"color": GREEN, "marker": "^", "linestyle": ":"},
     PLAIN: {"color": "0.35", "marker": "x", "linestyle": "none"},
 }
 

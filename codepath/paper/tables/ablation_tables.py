@@ -15,6 +15,7 @@ from codepath.paper.objective_rows import (
     OWN,
     PAPER,
     PLAIN,
+    SECOND,
     decoders_by_objective,
     exits_by_objective,
     f1_by_objective,
@@ -131,8 +132,10 @@ def objective_table(results: Path) -> Table | None:
     body = []
     for (dataset, scale), here in top1.groupby(["dataset", "scale"], sort=False):
         seeds = set.intersection(*(set(mine["seed"]) for _, mine in here.groupby("objective_of")))
-        for name in (PAPER, OWN, PLAIN):
+        for name in (PAPER, OWN, SECOND, PLAIN):
             mine = here[(here["objective_of"] == name) & here["seed"].isin(seeds)]
+            if mine.empty:
+                continue
             runs = set(mine["run_id"])
             blocks = decoders[decoders["run_id"].isin(runs)]
             curve = exits[exits["run_id"].isin(runs)]
