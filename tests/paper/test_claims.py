@@ -12,13 +12,17 @@ import pytest
 from codepath import store
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import OTHER_CONFIGURATION, gaps, rows_of_run
+from codepath.experiments.deviations import DEVIATIONS
+from codepath.paper.claims.deviation_list import effect
 from codepath.paper.claims.judge import (
+    Comparison,
     common_seeds,
     compare_classes,
     judge,
     judge_number,
     standard_error,
 )
+from codepath.paper.claims.published import margin_of_table2, off_the_paper
 from codepath.paper.claims.verdict import HEADER, Claim, cells, claims, write_claims
 from codepath.paper.pictures import fig4
 from codepath.paper.report.page import coverage, write_report
@@ -26,6 +30,7 @@ from codepath.paper.style import describe
 from codepath.paper.tables.baselines import comparisons
 from codepath.paper.tables.table_files import make_tables
 from codepath.store import Measurement
+from tests.docs.fences import ROOT
 from tests.made_up import BASE, add_rows, keep_runs, measurements
 
 
@@ -54,8 +59,9 @@ def test_the_made_up_rows_bear_out_every_shape(everything: Path, tmp_path: Path)
         assert find(judged, text).verdict == "reproduced", text
     assert find(judged, "p_drop of 0.2 costs").verdict == "partly"  # made up without a difference
     text = path.read_text()
-    assert "| 94.41 % | 94.10 ± 0.10 % | -0.31 | 3 | 10,000 | reproduced |" in text
-    assert "table2-cifar10-paper-coded-s0-" in text
+    off = "0.31 points below the paper"
+    assert f"| 94.41 % | 94.10 ± 0.10 % | {off} | 3 | 10,000 | reproduced |" in text
+    assert "| 0.75 points more | 94.10 ± 0.10 against 92.90 ± 0.10 % | 1.20 points (SE " in text
 
 
 def test_numbers_are_held_to_their_tolerance(everything: Path) -> None:
@@ -84,16 +90,64 @@ def test_counted_claims_need_no_run(tmp_path: Path, results: Path) -> None:
     judged = claims(results)
     shares = [c for c in judged if c.text.startswith("Share of the parameters")]
     assert [(c.data, c.outcome.difference, c.verdict) for c in shares if c.outcome] == [
-        ("cifar10", "-1.2", "partly"),
-        ("cifar10", "+8.3", "contradicted"),
-        ("cifar100", "-0.2", "reproduced"),
-        ("cifar100", "+10.4", "contradicted"),
-        ("imagenet", "-0.8", "reproduced"),
-        ("imagenet", "+6.6", "contradicted"),
+        ("cifar10", "1.2 points below the paper", "partly"),
+        ("cifar10", "8.3 points above the paper", "contradicted"),
+        ("cifar100", "0.2 points below the paper", "reproduced"),
+        ("cifar100", "10.4 points above the paper", "contradicted"),
+        ("imagenet", "0.8 points below the paper", "reproduced"),
+        ("imagenet", "6.6 points above the paper", "contradicted"),
     ]
     assert find(judged, "Codewords of the ten classes", "cifar10").verdict == "reproduced"
     assert claims(tmp_path / "nothing")  # without any rows every trained claim is "not run"
     assert find(claims(tmp_path / "nothing"), "Coded is more").verdict == "not run"
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_claims_call_a_run_by_the_key_of_every_table(
+    committed: bool, everything: Path, tmp_path: Path
+) -> None:
+    folder = ROOT / "results" if committed else everything
+    path = ROOT / "paper/claims.md" if committed else write_claims(everything, tmp_path)[0]
+    runs = pd.read_csv(folder / "runs.csv")
+    measured = {
+        key for kind in store.KINDS if (folder / f"{kind}.csv").exists()
+        for key in pd.read_csv(folder / f"{kind}.csv", usecols=["run"])["run"]
+    }  # fmt: skip
+    text = path.read_text()
+    judged = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    judged = [line for line in judged if len(line) == len(HEADER)]
+    assert judged[0] == HEADER
+    assert HEADER[-1] == runs.columns[0] == "run"
+    named = {key for line in judged[2:] for key in line[-1].split(", ") if key != "-"}
+    assert len(named) > 20
+    assert named <= set(runs["run"]) & measured
+    assert not [run_id for run_id in runs["run_id"] if run_id in text]
+
+
+def test_how_far_a_number_is_off_is_said_in_words() -> None:
+    def difference(mean: float) -> str:
+        return Comparison(mean, 0.002, 3).in_words()
+
+    assert difference(0.0129) == "1.29 points (SE 0.20)"
+    assert difference(-0.0129) == "1.29 points the other way (SE 0.20)"
+    assert off_the_paper(-1.634) == "1.63 points below the paper"
+    assert off_the_paper(1234, ",", "") == "1,234 above the paper"
+    assert off_the_paper(0.001) == "none"
+    assert margin_of_table2("cifar100") == pytest.approx(1.42)
+    assert margin_of_table2("digits") is None
+
+
+def test_an_effect_that_published_numbers_show_is_taken_from_them(
+    tmp_path: Path, everything: Path
+) -> None:
+    (macs,) = (one for one in DEVIATIONS if one.numbers)
+    text = effect(everything, macs)
+    for claim in claims(everything):
+        if claim.text.startswith(macs.numbers):
+            assert claim.outcome is not None
+            assert f"{claim.text.partition(' (')[0]}: {claim.outcome.difference}" in text
+    assert text.count("below the paper") == 2
+    assert effect(tmp_path, macs) == macs.effect  # without rows
 
 
 def test_an_absurd_run_changes_the_verdict(results: Path) -> None:
@@ -179,11 +233,11 @@ def test_compared_runs_are_taken_at_common_seeds(results: Path) -> None:
         outcome = find(claims(results), text).outcome
         assert outcome is not None
         assert outcome.seeds == 1, text
-        assert all("-s0-" in run_id for run_id in outcome.run_ids)
+        assert all("-s0-" in run_id for run_id in outcome.runs.values())
     means = find(claims(results), "Coded is more accurate")
     assert means.ours == "94.00 against 92.80 %"  # without the other seeds of the plain network
     assert means.outcome is not None
-    assert means.outcome.difference.startswith("+1.20")
+    assert means.outcome.difference.startswith("1.20 points (SE ")
 
 
 def test_classes_are_compared_at_common_seeds() -> None:
@@ -387,6 +441,9 @@ def test_other_images_do_not_contradict_the_papers_numbers(tmp_path: Path) -> No
         claim = find(claims(results), "Top-1 of the coded network, mu = 6")
         assert claim.verdict == verdict
         assert ("JPEG quality 75, not the paper's" in claim.why) == (verdict == "partly")
+        assert ("88.8 times the tolerance" in claim.why) == (verdict == "partly")
+        assert claim.outcome is not None
+        assert claim.outcome.difference == "44.41 points below the paper"
 
 
 @pytest.mark.parametrize(

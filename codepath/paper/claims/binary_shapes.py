@@ -23,8 +23,12 @@ from codepath.paper.claims.judge import (
     Outcome,
     always_yes,
     compare_classes,
-    run_ids,
+    runs_of,
 )
+
+
+def _apart(difference: float, form: str, unit: str = "") -> str:
+    return f"{abs(difference):{form}}{unit} {'below' if difference < 0 else 'above'}"
 
 
 def _binary_outcome(rows: pd.DataFrame) -> Outcome | None:
@@ -44,10 +48,10 @@ def _binary_outcome(rows: pd.DataFrame) -> Outcome | None:
         verdict,
         f"F1 {by_class.min():.3f} to {by_class.max():.3f}, mean {by_class.mean():.3f}; always yes "
         f"{chance:.3f}",
-        f"{by_class.mean() - chance:+.3f}",
+        f"mean F1 {_apart(by_class.mean() - chance, '.3f')} that of always yes",
         images_of(f1),
         f1["seed"].nunique(),
-        run_ids(f1),
+        runs_of(f1),
         why,
     )
 
@@ -87,10 +91,10 @@ def heaps_separate(results: Path, runs: Runs) -> Outcome | None:
         verdict,
         f"at least {100 * least:.0f} % of every class's images, and of the others, lie on their "
         f"side of the threshold ({rows['class'].nunique()} classes; by histogram bins)",
-        f"{100 * (least - SEPARATED):+.0f} against {100 * SEPARATED:.0f} %",
+        f"{_apart(100 * (least - SEPARATED), '.0f', ' points')} {100 * SEPARATED:.0f} %",
         images_of(rows),
         rows["seed"].nunique(),
-        run_ids(rows),
+        runs_of(rows),
         "" if verdict == REPRODUCED else "in some class fewer are on their side",
     )
 

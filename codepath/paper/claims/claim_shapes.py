@@ -44,6 +44,7 @@ from codepath.paper.claims.objective_shapes import (
     decoders_gain,
     not_below_plain,
 )
+from codepath.paper.claims.published import margin_of_table2
 from codepath.paper.tables.layout import percent
 from codepath.run.config import RunConfig
 
@@ -53,11 +54,17 @@ class Shape(NamedTuple):
 
     item: str
     text: str
-    paper: str
+    paper: str | Callable[[str], str]
+    """What the paper says; a function where it says another number of each data set."""
     picture: str
     judge: Callable[[Path, Runs], Outcome | None]
     """From the rows and an experiment's runs; None where rows of any run that it is about are
     absent, or runs that are compared have no seed in common."""
+
+
+def _papers_margin(dataset: str) -> str:
+    margin = margin_of_table2(dataset)
+    return "more" if margin is None else f"{margin:.2f} points more"
 
 
 def _more_accurate(results: Path, runs: Runs) -> Outcome | None:
@@ -82,7 +89,7 @@ def _decoders_rise(results: Path, runs: Runs) -> Outcome | None:
     return worst._replace(
         ours="; ".join(one.ours for one in outcomes),
         seeds=min(one.seeds for one in outcomes),
-        run_ids=tuple(run_id for one in outcomes for run_id in one.run_ids),
+        runs={key: run_id for one in outcomes for key, run_id in one.runs.items()},
     )
 
 
@@ -220,7 +227,13 @@ def _fourth_power_best(results: Path, runs: Runs) -> Outcome | None:
 
 
 SHAPES = (
-    Shape("Table 2", "Coded is more accurate than plain ResNeXt", "more", "table2", _more_accurate),
+    Shape(
+        "Table 2",
+        "Coded is more accurate than plain ResNeXt",
+        _papers_margin,
+        "table2",
+        _more_accurate,
+    ),
     Shape(
         "Fig 2a",
         "Removing active paths hurts more than as many inactive ones",

@@ -18,7 +18,7 @@ from codepath.paper.claims.judge import (
     Outcome,
     judge_number,
 )
-from codepath.paper.claims.published import Number, in_points, tolerance_of
+from codepath.paper.claims.published import Number, in_points, off_the_paper, tolerance_of
 from codepath.paper.tables.table_files import table3
 
 
@@ -28,7 +28,7 @@ def _architectures(results: Path, network: str) -> pd.DataFrame | None:
 
 
 def _counted(verdict: str, ours: str, difference: str, why: str = "") -> Outcome:
-    return Outcome(verdict, ours, difference, 1, 0, (), why)
+    return Outcome(verdict, ours, difference, 1, 0, {}, why)
 
 
 def _parameters_of(results: Path, network: str, published: int) -> Outcome | None:
@@ -37,7 +37,7 @@ def _parameters_of(results: Path, network: str, published: int) -> Outcome | Non
         return None
     total = int(rows["parameters"].sum())
     verdict = REPRODUCED if total == published else CONTRADICTED
-    return _counted(verdict, f"{total:,}", f"{total - published:+,}")
+    return _counted(verdict, f"{total:,}", off_the_paper(total - published, ",", ""))
 
 
 def table1_numbers() -> Iterator[Number]:
@@ -52,10 +52,14 @@ def table1_numbers() -> Iterator[Number]:
         )
 
 
+def _unlike(codewords: int) -> str:
+    return f"{codewords} other than the paper's" if codewords else "none"
+
+
 def _codewords(results: Path) -> Outcome:
     same = [row[-1] == "yes" for row in table3(results).body]
     verdict = REPRODUCED if all(same) else CONTRADICTED
-    return _counted(verdict, f"{sum(same)} of {len(same)} equal", f"{sum(same) - len(same)}")
+    return _counted(verdict, f"{sum(same)} of {len(same)} equal", _unlike(len(same) - sum(same)))
 
 
 def table3_numbers() -> Iterator[Number]:
@@ -76,7 +80,7 @@ def _operations(results: Path, published: float, coded: bool) -> Outcome | None:
     return _counted(
         judge_number(difference / published, _GFLOPS_TOLERANCE),
         f"{total / 1e9:.3f}",
-        f"{difference:+.3f} ({difference / published:+.1%})",
+        f"{off_the_paper(difference, '.3f', '')} ({100 * abs(difference / published):.1f} %)",
     )
 
 
@@ -97,7 +101,10 @@ def _ratio(results: Path, what: str, published: float, more_is_better: bool) -> 
     verdict = REPRODUCED if behind > 0 else judge_number(behind, _COST_TOLERANCE)
     ours = ", ".join(f"{value:.2f} ({where})" for value, where in found)
     return _counted(
-        verdict, ours, f"{worst - published:+.3f}", "another machine than the paper's TPU"
+        verdict,
+        ours,
+        off_the_paper(worst - published, ".3f", ""),
+        "another machine than the paper's TPU",
     )
 
 
@@ -138,7 +145,7 @@ def _share_kept(results: Path, network: str, column: str, published: float) -> O
     verdict = judge_number(difference, tolerance_of("parameters"))
     ours = f"{kept:,.0f} of {total:,} ({100 * kept / total:.1f} %)"
     why = "beyond the tolerance, within twice of it" if verdict == PARTLY else ""
-    return _counted(verdict, ours, f"{difference:+.1f}", why)
+    return _counted(verdict, ours, off_the_paper(difference, ".1f"), why)
 
 
 def parameter_numbers() -> Iterator[Number]:

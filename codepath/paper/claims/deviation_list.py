@@ -13,6 +13,7 @@ from codepath.experiments import find_experiment
 from codepath.experiments.coverage import OTHER_CONFIGURATION, rows_of_kind
 from codepath.experiments.deviations import DEVIATIONS, Deviation
 from codepath.experiments.registry import override
+from codepath.paper.claims.claim_numbers import paper_numbers
 from codepath.paper.claims.judge import compare
 from codepath.paper.tables.layout import markdown
 
@@ -20,8 +21,12 @@ HEADER = ["topic", "the paper", "the authors' code", "ours", "switch", "measured
 
 
 def effect(results: Path, deviation: Deviation) -> str:
-    """How turning the switch changes the coded network's top-1, from paired seeds, as text."""
-    found = []
+    """What is known of a choice's effect, as text.
+
+    How turning the switch changes the coded network's top-1, from paired seeds; how far the
+    published numbers are that depend on the choice; and the deviation's own words.
+    """
+    found = _published(results, deviation.numbers) if deviation.numbers else []
     rows = rows_of_kind(results, "accuracy")
     rows = rows[(rows["metric"] == "top1") & (rows["split"] == "test") & (rows["model"] == "coded")]
     base_name = re.escape(deviation.experiment) or r"table2-\w+"
@@ -39,6 +44,16 @@ def effect(results: Path, deviation: Deviation) -> str:
                 f"{one.seeds} {'seed' if one.seeds == 1 else 'seeds'}{note}"
             )
     return "; ".join([*found, deviation.effect] if deviation.effect else found) or "not measured"
+
+
+def _published(results: Path, beginning: str) -> list[str]:
+    """How far our numbers are from the published ones whose text begins so."""
+    judged = [
+        (number.text, number.judge(results))
+        for number in paper_numbers()
+        if number.text.startswith(beginning)
+    ]
+    return [f"{text}: {outcome.difference}" for text, outcome in judged if outcome]
 
 
 def _note(base: pd.DataFrame, changed: pd.DataFrame, switch: str, value: str) -> str:

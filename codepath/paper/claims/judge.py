@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 REPRODUCED, PARTLY, CONTRADICTED, NOT_RUN = "reproduced", "partly", "contradicted", "not run"
@@ -20,10 +19,12 @@ class Outcome(NamedTuple):
     ours: str
     """Means, with SD over seeds where there are several."""
     difference: str
+    """How far it is off, or by how much the claim holds, in words."""
     n: int
     """Images (or counted networks) behind a number."""
     seeds: int
-    run_ids: tuple[str, ...]
+    runs: Mapping[str, str]
+    """The lines of runs.csv behind the numbers: key -> the run's id."""
     why: str = ""
     """What qualifies the verdict; empty where nothing does."""
 
@@ -73,6 +74,11 @@ class Comparison(NamedTuple):
         """The reason that stands beside the verdict "partly"; empty for the others."""
         return "within twice its standard error" if self.verdict == PARTLY else ""
 
+    def in_words(self) -> str:
+        """The same, said in the direction of a claim that the difference is positive."""
+        other = " the other way" if self.mean < 0 else ""
+        return f"{100 * abs(self.mean):.2f} points{other} (SE {100 * self.error:.2f})"
+
     def points(self) -> str:
         """The mean difference in points, with its standard error."""
         return f"{100 * self.mean:+.2f} (SE {100 * self.error:.2f})"
@@ -90,10 +96,10 @@ class Comparison(NamedTuple):
         return Outcome(
             verdict or self.verdict,
             ours,
-            self.points(),
+            self.in_words(),
             int(frames[0]["n"].iloc[0]),
             self.seeds,
-            run_ids(*frames),
+            runs_of(*frames),
             self.why if why is None else why,
         )
 
@@ -154,6 +160,7 @@ def always_yes(prevalence: float) -> float:
     return 2 * prevalence / (1 + prevalence)
 
 
-def run_ids(*frames: pd.DataFrame) -> tuple[str, ...]:
-    """The runs behind some rows."""
-    return tuple(sorted(set(np.concatenate([f["run_id"].to_numpy(dtype=object) for f in frames]))))
+def runs_of(*frames: pd.DataFrame) -> dict[str, str]:
+    """The lines of runs.csv behind some rows, key -> the run's id, in the order of the ids."""
+    pairs = {pair for rows in frames for pair in zip(rows["run_id"], rows["run"], strict=True)}
+    return {str(key): str(run_id) for run_id, key in sorted(pairs)}

@@ -7,9 +7,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codepath.experiments import find_experiment
-from codepath.paper.claims.judge import (
-    Outcome,
-)
+from codepath.experiments.reference import reference
+from codepath.paper.claims.judge import Outcome
+
+
+def margin_of_table2(dataset: str) -> float | None:
+    """Points by which the paper's coded network is above its plain one; None: not published."""
+    rows = reference("table2_accuracy")
+    rows = rows[rows["dataset"] == dataset].drop_duplicates("model")  # the first mu is Table 2's
+    top1 = rows.set_index("model")["top1"]
+    return float(top1["coded"] - top1["baseline"]) if len(top1) else None
+
+
+def off_the_paper(difference: float, form: str = ".2f", unit: str = " points") -> str:
+    """How far a number of ours is from the paper's, in words."""
+    size = f"{abs(difference):{form}}"
+    if not float(size.replace(",", "")):
+        return "none"
+    return f"{size}{unit} {'below' if difference < 0 else 'above'} the paper"
 
 
 class Number(NamedTuple):

@@ -20,9 +20,9 @@ from codepath.paper.claims.judge import (
     Outcome,
     common_seeds,
     judge_number,
-    run_ids,
+    runs_of,
 )
-from codepath.paper.claims.published import Number, in_points, tolerance_of
+from codepath.paper.claims.published import Number, in_points, off_the_paper, tolerance_of
 from codepath.paper.tables.layout import percent
 from codepath.run.config import RunConfig
 
@@ -46,13 +46,17 @@ _RECOMPRESSED = "as images, JPEG"
 def _trained(difference: float, tolerance: float, rows: pd.DataFrame) -> tuple[str, str]:
     """The verdict on a trained number, and its reservation.
 
-    Numbers on images that were compressed again do not contradict the paper's.
+    Numbers on images that were compressed again do not contradict the paper's. The reservation
+    says by how many tolerances they are off.
     """
     verdict = judge_number(difference, tolerance)
     others = [source for source in rows["source"].unique() if _RECOMPRESSED in source]
     if not others:
         return verdict, ""
-    return PARTLY if verdict == CONTRADICTED else verdict, f"{', '.join(others)}, not the paper's"
+    tolerances = abs(difference) / tolerance
+    beyond = f"{tolerances:.1f} times the tolerance; " if tolerances > 1 else ""
+    why = f"{beyond}{', '.join(others)}, not the paper's"
+    return PARTLY if verdict == CONTRADICTED else verdict, why
 
 
 def _paper_runs(experiment: str) -> list[RunConfig]:
@@ -84,10 +88,10 @@ def _points(rows: pd.DataFrame, published: float, tolerance: float) -> Outcome |
     return Outcome(
         verdict,
         f"{percent(value)} %",
-        f"{difference:+.2f}",
+        off_the_paper(difference),
         int(rows["n"].iloc[0]),
         len(value),
-        run_ids(rows),
+        runs_of(rows),
         why,
     )
 
@@ -106,10 +110,10 @@ def _series(rows: pd.DataFrame, by: str, published: pd.Series, tolerance: float)
     return Outcome(
         verdict,
         ", ".join(f"{means[key]:.1f}" for key in published.index) + " %",
-        f"at most {worst:+.2f} (at {place:g})",
+        f"{off_the_paper(worst)} (the largest, at {place:g})",
         int(rows["n"].iloc[0]),
         rows["seed"].nunique(),
-        run_ids(rows),
+        runs_of(rows),
         why,
     )
 

@@ -49,7 +49,7 @@ class Claim(NamedTuple):
         """What stands beside the verdict: its reason, and a note on runs configured otherwise."""
         if self.outcome is None:
             return self.reason
-        notes = (self.outcome.why, configuration_note(self.outcome.run_ids))
+        notes = (self.outcome.why, configuration_note(self.outcome.runs.values()))
         return "; ".join(note for note in notes if note)
 
     @property
@@ -69,7 +69,7 @@ HEADER = [
     "n",
     "verdict",
     "command",
-    "runs",
+    "run",
 ]
 
 
@@ -88,11 +88,11 @@ def cells(claim: Claim) -> list[str]:
         claim.paper,
         found.ours,
         found.difference,
-        str(found.seeds) if found.run_ids else "no runs",
-        f"{found.n:,}" if found.run_ids else "-",
+        str(found.seeds) if found.runs else "no runs",
+        f"{found.n:,}" if found.runs else "-",
         verdict,
         claim.command,
-        ", ".join(found.run_ids) or "-",
+        ", ".join(found.runs) or "-",
     ]
 
 
@@ -121,11 +121,12 @@ def _shape_claims(results: Path, only_demo: bool) -> Iterator[Claim]:
                 outcome = shape.judge(results, runs)
                 if outcome is None and (scale not in missed or (scale == "demo") != only_demo):
                     continue
+                dataset = runs[0].data.source
                 yield Claim(
                     shape.item,
                     shape.text,
-                    _label(runs[0].data.source, scale),
-                    shape.paper,
+                    _label(dataset, scale),
+                    shape.paper if isinstance(shape.paper, str) else shape.paper(dataset),
                     outcome,
                     "" if outcome else _why_absent(experiment, scale, results),
                     experiment.command(scale, results),
@@ -170,11 +171,11 @@ _EXPLANATION = (
     "A proxy is another data set or a smaller scale. It shows whether a claim's shape holds there; "
     "only rows at the paper's scale speak of its numbers. A difference counts when it exceeds "
     "twice its standard error (SE). The error is over seeds where there are three, else binomial "
-    "on the test images; for binary classifiers it is over classes. Differences are in points "
-    "unless said otherwise. Partly means one of three things: a difference is too small to tell "
-    "from noise; a number is beyond its tolerance, but within twice of it; or a number is beyond "
-    "its tolerance on images that were compressed again, however far. Runs are compared at the "
-    "seeds that all of them have."
+    "on the test images; for binary classifiers it is over classes. The column `difference` says "
+    "by how much a claim holds, or how far a number is off. Partly means one of three things: a "
+    "difference is too small to tell from noise; a number is beyond its tolerance, but within "
+    "twice of it; or a number is beyond its tolerance on images that were compressed again, "
+    "however far. Runs are compared at the seeds that all of them have."
 )
 
 
@@ -191,7 +192,9 @@ def write_claims(results: Path, out: Path) -> tuple[Path, list[Claim]]:
     path = make_directory(out) / "claims.md"
     text = (
         "# Claims of the paper, and what the rows say\n\n"
-        f"{explanation(results)}\n\nOf {len(judged)}: {summary(judged)}.\n\n## Judged\n\n"
+        f"{explanation(results)} The last column has keys: the column `run` of runs.csv and of "
+        f"every other table beside it.\n\nOf {len(judged)}: {summary(judged)}.\n\n"
+        "## Judged\n\n"
         f"{markdown(HEADER, [cells(claim) for claim in ran])}"
     )
     if rest:

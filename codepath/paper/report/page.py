@@ -41,12 +41,13 @@ class Figure(NamedTuple):
     item: str
     svg: str
     caption: str
-    run_ids: tuple[str, ...]
+    runs: tuple[str, ...]
+    """Keys of runs.csv."""
     broad: bool
     """Whether it takes the page's whole width."""
 
 
-def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
+def _figures(results: Path, out: Path, force: bool, records: list[dict[str, Any]]) -> list[Figure]:
     """The report's figures: those that `codepath figures` drew from these rows, else drawn now."""
     gallery = Gallery(out)
     entries = None if force else gallery.page_of(inputs_digest(results))
@@ -60,7 +61,7 @@ def _figures(results: Path, out: Path, force: bool) -> list[Figure]:
             entry.item,
             gallery.path(entry.name, "svg").read_text(),
             entry.caption,
-            entry.run_ids,
+            tuple(one["run"] for one in records if one["run_id"] in entry.run_ids),
             entry.broad,
         )
         for entry in entries
@@ -74,18 +75,22 @@ def _first(figures: list[Figure]) -> Figure | None:
 
 
 def run_records(results: Path) -> list[dict[str, Any]]:
-    """Every run with rows of any kind: what it is, where it comes from, its rows by kind."""
+    """Every line of runs.csv that numbers of any kind are taken from.
+
+    A record says what the run is, where it comes from, and how many rows it has of each kind.
+    """
     frames = [rows_of_kind(results, kind).assign(kind=kind) for kind in sorted(KINDS)]
     frames = [rows for rows in frames if len(rows)]
     if not frames:
         raise UserError(f"no rows in {results}: run an experiment first")
     rows = pd.concat(frames, ignore_index=True).sort_values("created", kind="stable")
     records = []
-    for run_id, group in rows.groupby("run_id"):
+    for (run_id, run), group in rows.groupby(["run_id", "run"]):
         last = group.iloc[-1]
         kinds = group["kind"].value_counts().sort_index()
         records.append(
             {
+                "run": str(run),
                 "run_id": str(run_id),
                 **{
                     name: str(last[name])
@@ -152,10 +157,10 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "why": claim.why,
         "ours": claim.ours,
         "difference": found.difference if found else "-",
-        "seeds": (found.seeds if found.run_ids else "no runs") if found else 0,
-        "n": f"{found.n:,}" if found and found.run_ids else "-",
+        "seeds": (found.seeds if found.runs else "no runs") if found else 0,
+        "n": f"{found.n:,}" if found and found.runs else "-",
         "command": claim.command,
-        "run_ids": found.run_ids if found else (),
+        "runs": tuple(found.runs) if found else (),
     }
 
 
@@ -168,7 +173,8 @@ def write_report(
     bytes. With `force`, figures that are up to date are drawn again.
     """
     judged = claims(results)
-    drawn = _figures(results, out, force)
+    records = run_records(results)
+    drawn = _figures(results, out, force, records)
     shared, svgs = slim([figure.svg for figure in drawn])
     figures = [figure._replace(svg=svg) for figure, svg in zip(drawn, svgs, strict=True)]
     first = _first(figures)
@@ -193,7 +199,7 @@ def write_report(
         deviation_header=deviation_list.HEADER,
         deviations=[deviation_list.cells(results, one) for one in DEVIATIONS],
         coverage=coverage(results),
-        runs=run_records(results),
+        runs=records,
         benchmarks=[
             path.name
             for name in sorted({b for e in all_experiments() for b in e.benchmarks})
