@@ -1,8 +1,9 @@
-"""Numbers of results/ that the README and the pages of docs/ quote, each by its name.
+"""Numbers of results/ that the README, the notes and the pages of docs/ quote, each by its name.
 
-`trained` has the numbers of one trained network, `differences` those of two compared, `benchmarks`,
-`speeds` and `loading` what `codepath bench` measured, and `verdicts` how the claims stand. A name
-is defined once, with its query.
+`trained` has the numbers of one trained network (`networks` says which there are), `differences`
+those that compare two, `published` the paper's own. `benchmarks`, `speeds`, `loading` and `search`
+have what `codepath bench` measured, `verdicts` how the claims stand, and `tables` whole tables. A
+name is defined once; numbers that are asked for alike share one definition (`alike`).
 """
 
 from codepath.paper.quoted.registry import answer, names, quoted, refreshed, used_names

@@ -35,6 +35,22 @@ def percents(shares: Sequence[float], digits: int = 1) -> str:
     return listed([f"{100 * share:.{digits}f}" for share in shares]) + " %"
 
 
+def points(share: float, digits: int = 2) -> str:
+    """A difference of two shares in points."""
+    return f"{100 * share:.{digits}f} points"
+
+
+def harmonic_mean(first: float, second: float) -> float:
+    """F1 of a precision and a recall."""
+    return 2 * first * second / (first + second)
+
+
+def span(values: Sequence[float] | pd.Series, form: str) -> str:
+    """The least and the largest value as they are rounded; one of them where they are equal."""
+    ends = dict.fromkeys(form.format(value) for value in (min(values), max(values)))
+    return " to ".join(ends)
+
+
 def two_digits(value: float) -> str:
     """A value with its first two digits: 17.29 -> "17", 0.0085 -> "0.0085"."""
     return f"{float(f'{value:.2g}'):g}"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
+from codepath.codes import certify, find_scheme
 from codepath.experiments.coverage import benchmark_files, benchmark_rows
-from codepath.paper.quoted.answer import Answer, Query, listed, needed, percents, place, two_digits
+from codepath.paper.quoted.alike import Beginning, Source, Text, alike
+from codepath.paper.quoted.answer import Answer, Query, listed, percents, place, two_digits
 from codepath.paper.tables.layout import markdown
 from codepath.store import RUNS
 
-Text = Callable[[pd.DataFrame], str]
 NETWORKS = {"C10": 32, "C100": 32, "ImageNet": 160}
 """The paper's networks -> pixels a side of their images."""
+MAKERS = {"amd": Beginning("AMD EPYC"), "intel": Beginning("Intel(R) Xeon(R) Processor")}
+"""Processors that were measured."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -23,25 +25,18 @@ def _read(results: Path, name: str, state: tuple[int, ...]) -> pd.DataFrame:  # 
     return benchmark_rows(results, name)
 
 
-def rows_where(results: Path, name: str, **wanted: object) -> pd.DataFrame:
-    """A benchmark's rows in which columns have these values; UserError where there are none."""
-    state = tuple(path.stat().st_mtime_ns for path in benchmark_files(results, name))
-    rows = _read(results, name, state)
-    for column, value in wanted.items():
-        rows = rows[rows[column] == value] if len(rows) else rows
-    settings = ", ".join(f"{column} {value}" for column, value in wanted.items())
-    return needed(rows, f"benchmarks/{name}.csv{' with ' if settings else ''}{settings}")
+def benchmark(name: str) -> Source:
+    """The rows of a benchmark."""
 
+    def read(results: Path) -> pd.DataFrame:
+        state = tuple(path.stat().st_mtime_ns for path in benchmark_files(results, name))
+        return _read(results, name, state)
 
-def benchmark(name: str, text: Text, **wanted: object) -> Query:
-    """The query for some rows of a benchmark."""
-
-    def query(results: Path) -> Answer:
-        rows = rows_where(results, name, **wanted)
+    def origin(results: Path, rows: pd.DataFrame) -> str:
         files = listed([path.name for path in benchmark_files(results, name)])
-        return Answer(text(rows), place(rows, f"results/benchmarks/{files}"))
+        return place(rows, f"results/benchmarks/{files}")
 
-    return query
+    return Source(f"benchmarks/{name}.csv", read, origin)
 
 
 def latest(rows: pd.DataFrame) -> pd.Series:
@@ -49,47 +44,60 @@ def latest(rows: pd.DataFrame) -> pd.Series:
     return rows.sort_values("created", kind="stable").iloc[-1]
 
 
+def newest(form: str, column: str = "value") -> Text:
+    """The value in the row that was measured last."""
+    return lambda rows: form.format(float(latest(rows)[column]))
+
+
+def newest_percent(column: str = "value") -> Text:
+    """The same, in per cent."""
+    return lambda rows: percents([float(latest(rows)[column])])
+
+
+def largest(form: str, column: str) -> Text:
+    """The largest value of a column, such as how many images or turns there were."""
+    return lambda rows: form.format(rows[column].max())
+
+
+def _total(column: str) -> Text:
+    """The sum of a column over a network's stages."""
+    return lambda rows: f"{rows[column].sum():,.0f}"
+
+
 def _share(column: str) -> Text:
     """The sum of a column over stages, as a share of the network's parameters."""
-    return lambda rows: f"{100 * rows[column].sum() / rows['parameters'].sum():.1f} %"
+    return lambda rows: percents([rows[column].sum() / rows["parameters"].sum()])
 
 
-def _architectures() -> dict[str, Query]:
-    """Parameters and multiply-adds of the paper's networks, counted."""
-    found = {}
-    for network in NETWORKS:
-        for name, text in (
-            ("parameters", lambda rows: f"{rows['parameters'].sum():,.0f}"),
-            ("kept_parameters", lambda rows: f"{rows['kept'].sum():,.0f}"),
-            ("macs_network", lambda rows: f"{rows['macs'].sum():,.0f}"),
-            ("kept", _share("kept")),
-            ("ratios", _share("scaled")),
-        ):
-            found[f"{name}.{network}"] = benchmark("architectures", text, network=network)
-    return found
+def _time_share(rows: pd.DataFrame) -> str:
+    """An exit's median time as a share of the whole network's."""
+    row = latest(rows)
+    return f"{row['p50'] / row['network_p50']:.2f}"
 
 
-def _value(form: str) -> Text:
-    """The value of the row that was measured last."""
-    return lambda rows: form.format(float(latest(rows)["value"]))
+_ARCHITECTURES = benchmark("architectures")
+_SCHEMES = {
+    f"{classes}-{paths}-{active}": {"classes": classes, "paths": paths, "active": active}
+    for classes, paths, active in
+    ((10, 10, 5), (10, 10, 3), (100, 20, 8), (100, 20, 4), (1000, 32, 16), (1000, 32, 8))
+}  # fmt: skip
+"""K-N-Nact -> the columns that say so."""
 
 
-def _extraction() -> dict[str, Query]:
-    """Multiply-adds of a class's classifier cut out, as a share of the network's."""
-    return {
-        f"macs.{network}": benchmark(
-            "extraction",
-            lambda rows: f"{100 * float(latest(rows)['value']):.1f} %",
-            network=network,
-            module="sizes",
-            metric="macs_share",
-        )
-        for network in NETWORKS
-    }
-
-
-def _mean_f1(rows: pd.DataFrame) -> str:
-    return f"{rows['value'].mean():.3f}"
+def _counted() -> dict[str, Query]:
+    """Parameters and multiply-adds of the paper's networks, and of classifiers cut out."""
+    found: dict[str, Query] = {}
+    for name, text in (
+        ("parameters", _total("parameters")),
+        ("kept_parameters", _total("kept")),
+        ("macs_network", _total("macs")),
+        ("kept", _share("kept")),
+        ("ratios", _share("scaled")),
+    ):
+        found |= alike(f"{name}.{{network}}", _ARCHITECTURES, text, network=NETWORKS.keys())
+    sizes = {"module": "sizes", "metric": "macs_share"}
+    return found | alike("macs.{network}", benchmark("extraction"), newest_percent(), sizes,
+                         network=NETWORKS.keys())  # fmt: skip
 
 
 def _classifiers() -> dict[str, Query]:
@@ -101,57 +109,38 @@ def _classifiers() -> dict[str, Query]:
         "random-plain": "random plain",
         "pruned-plain": "pruned plain",
     }
-    found = {
-        f"binary.{name}": benchmark("binary", _mean_f1, method=method, metric="f1")
-        for name, method in methods.items()
-    }
-    found["binary.parameters"] = benchmark(
-        "binary", lambda rows: f"{rows['parameters'].iloc[0]:,}", method="codeword", metric="f1"
-    )
-    return found
+    source, f1 = benchmark("binary"), {"metric": "f1"}
+    parameters = largest("{:,}", "parameters")
+    return {
+        **alike("binary.{method}", source, lambda rows: f"{rows['value'].mean():.3f}", f1,
+                method=methods),
+        **alike("binary.parameters", source, parameters, f1 | {"method": "codeword"}),
+    }  # fmt: skip
 
 
-def _exits() -> dict[str, Query]:
-    """Top-1 and median time of exits that stop, at budgets of multiply-adds (per cent)."""
+def _codes() -> dict[str, Query]:
+    """Coding schemes: errors of the nearest codeword under normal noise, and closest pairs."""
 
-    def top1(rows: pd.DataFrame) -> str:
-        return f"{100 * float(latest(rows)['top1']):.2f} %"
+    def error(rows: pd.DataFrame) -> str:
+        return f"{two_digits(100 * rows['error'].iloc[-1])} %"
 
-    def time(rows: pd.DataFrame) -> str:
-        row = latest(rows)
-        return f"{row['p50'] / row['network_p50']:.2f}"
-
-    def curve(rows: pd.DataFrame) -> str:
-        of = rows.sort_values("created", kind="stable").groupby("budget")["top1"].last()
-        return percents([of[budget] for budget in (0.5, 0.6, 0.7, 0.8)])
-
-    probes = benchmark("early_exit", curve, method="probes", scale="cpu")
-    found = {"exits.cpu.plain": probes}
-    for budget in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
-        at = f"{100 * budget:.0f}"
-        found[f"exits.cpu.plain.{at}"] = benchmark("early_exit", top1, method="probes",
-                                                   budget=budget, scale="cpu")  # fmt: skip
-        for method in ("eq7", "combined", "linear", "probes"):
-            found[f"time.exits.{method}.{at}"] = benchmark("early_exit", time, method=method,
-                                                           budget=budget)  # fmt: skip
-        found[f"time.exits.{at}"] = found[f"time.exits.linear.{at}"]
-    return found
+    pairs = largest("{:,}", "pairs")
+    return {
+        **alike("decoding.{scheme}.{family}.{noise}", benchmark("decoding"), error,
+                scheme=_SCHEMES, family=("best", "paper"), noise=(0.35, 0.8)),
+        **alike("pairs.{scheme}.{algorithm}", benchmark("codes"), pairs,
+                scheme=_SCHEMES, algorithm=("ours", "paper")),
+    }  # fmt: skip
 
 
-def _decoding() -> dict[str, Query]:
-    """Errors of the nearest codeword under normal noise, in per cent with two digits."""
-    found = {}
-    for classes, paths, active in ((1000, 32, 16), (1000, 32, 8), (100, 20, 8), (100, 20, 4)):
-        for family in ("best", "paper"):
-            for noise in (0.35, 0.8):
-                end = "" if noise == 0.35 else f".{noise}"
-                name = f"decoding.{classes}-{paths}-{active}.{family}{end}"
-                found[name] = benchmark(
-                    "decoding",
-                    lambda rows: f"{two_digits(100 * rows['error'].iloc[-1])} %",
-                    classes=classes, paths=paths, active=active, family=family, noise=noise,
-                )  # fmt: skip
-    return found
+def _closest_pairs(name: str, family: str) -> Query:
+    """Pairs of classes at the least distance, in a scheme that comes with the package."""
+
+    def query(_: Path) -> Answer:
+        pairs = certify(find_scheme(**_SCHEMES[name], family=family)).pairs
+        return Answer(f"{pairs:,}", f"counted: codepath codes show, family {family}")
+
+    return query
 
 
 def _schemes_table(rows: pd.DataFrame) -> str:
@@ -179,13 +168,12 @@ def _schemes_table(rows: pd.DataFrame) -> str:
     return markdown(header, body).rstrip("\n")
 
 
-def _kept_table(results: Path) -> Answer:
+def _kept_table(rows: pd.DataFrame) -> str:
     """What a class's cut-out classifier keeps of the paper's networks."""
-    rows = rows_where(results, "architectures")
     body = []
-    for network in NETWORKS:
+    for network, side in NETWORKS.items():
         own = rows[rows["network"] == network]
-        pixels = "" if NETWORKS[network] == 32 else f", {NETWORKS[network]} px"
+        pixels = "" if side == 32 else f", {side} px"
         body.append(
             [
                 f"{network}{pixels}",
@@ -193,8 +181,7 @@ def _kept_table(results: Path) -> Answer:
                 _share("scaled")(own),
             ]
         )
-    text = markdown(["network", "cut out", "by ratios"], body).rstrip("\n")
-    return Answer(text, place(rows, "results/benchmarks/architectures.csv"))
+    return markdown(["network", "cut out", "by ratios"], body).rstrip("\n")
 
 
 def _rows_count(results: Path) -> Answer:
@@ -206,19 +193,17 @@ def _rows_count(results: Path) -> Answer:
 
 def numbers() -> dict[str, Query]:
     """Name -> query."""
+    timed = {"scale": "cpu", "seed": 0, "device": MAKERS["intel"]}
     return {
-        **_architectures(),
-        **_extraction(),
+        **_counted(),
         **_classifiers(),
-        **_exits(),
-        **_decoding(),
-        "table.schemes": benchmark("codes", _schemes_table),
-        "table.kept": _kept_table,
+        **alike("time.exits.{method}.{budget}", benchmark("early_exit"), _time_share, timed,
+                method=("eq7", "combined", "linear", "probes"),
+                budget={f"{100 * budget:.0f}": budget for budget in (0.5, 0.6, 0.7, 0.8, 0.9)}),
+        **_codes(),
+        **alike("table.schemes", benchmark("codes"), _schemes_table),
+        **alike("table.kept", _ARCHITECTURES, _kept_table),
+        **{f"closest_pairs.{name}.{family}": _closest_pairs(name, family)
+           for name in _SCHEMES for family in ("best", "paper")},
         "rows.count": _rows_count,
-        "step.extraction": benchmark(
-            "objectives",
-            _value("{:.3f}"),
-            metric="step ratio",
-            objective="extraction_and_cross_entropy",
-        ),
-    }
+    }  # fmt: skip

@@ -1,144 +1,233 @@
-"""Numbers that compare two of a network's answers, or two networks; differences are in points."""
+"""Numbers that compare two networks, or two of a network's answers, paired by seed.
+
+Of two networks: difference.WHAT.FIRST-SECOND, by how much the first is above the second, with the
+standard error; `.mean` at the end leaves the error out. Of one network: what linear decoders gain
+over Eq. 7 (`gain.linear`), what early exits lose (`loss`), and what removing all active or all
+inactive paths changes (`removal_loss`, `removal_gain`). Differences are in points.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from codepath.paper.claims.judge import Comparison, compare
-from codepath.paper.quoted.answer import Answer, Query, needed, place
-from codepath.paper.quoted.trained import BUDGETS, Network, budget_rows, networks
-from codepath.paper.setting_rows import top1_of
+from codepath.paper.claims.judge import Comparison, common_seeds, compare, compare_classes
+from codepath.paper.exit_rows import PROBES
+from codepath.paper.quoted.answer import Answer, Query, listed, needed, place, points, span
+from codepath.paper.quoted.networks import PLAIN, Network, networks
+from codepath.paper.quoted.trained import (
+    BUDGETS,
+    Choose,
+    at_block,
+    budget_rows,
+    by_seed,
+    mean,
+    most_removed,
+    of_classes,
+    where,
+)
 from codepath.paper.tables.layout import markdown
 
-Choose = Callable[[pd.DataFrame], pd.DataFrame]
+_PAIRS = (
+    ("cpu.plain", "cpu"),
+    ("cpu.plain", "cpu.mu_0"),
+    ("cpu.plain", "cpu.p_drop_0"),
+    ("cpu.plain", "cpu.extraction"),
+    ("cpu.p_drop_0", "cpu.extraction"),
+    ("cpu", "cpu.extraction"),
+    ("cpu", "cpu.p_drop_0"),
+    ("cpu", "cpu.p_drop_0_2"),
+    ("cpu", "cpu.mu_0"),
+    ("cpu.mu_0", "cpu.mu_2"),
+    ("cpu", "cpu.exponent_2"),
+    ("cpu", "cpu.concatenated"),
+    ("cpu", "cpu.best_codewords"),
+    ("cpu.seed0", "cpu.best_codewords.seed0"),
+    ("cpu.seed1", "cpu.best_codewords.seed1"),
+    ("cpu", "cpu.third_stage"),
+    ("paper", "paper.plain"),
+    ("digits.plain", "digits"),
+)
+"""Networks that are compared, either one with the other."""
+
+Compared = Callable[[pd.DataFrame, pd.DataFrame], str]
+"""Rows of two sides -> what is quoted of their difference."""
 
 
-def _top1(results: Path, network: Network) -> pd.DataFrame:
-    return needed(top1_of(network.rows(results, "accuracy")), f"accuracy of {network.named()}")
+def _compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
+    """Paired by seed; numbers of classes by seed and class, with the error over classes."""
+    return (compare_classes if "class" in first else compare)(first, second)
 
 
-def _between(larger: Network, smaller: Network) -> Query:
-    """By how much one network's top-1 is above the other's, with the standard error."""
+def _mean(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    return points(_compare(first, second).mean)
+
+
+def _with_error(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    found = _compare(first, second)
+    return f"{points(found.mean)} (SE {100 * found.error:.2f})"
+
+
+def _blocks(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The differences at the blocks that both have."""
+    blocks = sorted(set(first["block"]) & set(second["block"]))
+    found = [
+        compare(*(rows[rows["block"] == block] for rows in (first, second))) for block in blocks
+    ]
+    return f"{listed([f'{100 * one.mean:.2f}' for one in found])} points"
+
+
+def _over_seeds(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The least and the largest difference of a seed."""
+    return f"{span(100 * (by_seed(first) - by_seed(second)).dropna(), '{:.2f}')} points"
+
+
+def _share_left(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The second as a share of the first."""
+    first, second = common_seeds(first, second)
+    return f"{100 * mean(second) / mean(first):.0f} %"
+
+
+class Side(NamedTuple):
+    """One side of a comparison: some rows of a network."""
+
+    network: Network
+    kind: str
+    choose: Choose
+
+    def rows(self, results: Path) -> pd.DataFrame:
+        """Its rows; UserError where there are none."""
+        rows = self.choose(self.network.rows(results, self.kind))
+        return needed(rows, f"{self.kind} of {self.network.named()}")
+
+
+def _difference(first: Side, second: Side, text: Compared) -> Query:
+    """What is said of the difference between two sides."""
+    tables = dict.fromkeys(side.network.table(side.kind) for side in (first, second))
 
     def query(results: Path) -> Answer:
-        first, second = _top1(results, larger), _top1(results, smaller)
-        found = compare(first, second)
-        both = pd.concat([first, second])
-        return Answer(
-            f"{100 * found.mean:.2f} points (SE {100 * found.error:.2f})",
-            place(both, "results/accuracy.csv"),
+        rows = [side.rows(results) for side in (first, second)]
+        if common_seeds(*rows)[0].empty:
+            needed(rows[0].iloc[:0], f"a seed of both {first.network.named()} and "
+                                     f"{second.network.named()}")  # fmt: skip
+        return Answer(text(*rows), place(pd.concat(rows), ", ".join(tables)))
+
+    return query
+
+
+_TOP1 = ("accuracy", where(metric="top1", split="test"))
+_ERRORS: tuple[tuple[str, Compared], ...] = (("", _with_error), (".mean", _mean))
+
+
+def _at_budget(network: Network, budget: float, decoder: str = "eq7") -> Side:
+    """A network's exits at a budget; the plain one's are by its probes."""
+    by = PROBES if network.model == PLAIN else decoder
+    return Side(network, "exits", partial(budget_rows, decoder=by, budgets=(budget,)))
+
+
+def _two_networks(first: Network, second: Network) -> Iterator[tuple[str, str, Query]]:
+    """WHAT, how the name ends, and the query."""
+
+    def sides(kind: str, choose: Choose) -> tuple[Side, Side]:
+        return Side(first, kind, choose), Side(second, kind, choose)
+
+    for end, text in _ERRORS:
+        yield "top1", end, _difference(*sides(*_TOP1), text)
+        for budget in BUDGETS:
+            at = f".{100 * budget:.0f}{end}"
+            exits = _at_budget(first, budget), _at_budget(second, budget)
+            yield "exits", at, _difference(*exits, text)
+    if PLAIN in (first.model, second.model):
+        return
+    f1 = sides("binary", of_classes("f1"))
+    for end, text in _ERRORS:
+        yield "f1", end, _difference(*f1, text)
+        for block in ("first", "last", *range(3, 10)):
+            found = _difference(*sides("decoders", at_block("eq7", block)), text)
+            yield "decoders", f".{block}{end}", found
+    yield "f1", ".left", _difference(*f1, _share_left)
+    every = sides("decoders", where(metric="top1", decoder="eq7"))
+    yield "decoders", "", _difference(*every, _blocks)
+
+
+def _linear_pairs(network: Network) -> dict[str, tuple[Side, Side]]:
+    """Linear decoders and Eq. 7, at blocks and for exits at budgets (per cent)."""
+    found = {}
+    for block in ("first", "last", *range(3, 10)):
+        linear, eq7 = (
+            Side(network, "decoders", at_block(decoder, block)) for decoder in ("linear", "eq7")
         )
-
-    return query
-
-
-def _loss(network: Network, decoder: str, budget: float, over_seeds: bool) -> Query:
-    """What early exits lose of the network's top-1: the mean, or the range over seeds."""
-
-    def query(results: Path) -> Answer:
-        what = f"exits of {network.named()}"
-        exits = needed(budget_rows(network.rows(results, "exits"), decoder, (budget,)), what)
-        whole = _top1(results, network)
-        of_seed = [rows.groupby("seed")["value"].mean().astype(float) for rows in (whole, exits)]
-        lost = 100 * (of_seed[0] - of_seed[1]).dropna()
-        text = f"{lost.min():.2f} to {lost.max():.2f}" if over_seeds else f"{lost.mean():.2f}"
-        return Answer(f"{text} points", place(exits, "results/exits.csv, accuracy.csv"))
-
-    return query
+        found[str(block)] = linear, eq7
+    for budget in BUDGETS:
+        linear, eq7 = (_at_budget(network, budget, decoder) for decoder in ("linear", "eq7"))
+        found[f"exits.{100 * budget:.0f}"] = linear, eq7
+    return found
 
 
-def _of_decoder(decoder: str, block: int | str) -> Choose:
-    """Top-1 of a decoder at a block, or at the first or last one."""
-
-    def choose(rows: pd.DataFrame) -> pd.DataFrame:
-        rows = rows[(rows["decoder"] == decoder) & (rows["metric"] == "top1")]
-        ends = {"first": rows["block"].min(), "last": rows["block"].max()}
-        return rows[rows["block"] == ends.get(str(block), block)]
-
-    return choose
-
-
-def _at_budget(decoder: str, budget: float) -> Choose:
-    return lambda rows: budget_rows(rows, decoder, (budget,))
-
-
-def _gain(network: Network, kind: str, linear: Choose, eq7: Choose, error: bool) -> Query:
-    """By how much linear decoders are above Eq. 7, with the standard error where asked."""
+def _linear_table(network: Network, columns: dict[str, str]) -> Query:
+    """Eq. 7 and linear decoders side by side; a column's title -> its name in `_linear_pairs`."""
+    pairs = _linear_pairs(network)
 
     def query(results: Path) -> Answer:
-        rows = network.rows(results, kind)
-        first, second = (
-            needed(choose(rows), f"{kind} of {network.named()}") for choose in (linear, eq7)
-        )
-        found = compare(first, second)
-        end = f" (SE {100 * found.error:.2f})" if error else ""
-        return Answer(f"{100 * found.mean:.2f} points{end}", place(first, f"results/{kind}.csv"))
-
-    return query
-
-
-def _linear_table(network: Network, blocks: range, budgets: tuple[float, ...]) -> Query:
-    """Eq. 7 and linear decoders side by side: blocks, then exits at budgets."""
-    columns = [(f"block {block}", "decoders", _of_decoder("linear", block),
-                _of_decoder("eq7", block)) for block in blocks]  # fmt: skip
-    columns += [(f"exits at {budget:.0%}", "exits", _at_budget("linear", budget),
-                 _at_budget("eq7", budget)) for budget in budgets]  # fmt: skip
-
-    def query(results: Path) -> Answer:
-        body = [["Eq. 7"], ["linear"], ["difference (SE)"]]
-        used = []
-        for _, kind, linear, eq7 in columns:
-            rows = network.rows(results, kind)
-            first, second = (
-                needed(choose(rows), f"{kind} of {network.named()}") for choose in (eq7, linear)
-            )
-            found: Comparison = compare(second, first)
-            cells = [*(f"{100 * rows['value'].mean():.2f} %" for rows in (first, second)),
-                     f"{100 * found.mean:+.2f} ({100 * found.error:.2f})"]  # fmt: skip
-            for line, cell in zip(body, cells, strict=True):
-                line.append(cell)
+        body, used = [["Eq. 7"], ["linear"], ["difference (SE)"]], []
+        for column in columns.values():
+            second, first = (side.rows(results) for side in pairs[column])
+            found = compare(second, first)
+            body[0].append(f"{100 * first['value'].mean():.2f} %")
+            body[1].append(f"{100 * second['value'].mean():.2f} %")
+            body[2].append(f"{100 * found.mean:+.2f} ({100 * found.error:.2f})")
             used.append(second)
-        text = markdown(["", *(name for name, *_ in columns)], body).rstrip("\n")
+        text = markdown(["", *columns], body).rstrip("\n")
         return Answer(text, place(pd.concat(used), "results/decoders.csv, exits.csv"))
 
     return query
 
 
-def _gains(network: Network, name: str) -> dict[str, Query]:
-    """Linear decoders against Eq. 7, at blocks and for exits at budgets (per cent)."""
-    found = {}
-    for end in ("first", "last", *range(3, 10)):
-        linear, eq7 = (_of_decoder(decoder, end) for decoder in ("linear", "eq7"))
-        for error in (False, True):
-            key = f"{name}.{end}{'.error' if error else ''}"
-            found[key] = _gain(network, "decoders", linear, eq7, error)
-    for budget in BUDGETS:
-        linear, eq7 = (_at_budget(decoder, budget) for decoder in ("linear", "eq7"))
-        for error in (False, True):
-            key = f"{name}.exits.{100 * budget:.0f}{'.error' if error else ''}"
-            found[key] = _gain(network, "exits", linear, eq7, error)
+def _linear_and_exits(name: str, network: Network) -> dict[str, Query]:
+    """What linear decoders gain over Eq. 7, and what early exits lose."""
+    found: dict[str, Query] = {}
+    for where_, pair in _linear_pairs(network).items():
+        for end, text in _ERRORS:
+            found[f"gain.linear.{name}.{where_}{end}"] = _difference(*pair, text)
+    whole = Side(network, *_TOP1)
+    for decoder in ("eq7", "linear", "combined"):
+        for budget in BUDGETS:
+            key = f"loss.{name}.{decoder}.{100 * budget:.0f}"
+            at = _at_budget(network, budget, decoder)
+            found[key] = _difference(whole, at, _mean)
+            found[f"{key}.range"] = _difference(whole, at, _over_seeds)
+    return found
+
+
+def _removal(name: str, network: Network) -> dict[str, Query]:
+    """What removing all active, or all inactive, paths of a block changes."""
+    found: dict[str, Query] = {}
+    none_removed = Side(network, "removal", where(removed_from="active", removed=0))
+    active, inactive = (
+        Side(network, "removal", most_removed(side)) for side in ("active", "inactive")
+    )
+    for end, text in (("", _mean), (".range", _over_seeds)):
+        found[f"removal_loss.{name}{end}"] = _difference(none_removed, active, text)
+        found[f"removal_gain.{name}{end}"] = _difference(inactive, none_removed, text)
     return found
 
 
 def numbers() -> dict[str, Query]:
     """Name -> query."""
     of = networks()
-    found = {
-        "top1.difference.cpu": _between(of["cpu.plain"], of["cpu"]),
-        "top1.difference.cpu.extraction": _between(of["cpu.plain"], of["cpu.extraction"]),
-        "top1.difference.paper": _between(of["paper"], of["paper.plain"]),
-        "top1.difference.digits": _between(of["digits.plain"], of["digits"]),
-        "table.linear": _linear_table(of["cpu"], range(3, 7), (0.5, 0.6, 0.7)),
-    }
-    for name in ("paper", "cpu", "cpu.extraction", "paper.extraction"):
-        for decoder in ("eq7", "linear", "combined"):
-            for budget in BUDGETS:
-                key = f"loss.{name}.{decoder}.{100 * budget:.0f}"
-                found[key] = _loss(of[name], decoder, budget, over_seeds=False)
-                found[f"{key}.range"] = _loss(of[name], decoder, budget, over_seeds=True)
-    for name in ("paper", "cpu"):
-        found |= _gains(of[name], f"gain.linear.{name}")
+    blocks = {f"block {block}": str(block) for block in range(3, 7)}
+    exits = {f"exits at {budget}%": f"exits.{budget}" for budget in (50, 60, 70)}
+    found = {"table.linear": _linear_table(of["cpu"], blocks | exits)}
+    for first, second in (*_PAIRS, *(pair[::-1] for pair in _PAIRS)):
+        for what, end, query in _two_networks(of[first], of[second]):
+            found[f"difference.{what}.{first}-{second}{end}"] = query
+    for name, network in of.items():
+        if network.model != PLAIN:
+            found |= _removal(name, network)
+    for name in ("paper", "paper.extraction", "cpu", "cpu.extraction", "digits"):
+        found |= _linear_and_exits(name, of[name])
     return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-from codepath.paper.quoted.answer import Answer, Query, place, two_digits
-from codepath.paper.quoted.benchmarks import benchmark, latest, rows_where
-from codepath.paper.quoted.speeds import MAKERS, of_maker
+from codepath.paper.quoted.alike import Choices, alike
+from codepath.paper.quoted.answer import Query, span, two_digits
+from codepath.paper.quoted.benchmarks import MAKERS, benchmark, largest, latest, newest
 from codepath.paper.tables.layout import markdown
 
 _RECIPES = {
@@ -16,98 +14,84 @@ _RECIPES = {
     "rand-m2-n1": "CIFAR-100 (rand-m2-n1; DataLoader: m3)",
     "photographs": "ImageNet (rand-m10-n2), JPEG",
 }
-_PHOTOGRAPHS, _CIFAR = "photographs", "rand-m4-n3"
+_IMAGES = {"cifar": "rand-m4-n3", "photographs": "photographs"}
+"""What a name calls the images -> the recipe that stands for them."""
+_LOADERS = {"dataloader": "DataLoader", "torch": "torch", "ffcv": "ffcv",
+            "ffcv-pixels": "ffcv, pixels"}  # fmt: skip
 
 
-def _loader_rows(results: Path, maker: str, recipe: str, loader: str) -> pd.Series:
-    rows = rows_where(results, "loader", recipe=recipe, loader=loader)
-    return latest(of_maker(rows, maker))
-
-
-def _loader(maker: str, recipe: str, loader: str, column: str, form: str) -> Query:
-    def query(results: Path) -> Answer:
-        row = _loader_rows(results, maker, recipe, loader)
-        where = place(row.to_frame().T, "results/benchmarks/loader.csv")
-        return Answer(form.format(float(row[column])), where)
-
-    return query
-
-
-def _loader_table(results: Path) -> Answer:
+def _loader_table(rows: pd.DataFrame) -> str:
     """Images a second of a DataLoader, and of both loaders as multiples of it."""
+
+    def row(recipe: str, loader: str) -> pd.Series:
+        return latest(rows[(rows["recipe"] == recipe) & (rows["loader"] == loader)])
+
     body = []
     for recipe, name in _RECIPES.items():
-        rows = [_loader_rows(results, "amd", recipe, of) for of in ("DataLoader", "torch", "ffcv")]
-        ratios = [f"{float(row['ratio']):.1f} times" for row in rows[1:]]
-        body.append([name, f"{float(rows[0]['images_per_second']):,.0f}", *ratios])
-    pixels = _loader_rows(results, "amd", "photographs", "ffcv, pixels")
-    ratio = f"{float(pixels['ratio']):.1f} times"
-    body.append(["ImageNet, `--store pixels`", "the same", "", ratio])
+        first, *others = (row(recipe, loader) for loader in ("DataLoader", "torch", "ffcv"))
+        ratios = [f"{float(one['ratio']):.1f} times" for one in others]
+        body.append([name, f"{float(first['images_per_second']):,.0f}", *ratios])
+    pixels = float(row("photographs", "ffcv, pixels")["ratio"])
+    body.append(["ImageNet, `--store pixels`", "the same", "", f"{pixels:.1f} times"])
     header = ["recipe", "DataLoader, images/s", "torch loader", "FFCV loader"]
-    where = place(pixels.to_frame().T, "results/benchmarks/loader.csv")
-    return Answer(markdown(header, body).rstrip("\n"), where)
+    return markdown(header, body).rstrip("\n")
 
 
-def _span(values: pd.Series, form: str) -> str:
-    """The least and the largest value as they are rounded; one of them where they are equal."""
-    ends = dict.fromkeys(form.format(value) for value in (values.min(), values.max()))
-    return " to ".join(ends)
+def _first_batch(rows: pd.DataFrame) -> str:
+    """Seconds until a loader's first batch, of the fastest and of the slowest."""
+    return f"{span(rows['first_batch_seconds'], '{:.1f}')} s"
 
 
-def _first_batch(*recipes: str) -> Query:
-    """Seconds until our loaders' first batch, with compiled kernels on disk (Intel Xeon)."""
-
-    def query(results: Path) -> Answer:
-        rows = of_maker(rows_where(results, "loader"), "intel")
-        rows = rows[rows["recipe"].isin(recipes) & (rows["loader"] != "DataLoader")]
-        where = place(rows, "results/benchmarks/loader.csv")
-        return Answer(f"{_span(rows['first_batch_seconds'], '{:.1f}')} s", where)
-
-    return query
+def _apart(rows: pd.DataFrame) -> str:
+    """By how much a ratio on one processor differs from that on the other, at most."""
+    of = rows.sort_values("created", kind="stable").groupby(["recipe", "loader", "device"])
+    ratios = of["ratio"].last().unstack("device")
+    first, second = (ratios[[name for name in ratios if str(name).startswith(maker)]].iloc[:, 0]
+                     for maker in MAKERS.values())  # fmt: skip
+    return f"{100 * (second / first - 1).abs().max():.0f} %"
 
 
-def _by_cores(loader: str, recipe: str) -> Query:
+def _by_cores(rows: pd.DataFrame) -> str:
     """Images a second on two cores as a multiple of those on one."""
-
-    def query(results: Path) -> Answer:
-        rows = rows_where(results, "loader_cores", loader=loader, recipe=recipe)
-        of = rows.groupby("cores")["images_per_second"].last()
-        return Answer(f"{of[2] / of[1]:.2f}", place(rows, "results/benchmarks/loader_cores.csv"))
-
-    return query
+    of = rows.groupby("cores")["images_per_second"].last()
+    return f"{of[2] / of[1]:.2f}"
 
 
 def _growth(rows: pd.DataFrame) -> str:
     """MiB that a process holds after the last epoch beyond those after the first."""
     of = rows.sort_values("epoch").groupby("loader")["memory_mib"]
-    return f"{_span(of.last() - of.first(), '{:.0f}')} MiB"
+    return f"{span(of.last() - of.first(), '{:.0f}')} MiB"
+
+
+def _memory(rows: pd.DataFrame) -> str:
+    return f"{rows['memory_mib'].max() / 1024:.1f} GiB"
+
+
+def _mean_start(rows: pd.DataFrame) -> str:
+    return f"{two_digits(rows['first_batch_seconds'].mean())} s"
 
 
 def numbers() -> dict[str, Query]:
     """Name -> query."""
-    found: dict[str, Query] = {
-        "table.loader": _loader_table,
-        "loader.start.cifar": _first_batch(_CIFAR, "rand-m2-n1"),
-        "loader.start.photographs": _first_batch(_PHOTOGRAPHS),
-        "loader.start.empty": benchmark(
-            "loader_start",
-            lambda rows: f"{two_digits(rows['first_batch_seconds'].mean())} s",
-            kernels="empty",
-        ),
-        "loader.memory": benchmark(
-            "loader_memory", lambda rows: f"{rows['memory_mib'].max() / 1024:.1f} GiB"
-        ),
-        "loader.memory.growth": benchmark("loader_memory", _growth),
-    }
-    for loader in ("torch", "ffcv"):
-        for recipe, name in ((_CIFAR, "cifar"), (_PHOTOGRAPHS, "photographs")):
-            found[f"loader.cores.{loader}.{name}"] = _by_cores(loader, recipe)
-    for maker in MAKERS:
-        for recipe in _RECIPES:
-            for loader in ("DataLoader", "torch", "ffcv", "ffcv, pixels"):
-                key = f"loader.{recipe}.{loader.replace(', ', '-').lower()}.{maker}"
-                found[key] = _loader(maker, recipe, loader, "ratio", "{:.1f} times")
-                found[f"{key}.images"] = _loader(
-                    maker, recipe, loader, "images_per_second", "{:,.0f} images/s"
-                )
-    return found
+    loader, memory = benchmark("loader"), benchmark("loader_memory")
+    amd = {"device": MAKERS["amd"]}
+    compiled = {"device": MAKERS["intel"], "loader": ("torch", "ffcv", "ffcv, pixels")}
+    speeds: dict[str, Choices] = {"recipe": _RECIPES.keys(), "loader": _LOADERS, "device": MAKERS}
+    return {
+        **alike("loader.{recipe}.{loader}.{device}", loader, newest("{:.1f} times", "ratio"),
+                None, **speeds),
+        **alike("loader.{recipe}.{loader}.{device}.images", loader,
+                newest("{:,.0f} images/s", "images_per_second"), None, **speeds),
+        **alike("table.loader", loader, _loader_table, amd),
+        **alike("loader.images.{recipe}", loader, largest("{:,}", "images"), amd, recipe=_IMAGES),
+        **alike("loader.turns", loader, largest("{:.0f}", "turns"), amd),
+        **alike("loader.apart", loader, _apart, {"recipe": tuple(_RECIPES)}),
+        **alike("loader.start.{recipe}", loader, _first_batch, compiled,
+                recipe=_IMAGES | {"cifar": ("rand-m4-n3", "rand-m2-n1")}),
+        **alike("loader.start.empty", benchmark("loader_start"), _mean_start, {"kernels": "empty"}),
+        **alike("loader.cores.{loader}.{recipe}", benchmark("loader_cores"), _by_cores,
+                loader=("torch", "ffcv"), recipe=_IMAGES),
+        **alike("loader.memory", memory, _memory),
+        **alike("loader.memory.growth", memory, _growth),
+        **alike("loader.memory.epochs", memory, largest("{:.0f}", "epoch")),
+    }  # fmt: skip

@@ -11,7 +11,17 @@ import re
 from pathlib import Path
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.paper.quoted import benchmarks, differences, loading, speeds, trained, verdicts
+from codepath.paper.quoted import (
+    benchmarks,
+    differences,
+    loading,
+    published,
+    search,
+    speeds,
+    tables,
+    trained,
+    verdicts,
+)
 from codepath.paper.quoted.answer import Answer, Query
 
 _MARKED = re.compile(r"<!-- ([\w.-]+|/) -->(?:((?:(?!<!--).)*)<!-- / -->)?", re.DOTALL)
@@ -24,8 +34,9 @@ def names() -> dict[str, Query]:
     Raises ValueError for a name that is defined twice.
     """
     found: dict[str, Query] = {}
-    for module in (trained, differences, benchmarks, speeds, loading, verdicts):
-        for name, query in module.numbers().items():
+    modules = (trained, differences, published, benchmarks, speeds, loading, search, verdicts)
+    for numbers in (*(module.numbers() for module in modules), tables.numbers(found)):
+        for name, query in numbers.items():
             if name in found:
                 raise ValueError(f"the number '{name}' is defined twice")
             found[name] = query

@@ -11,77 +11,77 @@ import pandas as pd
 from codepath.core.errors import UserError
 from codepath.experiments import find_experiment
 from codepath.experiments.run_time import cost_lines, training_seconds
-from codepath.paper.quoted.answer import Answer, Query, place, two_digits
-from codepath.paper.quoted.benchmarks import NETWORKS, benchmark, latest, rows_where
+from codepath.paper.quoted.alike import Text, alike
+from codepath.paper.quoted.answer import Answer, Query, two_digits
+from codepath.paper.quoted.benchmarks import (
+    MAKERS,
+    NETWORKS,
+    benchmark,
+    largest,
+    latest,
+    newest,
+    newest_percent,
+)
 from codepath.paper.tables.layout import markdown
 
-MAKERS = {"amd": "AMD EPYC", "intel": "Intel(R) Xeon(R) Processor"}
-"""Processors that were measured; of two cores where the rows say so."""
+_NETWORK = benchmark("network")
 _PRECISIONS = ("float32", "bfloat16")
+_RIVALS = {"speed": ("plain", "{:.2f}"), "literal": ("literal", "{:.0f}")}
+"""How a name begins -> the rival of the coded network, and how the ratio of speeds is written."""
 
 
-def of_maker(rows: pd.DataFrame, maker: str) -> pd.DataFrame:
-    rows = rows[rows["device"].str.startswith(MAKERS[maker])]
-    if rows.empty:
-        raise UserError(f"no such rows of {MAKERS[maker]}: measure there with codepath bench")
-    return rows
+def _end(form: str, largest: bool) -> Text:
+    """The least or largest ratio over networks and precisions."""
+
+    def text(rows: pd.DataFrame) -> str:
+        cases = rows.sort_values("created", kind="stable").groupby(["network", "precision"])
+        ratios = cases["coded_ratio"].last()
+        return form.format(ratios.max() if largest else ratios.min())
+
+    return text
 
 
-def _ratio(
-    results: Path, network: str, precision: str, what: str, rival: str, maker: str = "amd"
-) -> float:
-    """The coded network's speed or peak memory as a multiple of the rival's."""
-    wanted = {"network": network, "precision": precision, "what": what, "variant": rival}
-    rows = rows_where(results, "network", **wanted)
-    return float(latest(of_maker(rows, maker))["coded_ratio"])
+def _ratios() -> dict[str, Query]:
+    """The coded network's speed and peak memory as multiples of the rival's."""
+    found: dict[str, Query] = {}
+    for name, (rival, form) in _RIVALS.items():
+        train = {"what": "train", "variant": rival}
+        every = train | {"network": tuple(NETWORKS), "device": MAKERS["amd"]}
+        found |= {
+            **alike(f"{name}.least", _NETWORK, _end(form, largest=False), every),
+            **alike(f"{name}.most", _NETWORK, _end(form, largest=True), every),
+            **alike(f"{name}.{{network}}.{{precision}}.{{device}}", _NETWORK,
+                    newest(form, "coded_ratio"), train,
+                    network=NETWORKS.keys(), precision=_PRECISIONS, device=MAKERS),
+            **alike(f"{name}.small.{{precision}}", _NETWORK, newest("{:.2f}", "coded_ratio"),
+                    train | {"network": "cpu scale", "device": MAKERS["amd"]},
+                    precision=_PRECISIONS),
+            **alike(f"{name}_memory.{{network}}.{{precision}}.{{device}}", _NETWORK,
+                    newest("{:.2f}", "coded_ratio"), {"what": "peak memory", "variant": rival},
+                    network=NETWORKS.keys(), precision=_PRECISIONS, device=MAKERS),
+        }  # fmt: skip
+    return found
 
 
-def _place(results: Path, maker: str = "amd") -> str:
-    rows = of_maker(rows_where(results, "network"), maker)
-    return place(rows, "results/benchmarks/network-cpu.csv")
-
-
-def _one(network: str, precision: str, what: str, rival: str, maker: str) -> Query:
-    def query(results: Path) -> Answer:
-        ratio = _ratio(results, network, precision, what, rival, maker)
-        form = "{:.0f}" if rival == "literal" and what != "peak memory" else "{:.2f}"
-        return Answer(form.format(ratio), _place(results, maker))
-
-    return query
-
-
-def _end(rival: str, largest: bool) -> Query:
-    """The least or largest ratio of training speeds over the paper's networks and precisions."""
-
-    def query(results: Path) -> Answer:
-        every = [
-            _ratio(results, network, precision, "train", rival)
-            for network in NETWORKS
-            for precision in _PRECISIONS
-        ]
-        ratio = max(every) if largest else min(every)
-        return Answer(f"{ratio:.0f}" if rival == "literal" else f"{ratio:.2f}", _place(results))
-
-    return query
-
-
-def _coding_cost(results: Path) -> Answer:
+def _coding_cost(rows: pd.DataFrame) -> str:
     """The table of what coding costs: speed and memory against plain and literal networks."""
     body = []
     for precision in _PRECISIONS:
         for network, pixels in NETWORKS.items():
-            name = network if pixels == 32 else f"{network}, {pixels} px"
-            cells = [name, precision]
-            for rival in ("plain", "literal"):
-                speed, memory = (
-                    _ratio(results, network, precision, what, rival)
-                    for what in ("train", "peak memory")
-                )
-                cells += [f"{speed:.0f}" if rival == "literal" else f"{speed:.2f}", f"{memory:.2f}"]
+            cells = [network if pixels == 32 else f"{network}, {pixels} px", precision]
+            for rival, form in _RIVALS.values():
+                for what, digits in (("train", form), ("peak memory", "{:.2f}")):
+                    one = rows[
+                        (rows["network"] == network)
+                        & (rows["precision"] == precision)
+                        & (rows["variant"] == rival)
+                        & (rows["what"] == what)
+                    ]
+                    cells.append(newest(digits, "coded_ratio")(one))
             body.append(cells)
     header = ["network", "precision", "coded / plain speed", "coded / plain peak memory",
               "coded / literal speed", "coded / literal peak memory"]  # fmt: skip
-    return Answer(markdown(header, body).rstrip("\n"), _place(results))
+    return markdown(header, body).rstrip("\n")
 
 
 def _cost(precision: str) -> Query:
@@ -95,7 +95,9 @@ def _cost(precision: str) -> Query:
             if time is None:
                 raise UserError(f"no training speed of {device}: codepath bench network makes it")
             seconds += time
-        return Answer(f"{seconds / 60:.0f} minutes", f"{_place(results)}; evaluation not counted")
+        rows = _NETWORK.where(results, device=MAKERS["amd"])
+        origin = f"{_NETWORK.origin(results, rows)}; evaluation not counted"
+        return Answer(f"{seconds / 60:.0f} minutes", origin)
 
     return query
 
@@ -120,60 +122,36 @@ def _gpu_hours(experiment: str) -> Query:
 
 def _training() -> dict[str, Query]:
     """Training from end to end with each loader, as multiples of the DataLoader's speed."""
-    found = {
-        f"train.{loader}": benchmark(
-            "train",
-            lambda rows: f"{float(latest(rows)['ratio']):.2f}",
-            what="images per second",
-            variant=loader,
-        )
-        for loader in ("torch", "ffcv")
-    }
-    found["train.rest"] = benchmark(
-        "train", lambda rows: f"{100 * latest(rows)['share']:.1f} %", what="all but training"
-    )
-    return found
+    source, speed = benchmark("train"), {"what": "images per second"}
+    return {
+        **alike("train.{variant}", source, newest("{:.2f}", "ratio"), speed,
+                variant=("torch", "ffcv")),
+        **alike("train.steps", source, largest("{:.0f}", "count"), speed),
+        **alike("train.rest", source, newest_percent("share"), {"what": "all but training"}),
+    }  # fmt: skip
 
 
 def _drawing() -> dict[str, Query]:
     """Seconds that drawing figures, tables, claims and the report take."""
+    source = benchmark("redraw")
+    what = {"nothing": "from nothing", "unchanged": "nothing changed", "added": "one run added"}
     return {
-        f"redraw.{name}": benchmark(
-            "redraw",
-            lambda rows: f"{two_digits(latest(rows)['value'])} s",
-            what=what,
-        )
-        for name, what in (
-            ("nothing", "from nothing"),
-            ("unchanged", "nothing changed"),
-            ("added", "one run added"),
-        )
-    }
+        **alike("redraw.{what}", source, lambda rows: f"{two_digits(latest(rows)['value'])} s",
+                what=what),
+        **alike("redraw.turns", source, largest("{:.0f}", "turns")),
+    }  # fmt: skip
 
 
 def numbers() -> dict[str, Query]:
     """Name -> query."""
-    found: dict[str, Query] = {
-        "table.coding-cost": _coding_cost,
-        "cost.cpu.bfloat16": _cost("bfloat16"),
-        "cost.cpu.float32": _cost("float32"),
+    amd = {"device": MAKERS["amd"]}
+    return {
+        **_ratios(),
+        **alike("table.coding-cost", _NETWORK, _coding_cost, amd),
+        **{f"cost.cpu.{precision}": _cost(precision) for precision in _PRECISIONS},
         "cost.paper.gpu": _gpu_hours("table2-cifar10"),
         "cost.cifar100.gpu": _gpu_hours("table2-cifar100"),
         "cost.imagenet.gpu": _gpu_hours("table2-imagenet"),
         **_training(),
         **_drawing(),
     }
-    for name, rival in (("speed", "plain"), ("literal", "literal")):
-        found[f"{name}.least"] = _end(rival, largest=False)
-        found[f"{name}.most"] = _end(rival, largest=True)
-        for precision in _PRECISIONS:
-            small = _one("cpu scale", precision, "train", rival, "amd")
-            found[f"{name}.small.{precision}"] = small
-        for network in NETWORKS:
-            for precision in _PRECISIONS:
-                for maker in MAKERS:
-                    end = f"{network}.{precision}.{maker}"
-                    found[f"{name}.{end}"] = _one(network, precision, "train", rival, maker)
-                    found[f"{name}_memory.{end}"] = _one(network, precision, "peak memory", rival,
-                                                         maker)  # fmt: skip
-    return found

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from codepath.core.errors import UserError
 from codepath.paper.claims.judge import FROM_BEST_TO_WORST, NOT_RUN
 from codepath.paper.claims.verdict import Claim, claims
 from codepath.paper.quoted.answer import Answer, Query, listed
@@ -69,6 +70,54 @@ def _verdict(item: str, data: str, words: str = "") -> Query:
     return query
 
 
+_OFF = {
+    "table2.cifar10": "Top-1 of the coded network",
+    "table4.counted.plain": "10^9 multiply-adds of ImageNet's plain",
+    "table4.counted.coded": "10^9 multiply-adds of ImageNet's coded",
+    "table4.counted.speed": "Training speed",
+    "table4.counted.memory": "Memory",
+    "fig2a.cifar10.active": "Top-1 without 0 to 5 active",
+    "fig2a.cifar10.inactive": "Top-1 without 0 to 5 inactive",
+    "fig2b.cifar10.precision": "Mean precision of the ten binary classifiers (",
+    "fig2b.cifar10.recall": "Mean recall of the ten binary classifiers (",
+    "fig3.cpu": "A binary logit",
+    "fig3.cifar10": "A binary logit",
+    "fig4.cifar10": "Top-1 of the early decoders",
+    "fig5.cpu.optimum": "Accuracy has its optimum",
+    "fig6.cifar10.top1": "Top-1 with p_drop = 0.1",
+    "fig6.cifar10.precision": "Mean precision of the binary classifiers with p_drop = 0.1",
+    "fig6.cifar10.recall": "Mean recall of the binary classifiers with p_drop = 0.1",
+    "exponent.cpu": "4 is the best exponent",
+    "exponent.cifar10": "Top-1 with exponent 4",
+    "concat.cpu": "Concatenating",
+}
+"""ITEM.DATA or ITEM.DATA.WHICH -> how the text of the claim begins."""
+
+
+def _off(name: str, beginning: str) -> Query:
+    """How far a number is off the paper's, or by how much a claim holds, as in claims.md."""
+    item, data = name.split(".")[:2]
+
+    def query(results: Path) -> Answer:
+        found = [
+            claim.outcome.difference
+            for claim in _judged(results)
+            if claim.outcome
+            and claim.item == _ITEMS[item]
+            and _DATA[data](claim.data)
+            and claim.text.startswith(beginning)
+        ]
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found)} judged claims of {_ITEMS[item]} begin with '{beginning}' and are of "
+                f"{data}: take another number, or restore the rows"
+            )
+        short = found[0].replace(" the paper", "").replace("the largest, ", "")
+        return Answer(short, "paper/claims.md")
+
+    return query
+
+
 def _count(verdict: str) -> Query:
     """How many claims got a verdict; all of them where none is named."""
 
@@ -90,6 +139,7 @@ def _ours(results: Path) -> Answer:
 def numbers() -> dict[str, Query]:
     """Name -> query."""
     found = {f"verdict.{item}.{data}": _verdict(item, data) for item in _ITEMS for data in _DATA}
+    found |= {f"off.{name}": _off(name, beginning) for name, beginning in _OFF.items()}
     found["verdict.table4.macs"] = _verdict("table4", "counted", "multiply-adds")
     found["verdict.table4.measured"] = _verdict("table4", "counted", "as a multiple")
     found["claims.all"] = _count("")
