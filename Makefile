@@ -134,7 +134,7 @@ docs: $(STAMP) ## build the pages of docs/ as a site, docs/build/html; a dead li
 	@$(BIN)/sphinx-build -q -W --keep-going -E -a -b html docs docs/build/html
 	@echo "docs/build/html/index.html (its search works without a server)"
 
-numbers: $(STAMP) ## refresh the numbers between marks in README.md and docs/ from results/
+numbers: $(STAMP) ## refresh the numbers between marks in README.md, docs/ and paper/NOTES.md from results/
 	@$(CODEPATH) numbers
 
 # Tests run side by side, one thread each: threads that wait for each other are slow on busy cores.

@@ -179,20 +179,22 @@ def report(
 def numbers(
     pages: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PAGE]...", help="Markdown files; else README.md and docs/."),
+        typer.Argument(
+            metavar="[PAGE]...", help="Markdown files; else README.md, docs/, paper/NOTES.md."
+        ),
     ] = None,
     results: RowsIn = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit code 1 where one would change.")
     ] = False,
 ) -> None:
-    """Refresh the numbers of README and pages, which stand between marks, from the rows."""
+    """Refresh the numbers of README, pages and notes, which stand between marks, from the rows."""
     from codepath.core.files import write_text
     from codepath.paper.quoted import refreshed
 
     made = {"build", "reference"}  # folders of docs/ that its build makes
     docs = [page for page in sorted(Path("docs").rglob("*.md")) if not made & set(page.parts)]
-    pages = pages or [Path("README.md"), *docs]
+    pages = pages or [Path("README.md"), *docs, Path("paper/NOTES.md")]
     if absent := [shown_path(page) for page in pages if not page.is_file()]:
         raise UserError(f"no file {absent[0]}: call this in a checkout, or name the pages")
     rows = rows_folder(results)

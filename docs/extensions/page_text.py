@@ -17,6 +17,8 @@ from codepath.paper.quoted import answer, refreshed, used_names
 
 _log = logging.getLogger(__name__)
 _GENERATED = "<!-- made by docs/extensions/page_text.py -->\n\n"
+_ELSEWHERE = {"README": "", "paper/NOTES": "files/paper/NOTES.md"}
+"""Pages with numbers outside docs/ -> the page of the site that shows them; empty: none."""
 _ATTRIBUTES = re.compile(r"^( *`{3,}\w+) +\{\.[\w .-]*\}$", re.MULTILINE)
 """Attributes such as `{.dry}`, which only tests read."""
 
@@ -54,19 +56,21 @@ def _numbers_page(app: Sphinx) -> None:
     """Check the numbers of all pages, and write the page that lists them with their rows."""
     results = Path(app.config.results)
     texts = {page: Path(app.env.doc2path(page)).read_text() for page in _written_pages(app)}
-    texts["README"] = Path(app.srcdir).parent.joinpath("README.md").read_text()
+    for page in _ELSEWHERE:
+        texts[page] = Path(app.srcdir).parent.joinpath(f"{page}.md").read_text()
     for page, text in texts.items():
         _check(page, text, results)
     pages: dict[str, list[str]] = {}
     for page, text in texts.items():
         for name in used_names(text):
-            link = "README" if page == "README" else f"[{page}](../{page}.md)"
-            pages.setdefault(name, []).append(link)
+            link = _ELSEWHERE.get(page, f"../{page}.md")
+            pages.setdefault(name, []).append(f"[{page}]({link})" if link else page)
     lines = [
         "# Quoted numbers\n",
-        "Numbers of this project's own measurements in the README and on these pages come from "
-        "rows. Each one has a name and a query over the rows of `results/`, in "
-        "`codepath/paper/quoted/`. `make numbers` refreshes them.\n",
+        "Numbers of this project's own measurements in the README, in the notes and on these "
+        "pages come from rows. Each one has a name and a query over the rows of `results/`, in "
+        "`codepath/paper/quoted/`. The paper's numbers, whose names begin with `published`, come "
+        "from `paper/reference/` in the same way. `make numbers` refreshes them.\n",
         "| name | text | rows | quoted in |",
         "| --- | --- | --- | --- |",
     ]

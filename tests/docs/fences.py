@@ -14,6 +14,7 @@ PAGES = [
     ROOT / "README.md",
     *sorted(DOCS.glob("*.md")),
     *sorted(DOCS.glob("decisions/*.md")),
+    ROOT / "paper/NOTES.md",
     ROOT / "CONTRIBUTING.md",
     *(ROOT / folder / "README.md" for folder in ("results", "slurm")),
 ]
