@@ -25,6 +25,8 @@ from codepath.paper.fonts import FAMILY
 ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
 """Widths in inches."""
+LONGEST_LABEL = 24
+"""A legend under a picture of one column has columns up to so many letters."""
 DPI = 200
 
 # Distinct in hue for colour-blind readers and in lightness on a grey print; markers differ too.
@@ -138,16 +140,13 @@ def describe(rows: pd.DataFrame, bars: bool) -> str:
     )
 
 
-def paper_label(rows: pd.DataFrame) -> str:
-    """Label of the paper's points; beside a proxy it must say that they are of full scale."""
-    return "paper" if (rows["scale"] == "paper").all() else "paper, full scale"
-
-
 def legend_below(ax: Axes, columns: int = 2, below: float = 27) -> None:
     """A legend under the axis, where it hides no point; none for a single series.
 
-    `below` is the legend's distance from the axis in points, which holds the tick labels and the
-    axis' label.
+    Args:
+        ax: the axis.
+        columns: columns of the legend; a label that is too long for them leaves one.
+        below: distance from the axis in points, which holds the tick labels and the axis' label.
     """
     figure = ax.get_figure(root=True)
     handles, labels = ax.get_legend_handles_labels()
@@ -159,7 +158,7 @@ def legend_below(ax: Axes, columns: int = 2, below: float = 27) -> None:
             loc="upper center",
             bbox_to_anchor=(0.5, 0.0),
             bbox_transform=ax.transAxes + ScaledTranslation(0, -below / 72, figure.dpi_scale_trans),
-            ncols=columns,
+            ncols=columns if max(map(len, map(str, labels))) <= LONGEST_LABEL else 1,
             frameon=False,
             columnspacing=1.2,
             handletextpad=0.5,

@@ -12,6 +12,7 @@ import pandas as pd
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import rows_of_run
 from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import other_images
 from codepath.paper.binary_rows import foreign_negatives, own_negatives
 from codepath.paper.claims.claim_rows import rows_on_test_images
 from codepath.paper.claims.judge import (
@@ -39,10 +40,6 @@ def _binary_rows(results: Path, run: RunConfig, metric: str, foreign: bool) -> p
     return rows[rows["metric"] == metric]
 
 
-_RECOMPRESSED = "as images, JPEG"
-"""In the source of images that are not the data set's own pixels."""
-
-
 def _trained(difference: float, tolerance: float, rows: pd.DataFrame) -> tuple[str, str]:
     """The verdict on a trained number, and its reservation.
 
@@ -50,7 +47,7 @@ def _trained(difference: float, tolerance: float, rows: pd.DataFrame) -> tuple[s
     says by how many tolerances they are off.
     """
     verdict = judge_number(difference, tolerance)
-    others = [source for source in rows["source"].unique() if _RECOMPRESSED in source]
+    others = other_images(rows)
     if not others:
         return verdict, ""
     tolerances = abs(difference) / tolerance

@@ -14,11 +14,11 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from codepath.experiments.coverage import rows_of_picture
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.binary_rows import foreign_negatives, own_negatives
 from codepath.paper.hover import name_points
 from codepath.paper.panel import Panel
-from codepath.paper.style import PAPER_STYLE, SERIES, fix_layout, legend_below, paper_label
+from codepath.paper.style import PAPER_STYLE, SERIES, fix_layout, legend_below
 
 TITLE = "Binary classifiers, one per class"
 MOST_NAMES = 20
@@ -46,17 +46,17 @@ def load(results: Path, picture: str, drawn: bool = False) -> pd.DataFrame:
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """Draw a point for each class: means over seeds in per cent. `finish` writes the names."""
-    paper = reference("fig2b_binary_cifar10") if dataset == "cifar10" else None
+    paper = published("fig2b_binary_cifar10", rows, dataset)
     for negatives, look in zip((IN, OUT), SERIES, strict=False):
         mine = rows[rows["distribution"] == negatives]
         if len(mine):
             label = "classes" if negatives == IN else _other_data(mine)
             draw_points(ax, mine, label, look)
-        if paper is not None and len(mine):
-            published = paper[paper["negatives"] == negatives]
+        theirs = paper[paper["negatives"] == negatives]
+        if len(mine) and len(theirs):
             ax.plot(
-                published["recall"],
-                published["precision"],
+                theirs["recall"],
+                theirs["precision"],
                 marker=look["marker"],
                 label=paper_label(rows) + (", other negatives" if negatives == OUT else ""),
                 **PAPER_STYLE,

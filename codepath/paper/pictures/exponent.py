@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.panel import Panel
 from codepath.paper.setting_rows import EXPONENT_ITEM, exponent_rows
-from codepath.paper.style import BLUE, PAPER_STYLE, legend_below, mean_line, paper_label
+from codepath.paper.style import BLUE, PAPER_STYLE, legend_below, mean_line
 
 NAME = "exponent"
 TITLE = "Exponent of the coding loss"
@@ -21,8 +21,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     values = sorted(rows["exponent"].unique())
     places = pd.Series(values, index=values)
     mean_line(ax, places, rows, "exponent", "ours", BLUE, marker="o", linestyle="-")
-    paper = reference("exponent_ablation")
-    paper = paper[paper["dataset"] == dataset]
+    paper = published("exponent_ablation", rows, dataset)
     if len(paper):
         label = paper_label(rows)
         ax.plot(paper["exponent"], paper["top1"], marker="o", label=label, **PAPER_STYLE)

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.panel import Panel
-from codepath.paper.style import PAPER_STYLE, SERIES, legend_below, mean_line, paper_label
+from codepath.paper.style import PAPER_STYLE, SERIES, legend_below, mean_line
 
 NAME = "fig4"
 TITLE = "Early decoders along the depth"
@@ -43,8 +43,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     blocks = [*sorted(b for b in rows["block"].unique() if b != SOFTMAX), SOFTMAX]
     names = [*(str(b) for b in blocks[:-1]), "softmax"]
     places = pd.Series(range(len(blocks)), index=blocks)
-    paper = reference("fig4_early_decoders")
-    paper = paper[paper["dataset"] == dataset]
+    paper = published("fig4_early_decoders", rows, dataset)
     weights = sorted(rows["mu"].unique())
     for mu, look in zip(weights, SERIES, strict=False):
         mine = rows[rows["mu"] == mu]

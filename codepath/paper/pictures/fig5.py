@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.panel import Panel
 from codepath.paper.setting_rows import several
-from codepath.paper.style import PAPER_STYLE, SERIES, legend_below, mean_line, paper_label
+from codepath.paper.style import PAPER_STYLE, SERIES, legend_below, mean_line
 
 NAME = "fig5"
 TITLE = "The weight of the coding loss"
@@ -43,22 +43,20 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """Top-1 in per cent against mu, beside the paper's numbers."""
     values = sorted(rows["mu"].unique())
     places = pd.Series(values, index=values)
-    paper = reference("fig5_mu")
-    paper = paper[paper["dataset"] == dataset]
+    paper = published("fig5_mu", rows, dataset)
     for decoder, look in zip(("softmax", "last", "middle"), SERIES, strict=True):
         mine = rows[rows["decoder"] == decoder]
         if mine.empty:
             continue
         block = "softmax" if decoder == "softmax" else f"block {mine['block'].iloc[0]}"
         mean_line(ax, places, mine, "mu", block, **look)
-        published = paper[paper["decoder"] == block.replace(" ", "")]
-        if len(published):
-            label = f"{block} ({paper_label(rows)})"
+        theirs = paper[paper["decoder"] == block.replace(" ", "")]
+        if len(theirs):
             ax.plot(
-                published["mu"],
-                published["top1"],
+                theirs["mu"],
+                theirs["top1"],
                 marker=look["marker"],
-                label=label,
+                label=f"{block} ({paper_label(rows)})",
                 **PAPER_STYLE,
             )
     ax.set_xticks(values)

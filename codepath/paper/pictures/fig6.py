@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from codepath.experiments.coverage import rows_of_picture
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.binary_rows import own_negatives
 from codepath.paper.panel import Panel
 from codepath.paper.pictures.binary_points import draw_points
 from codepath.paper.setting_rows import several
-from codepath.paper.style import PAPER_STYLE, SERIES, legend_below, paper_label
+from codepath.paper.style import PAPER_STYLE, SERIES, legend_below
 
 NAME = "fig6"
 TITLE = "Binary classifiers by p_drop"
@@ -29,16 +29,15 @@ def load(results: Path) -> pd.DataFrame:
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     """A point for each class and p_drop (means over seeds in per cent), beside the paper's."""
-    paper = reference("fig6_pdrop")
-    paper = paper[paper["dataset"] == dataset]
+    paper = published("fig6_pdrop", rows, dataset)
     for p_drop, look in zip(sorted(rows["p_drop"].unique()), SERIES, strict=False):
         mine = rows[rows["p_drop"] == p_drop]
         draw_points(ax, mine, f"p_drop {p_drop:g}", look, size=4)
-        published = paper[(paper["p_drop"] - p_drop).abs() < 1e-9]
-        if len(published):
+        theirs = paper[(paper["p_drop"] - p_drop).abs() < 1e-9]
+        if len(theirs):
             ax.plot(
-                published["recall"],
-                published["precision"],
+                theirs["recall"],
+                theirs["precision"],
                 label=f"p_drop {p_drop:g} ({paper_label(rows)})",
                 marker=look["marker"],
                 **PAPER_STYLE,

@@ -7,10 +7,10 @@ import textwrap
 import pandas as pd
 from matplotlib.axes import Axes
 
-from codepath.experiments.reference import reference
+from codepath.paper.beside_ours import paper_label, published
 from codepath.paper.panel import Panel
 from codepath.paper.setting_rows import VARIANTS_ITEM, variants_rows
-from codepath.paper.style import BLUE, PAPER_STYLE, legend_below, paper_label, share
+from codepath.paper.style import BLUE, PAPER_STYLE, legend_below, share
 
 NAME = "variants"
 TITLE = "Variants"
@@ -31,11 +31,7 @@ def _wrapped(variant: str) -> str:
 
 
 def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
-    """A line for each variant: mean and range over seeds in per cent.
-
-    The paper's numbers are drawn at paper scale alone, since a proxy's differences could not be
-    seen beside them.
-    """
+    """A line for each variant: mean and range over seeds in per cent, beside the paper's."""
     groups = share(rows, ["variant"])
     places = range(len(groups))
     spread = [
@@ -44,15 +40,14 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:
     ]
     bars = spread if rows["seed"].nunique() > 1 else None
     ax.errorbar(groups["mean"], places, xerr=bars, fmt="o", color=BLUE, label="ours", markersize=4)
-    paper = reference("table2_accuracy")
-    paper = paper[(paper["dataset"] == dataset) & (paper["model"] == "coded")]
+    paper = published("table2_accuracy", rows, dataset)
+    paper = paper[paper["model"] == "coded"]
     first = rows.drop_duplicates("variant").set_index("variant")
     points = [
         (float(str(one.top1)), place)
         for place, variant in enumerate(groups.index)
         for one in paper.itertuples()
-        if (rows["scale"] == "paper").all()
-        and first.loc[variant, "published"]
+        if first.loc[variant, "published"]
         and (first.loc[variant, "mu"], first.loc[variant, "p_drop"]) == (one.mu, one.p_drop)
     ]
     if points:
