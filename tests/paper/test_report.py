@@ -51,6 +51,12 @@ def test_figures_share_letters_and_styles(page_file: Path) -> None:
     assert len(outlines) == len(set(outlines)) > 20
 
 
+def test_switches_of_deviations_are_shown_as_code(page_file: Path) -> None:
+    text = page_file.read_text()
+    assert "<td><code>--set train.lr_end=...</code></td>" in text
+    assert "&lt;code&gt;" not in text
+
+
 def test_it_opens_with_the_five_claims(page_file: Path) -> None:
     text = page_file.read_text()
     opening = text[text.index('<ol class="five">') : text.index("</ol>")]
@@ -59,6 +65,51 @@ def test_it_opens_with_the_five_claims(page_file: Path) -> None:
         assert f"({item})" in opening
     assert opening.count('class="badge') >= 5
     assert text.index("</ol>") < text.index('<figure id="figure-paths') < text.index('id="claims"')
+
+
+@pytest.fixture
+def phone(browser: Any, page_file: Path) -> Any:
+    """The page on a phone."""
+    width, height = SIZES["phone"]
+    context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    yield page
+    context.close()
+
+
+def test_tables_are_lists_of_rows_on_a_phone(phone: Any) -> None:
+    """No table has to be scrolled sideways, and every cell stands beside its column's name."""
+    assert phone.locator(".wide").count() > 10
+    hidden = "[...document.querySelectorAll('.wide')].filter(t => t.scrollWidth > t.clientWidth)"
+    assert phone.evaluate(f"{hidden}.length") == 0
+    row = phone.locator("#judged tbody tr").first
+    names = phone.locator("#judged th").all_inner_texts()
+    shown = row.evaluate(
+        """row => [...row.cells].map(cell => {
+             const name = getComputedStyle(cell, "::before"), box = cell.getBoundingClientRect();
+             return [JSON.parse(name.content), name.display, box.left, box.right, box.top];
+           })"""
+    )
+    assert [name for name, *_ in shown] == names
+    assert {display for _, display, *_ in shown} == {"table-cell"}
+    assert all(0 <= left < right <= SIZES["phone"][0] for *_, left, right, _ in shown)
+    tops = [top for *_, top in shown]
+    assert tops == sorted(set(tops))  # one below the other
+    details = row.locator("details")
+    details.locator("summary").click()
+    assert phone.evaluate(f"{hidden}.length") == 0
+
+
+def test_headings_are_seen_below_the_links_on_a_phone(phone: Any) -> None:
+    for link in phone.locator("nav a").all():
+        link.click()
+        section = phone.locator(link.get_attribute("href"))
+        bar = phone.locator("nav").bounding_box()
+        assert section.locator("h2").bounding_box()["y"] >= bar["y"] + bar["height"]
+    wide = phone.locator("figure.broad").first
+    assert "sideways" in wide.evaluate("f => getComputedStyle(f, '::before').content")
+    assert phone.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

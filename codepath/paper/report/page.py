@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
@@ -164,6 +166,11 @@ def _claim(claim: Claim) -> dict[str, Any]:
     }
 
 
+def _with_code(cell: str) -> Markup:
+    """A cell of a Markdown table as HTML: what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(cell))))
+
+
 def write_report(
     results: Path, out: Path, scale: str | None = None, force: bool = False
 ) -> tuple[Path, list[str]]:
@@ -185,6 +192,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _with_code
     page = environment.get_template("report.html.j2").render(
         summary=summary(judged),
         explanation=explanation(results),
