@@ -50,9 +50,9 @@ def main() -> None:
             with console.status(f"{size} {algorithm}"):
                 started = time.perf_counter()
                 scheme: CodingScheme = (
-                    paper_scheme(*size, distance, options.seed)
+                    paper_scheme(*size, distance, seed=options.seed)
                     if algorithm == "paper"
-                    else design_scheme(*size, options.seed)
+                    else design_scheme(*size, seed=options.seed)
                 )
                 seconds = time.perf_counter() - started
             sums = scheme.column_sums

@@ -31,7 +31,7 @@ def main() -> None:
     for size in track(SETS, "decoding"):
         draws = max(1, options.decisions // size[0])
         for family in FAMILIES:
-            scheme = find_scheme(*size, family)
+            scheme = find_scheme(*size, family=family)
             rows += [
                 {
                     "classes": size[0],

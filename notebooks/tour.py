@@ -326,7 +326,7 @@ for distance, pairs in enumerate(scheme.distance_counts.tolist()):
 # %%
 bound = largest_distance(K, N, active)
 for distance in range(bound - 2, bound + 6, 2):
-    most = johnson_bound(N, distance, active)
+    most = johnson_bound(N, active, distance=distance)
     print(f"distance {distance:>2}: at most {most:>5,} codewords by Johnson's bound")
 print(f"largest distance that no bound excludes for {K} codewords: {bound}")
 

@@ -38,7 +38,13 @@ def design(
     console = Console(stderr=True)
     with console.status("bounds") as status:
         scheme = design_scheme(
-            classes, paths, active, seed, time_limit, distance, progress=status.update
+            classes,
+            paths,
+            active,
+            seed=seed,
+            time_limit=time_limit,
+            distance=distance,
+            progress=status.update,
         )
     if out is None:
         typer.echo(scheme.to_csv().rstrip())

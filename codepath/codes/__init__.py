@@ -1,5 +1,7 @@
 """Coding schemes: which paths each class may use (no torch, no pandas).
 
+Functions take sizes in the order classes, paths, active, distance, and options by their names.
+
 `codepath.codes.design` and `codepath.codes.greedy` load numba, so they are imported on first use.
 """
 

@@ -13,7 +13,7 @@ from codepath.core.errors import UserError
 
 
 @functools.cache
-def johnson_bound(paths: int, distance: int, active: int) -> int:
+def johnson_bound(paths: int, active: int, *, distance: int) -> int:
     """Upper bound on the number of words of length N, weight Nact, pairwise distance >= d.
 
     Johnson's recursion in exact integers, with A(n,d,w) = 1 where d > 2 min(w, n-w):
@@ -24,8 +24,8 @@ def johnson_bound(paths: int, distance: int, active: int) -> int:
         return math.comb(paths, active)
     if distance > 2 * min(active, paths - active):
         return 1
-    keep = paths * johnson_bound(paths - 1, distance, active - 1) // active
-    drop = paths * johnson_bound(paths - 1, distance, active) // (paths - active)
+    keep = paths * johnson_bound(paths - 1, active - 1, distance=distance) // active
+    drop = paths * johnson_bound(paths - 1, active, distance=distance) // (paths - active)
     return min(keep, drop)
 
 
@@ -137,7 +137,7 @@ def refuted_by(classes: int, paths: int, active: int, distance: int) -> str | No
     """Which bound excludes K words at distance >= d: its name, or None where none does."""
     if distance > 2 * min(active, paths - active):
         return "the weight"
-    if johnson_bound(paths, distance, active) < classes:
+    if johnson_bound(paths, active, distance=distance) < classes:
         return "Johnson's bound"
     if fewest_pairs(classes, paths, active, distance) is None:
         return "Delsarte's linear programme"

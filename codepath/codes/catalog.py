@@ -44,7 +44,7 @@ def load_scheme(name: str) -> CodingScheme:
 
 
 @functools.cache
-def find_scheme(classes: int, paths: int, active: int, family: str = "paper") -> CodingScheme:
+def find_scheme(classes: int, paths: int, active: int, *, family: str = "paper") -> CodingScheme:
     """The scheme for K classes, N paths and Nact ones: the family's where shipped, else designed.
 
     Raises UserError for an unknown family and for impossible parameters.

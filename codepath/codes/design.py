@@ -38,6 +38,7 @@ def design_scheme(
     classes: int,
     paths: int,
     active: int,
+    *,
     seed: int = 0,
     time_limit: float | None = None,
     distance: int | None = None,

@@ -77,6 +77,7 @@ def paper_scheme(
     paths: int,
     active: int,
     distance: int,
+    *,
     seed: int = 0,
     selections: int = SELECTIONS,
 ) -> CodingScheme:

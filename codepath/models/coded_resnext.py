@@ -378,9 +378,8 @@ class CodedResNeXt(nn.Module):
         if num_classes:
             for block in self.coded_blocks.values():
                 if len(block.codewords) != num_classes:
-                    block.set_scheme(
-                        find_scheme(num_classes, self.paths, block.active, self.scheme_family)
-                    )
+                    size = num_classes, self.paths, block.active
+                    block.set_scheme(find_scheme(*size, family=self.scheme_family))
         if global_pool is not None:
             if num_classes and not global_pool:
                 raise UserError(

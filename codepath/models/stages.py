@@ -114,7 +114,7 @@ def _scheme(
     chosen: SchemeLike | None, classes: int, paths: int, active: int, family: str
 ) -> CodingScheme:
     if chosen is None:
-        scheme = find_scheme(classes, paths, active, family)
+        scheme = find_scheme(classes, paths, active, family=family)
     elif isinstance(chosen, str):
         scheme = load_scheme(chosen)
     else:

@@ -22,16 +22,16 @@ def test_johnson_bound_is_never_below_a_code_that_exists() -> None:
     # Exact values of A(n, d, w) from the published tables of constant-weight codes.
     known = {(7, 4, 3): 7, (8, 4, 4): 14, (9, 4, 3): 12, (10, 4, 5): 36, (12, 4, 6): 132}
     for (paths, distance, active), words in known.items():
-        assert johnson_bound(paths, distance, active) >= words
-    assert johnson_bound(7, 4, 3) == 7
-    assert johnson_bound(10, 2, 5) == math.comb(10, 5)
+        assert johnson_bound(paths, active, distance=distance) >= words
+    assert johnson_bound(7, 3, distance=4) == 7
+    assert johnson_bound(10, 5, distance=2) == math.comb(10, 5)
     assert largest_distance(10, 10, 5) == 4
 
 
 def test_delsarte_excludes_what_johnson_does_not() -> None:
     # 14 is impossible for 1000 words of the ImageNet scheme; 12 is reached.
     assert refuted_by(1000, 32, 16, 14) == "Delsarte's linear programme"
-    assert johnson_bound(32, 14, 16) >= 1000
+    assert johnson_bound(32, 16, distance=14) >= 1000
     assert refuted_by(1000, 32, 16, 12) is None
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import itertools
 
 import numpy as np
 import pytest
 
+from codepath import codes
 from codepath.codes import (
     FAMILIES,
     CodingScheme,
@@ -57,7 +59,7 @@ def test_paper_family_has_the_papers_distance_and_balance(size: tuple) -> None:
 
 @pytest.mark.parametrize("size", PAPER_SETS)
 def test_best_family_is_optimal_in_distance_and_balance(size: tuple) -> None:
-    paper, best = find_scheme(*size), find_scheme(*size, "best")
+    paper, best = find_scheme(*size), find_scheme(*size, family="best")
     certificate = certify(best)
     assert best.table.shape == size[:2]
     assert certificate.distance_optimal
@@ -76,7 +78,7 @@ def test_catalog_covers_the_paper_sets_and_every_entry_is_named_by_its_size() ->
         assert name.split("/")[1] == f"{scheme.classes}-{scheme.paths}-{scheme.active}"
     assert load_scheme("10-10-5") is not load_scheme("best/10-10-5")
     with pytest.raises(UserError, match="unknown scheme family 'worst'"):
-        find_scheme(10, 10, 5, "worst")
+        find_scheme(10, 10, 5, family="worst")
 
 
 def test_properties_against_brute_force() -> None:
@@ -127,3 +129,31 @@ def test_csv_round_trip_and_bad_lines(tmp_path) -> None:
         CodingScheme.from_csv(tmp_path / "absent.csv")
     with pytest.raises(UserError, match="10-10-5"):
         load_scheme("10-10-55")
+
+
+ORDER = ["classes", "paths", "active", "distance"]
+
+
+def test_sizes_have_one_order_and_options_have_names() -> None:
+    seen = set()
+    for name in codes.__all__:
+        function = getattr(codes, name)
+        if inspect.isclass(function) or not callable(function):
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        by_place = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        sizes = [size for size in by_place if size in ORDER]
+        assert sizes == sorted(sizes, key=ORDER.index), name
+        if sizes:
+            seen.add(name)
+            assert by_place == sizes, name
+    assert seen == {
+        "design_scheme",
+        "fewest_pairs",
+        "find_scheme",
+        "johnson_bound",
+        "largest_distance",
+        "paper_scheme",
+    }
+    with pytest.raises(TypeError):  # and no wrong bound for those who write N, d, Nact
+        codes.johnson_bound(20, 8, 8)

@@ -47,7 +47,7 @@ def test_family_travels_with_the_configuration() -> None:
     config = ModelConfig(name="coded_resnext20_10x4d", num_classes=10, scheme_family="best")
     best = create_model(config)
     for block in best.coded_blocks.values():
-        assert (block.scheme.table == find_scheme(10, 10, block.active, "best").table).all()
+        assert (block.scheme.table == find_scheme(10, 10, block.active, family="best").table).all()
     run = find_experiment("table2-digits").runs("demo", 0)[0]
     run = dataclasses.replace(run, model=dataclasses.replace(run.model, active=(10, (5, 3), 3)))
     assert run_config_from_dict(to_dict(run)) == run

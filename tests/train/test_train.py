@@ -227,7 +227,7 @@ def test_another_scheme_in_the_checkpoint_is_refused(
     (tmp_path / "model.safetensors").unlink()
     monkeypatch.setattr(
         "codepath.models.stages.find_scheme",
-        lambda *size: design_scheme(*size[:3], seed=8),
+        lambda *size, **_: design_scheme(*size, seed=8),
     )
     with pytest.raises(UserError, match="another coding scheme"):
         fit(tiny_config, tiny_images, tmp_path, CPU, QUIET)
