@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from codepath.core.files import user_cache
 from codepath.core.machine import available_cores, cpu_name, has_gpu
 from codepath.core.provenance import CHECKOUT, PACKAGE_ROOT, git_state, package_versions
 
@@ -116,7 +117,7 @@ def cache_state() -> str:
         return f"compiled kernels: NUMBA_CACHE_DIR is {named}, which cannot be written; {cure}"
     if _may_hold_files(PACKAGE_ROOT / "data" / "__pycache__"):
         return "compiled kernels: kept beside the source, in __pycache__"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = user_cache()
     if _may_hold_files(cache / "numba"):
         return f"compiled kernels: kept in {cache / 'numba'}, as the source is read-only"
     return f"compiled kernels: neither {PACKAGE_ROOT} nor {cache} can be written; {cure}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from codepath.codes.kept import designed_scheme
 from codepath.codes.scheme import CodingScheme
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.provenance import PACKAGE_ROOT
@@ -47,6 +48,8 @@ def load_scheme(name: str) -> CodingScheme:
 def find_scheme(classes: int, paths: int, active: int, *, family: str = "paper") -> CodingScheme:
     """The scheme for K classes, N paths and Nact ones: the family's where shipped, else designed.
 
+    A design is made once and kept, see `codepath.codes.kept`.
+
     Raises UserError for an unknown family and for impossible parameters.
     """
     if family not in FAMILIES:
@@ -54,6 +57,4 @@ def find_scheme(classes: int, paths: int, active: int, *, family: str = "paper")
     name = f"{family}/{classes}-{paths}-{active}"
     if name in catalog_names():
         return load_scheme(name)
-    from codepath.codes.design import design_scheme  # its loops compile for a second or two
-
-    return design_scheme(classes, paths, active)
+    return designed_scheme(classes, paths, active)

@@ -64,7 +64,8 @@ def _anneal(table, near, count, moves, hot, cold, weight, seed):  # type: ignore
         error += uneven
         gain += pairs
         if error < best_error or (error == best_error and gain < best_gain):
-            best[:] = chosen
+            for i in range(count):
+                best[i] = chosen[i]
             best_error, best_gain = error, gain
     return best
 
@@ -141,7 +142,8 @@ def _partitions(words, q, needed):  # type: ignore[no-untyped-def]
         if not free[head]:
             continue
         out[found, 0] = head
-        union[1] = words[head]
+        for limb in range(limbs):
+            union[1, limb] = words[head, limb]
         place[1] = head + 1
         depth, steps = 1, 0
         while 0 < depth < q and steps < TRIED_PER_GROUP:
@@ -156,7 +158,8 @@ def _partitions(words, q, needed):  # type: ignore[no-untyped-def]
                 fits = fits and words[i, limb] & union[depth, limb] == 0
             if fits:
                 out[found, depth] = i
-                union[depth + 1] = union[depth] | words[i]
+                for limb in range(limbs):
+                    union[depth + 1, limb] = union[depth, limb] | words[i, limb]
                 place[depth + 1] = i + 1
                 depth += 1
         if depth == q:

@@ -93,7 +93,8 @@ def _clique(adjacent, size, need, nodes):  # type: ignore[no-untyped-def]
     place = np.zeros(deepest, dtype=np.int64)
     left = np.zeros(deepest, dtype=np.int64)
     chosen = np.zeros(deepest, dtype=np.int64)
-    candidates[0] = np.arange(n)
+    for i in range(n):
+        candidates[0, i] = i
     count[0] = n
     left[0] = need
     depth = 0
@@ -158,7 +159,10 @@ def _anneal(flat, start, size, inner, chosen, alike, first, last, allowed, moves
         a = np.random.randint(m)
         old = chosen[a]
         new = alike[np.random.randint(first[old], last[old])]
-        if (chosen == new).any():
+        taken = False
+        for b in range(m):
+            taken = taken or chosen[b] == new
+        if taken:
             continue
         change_closer, change_at = 0, inner[new] - inner[old]
         for b in range(m):
@@ -175,7 +179,8 @@ def _anneal(flat, start, size, inner, chosen, alike, first, last, allowed, moves
         closer += change_closer
         at += change_at
         if closer < best_closer or (closer == best_closer and at < best_at):
-            best[:] = chosen
+            for b in range(m):
+                best[b] = chosen[b]
             best_closer, best_at = closer, at
     return best, best_closer, best_at
 

@@ -88,7 +88,8 @@ def scan(
     count = 0
     looked = 0
     while count < limit:
-        word[:] = 0
+        for limb in range(limbs):
+            word[0, limb] = 0
         for place in support:
             bit = place if rightmost else paths - 1 - place
             word[0, bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
@@ -99,7 +100,8 @@ def scan(
                 good = False
                 break
         if good:
-            found[count] = word[0]
+            for limb in range(limbs):
+                found[count, limb] = word[0, limb]
             count += 1
         if rightmost:  # colexicographic successor: ascending integers
             i = 0
@@ -145,6 +147,7 @@ def span_of_weight(
         if total < least:
             return found[:0], step
         if total == weight and count < limit:
-            found[count] = word
+            for limb in range(limbs):
+                found[count, limb] = word[limb]
             count += 1
     return found[:count], step

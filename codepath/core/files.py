@@ -26,6 +26,18 @@ def make_directory(path: Path) -> Path:
     return path
 
 
+def user_cache() -> Path:
+    """Where programs keep what they can make again: $XDG_CACHE_HOME, else ~/.cache.
+
+    UserError where the user has no home folder.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named) if named else Path.home() / ".cache"
+    except RuntimeError:
+        raise UserError("there is no home folder; set XDG_CACHE_HOME to a folder") from None
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to it.

@@ -11,7 +11,7 @@ LATE = {
     # Numba's loops are compiled when they are loaded: a second or two.
     ("codes/__init__.py", "codepath.codes.design"),
     ("codes/__init__.py", "codepath.codes.greedy"),
-    ("codes/catalog.py", "codepath.codes.design"),
+    ("codes/kept.py", "codepath.codes.design"),
     # Listing, showing and checking schemes starts without the linear programme's solver.
     ("codes/bounds.py", "scipy.optimize"),
     # Libraries that may not be installed.
