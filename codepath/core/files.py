@@ -63,13 +63,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(directory)
 
 
-def json_lines(text: str) -> list[dict[str, Any]]:
-    """The objects in lines of JSON; lines that a kill cut short are left out."""
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text; of bytes, whatever of JSON's encodings they are in.
+
+    Raises ValueError where the text is no JSON, is nested too deeply, has a key twice in an object,
+    or holds a string that is no Unicode text.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_without_repeats)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    json.dumps(value, ensure_ascii=False).encode()  # halves of surrogate pairs cannot be encoded
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file of JSON; ValueError as `parse_json`, OSError where it cannot be read."""
+    return parse_json(path.read_bytes())
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has the key '{next(n for n in names if names.count(n) > 1)}' twice")
+    return values
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects in a file's lines of JSON; lines that were cut or damaged are left out.
+
+    There are none where the file is absent.
+    """
     found = []
-    for line in text.splitlines():
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
+            value = parse_json(line.decode())
+        except ValueError:
             continue
         if isinstance(value, dict):
             found.append(value)

@@ -44,9 +44,11 @@ def keep_freed_memory() -> None:
 
 def process_alive(pid: int) -> bool:
     """Whether the process `pid` runs on this machine (zombies do not count)."""
+    if pid <= 0:  # these stand for groups of processes
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

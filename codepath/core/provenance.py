@@ -107,3 +107,11 @@ def package_versions() -> dict[str, str]:
 def now() -> str:
     """The present time in UTC, ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def is_time(text: object) -> bool:
+    """Whether something is a time as `now` writes it: of the ISO's form, with its zone."""
+    try:
+        return isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

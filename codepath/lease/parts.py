@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.files import json_lines
+from codepath.core.plain import is_type
 from codepath.core.provenance import CHECKOUT
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import benchmark_files, rows_of_run
@@ -31,6 +32,9 @@ CANDIDATES = (
     "kernels+folded+statistics",
 )  # fmt: skip
 """Candidates for a faster step, measured where time is left (`codepath.train.candidates`)."""
+
+
+_OUTCOMES = ("failed", "skipped", "passed")
 
 
 Taken = Mapping[str, tuple[float, float | None]]
@@ -129,10 +133,12 @@ class GpuTests(Part):
         path = self._progress(place)
         tests: list[str] = []
         outcomes: dict[str, str] = {}
-        for line in json_lines(path.read_text() if path.exists() else ""):
-            tests = line.get("tests", tests)
-            if "outcome" in line:
-                outcomes[line["test"]] = line["outcome"]
+        for line in json_lines(path):
+            if is_type(line.get("tests"), list[str]):
+                tests = line["tests"]
+            test, outcome = line.get("test"), line.get("outcome")
+            if isinstance(test, str) and outcome in _OUTCOMES:
+                outcomes[test] = outcome
         return tests, outcomes
 
     def ready(self, place: Place) -> str:
@@ -148,7 +154,7 @@ class GpuTests(Part):
     def outcome(self, place: Place) -> str:
         """Counts, and the names of the tests that failed and of those that had not ended."""
         tests, outcomes = self._results(place)
-        named = {"failed": [], "skipped": [], "passed": []}  # type: dict[str, list[str]]
+        named: dict[str, list[str]] = {outcome: [] for outcome in _OUTCOMES}
         for test, outcome in outcomes.items():
             named[outcome].append(test.rpartition("::")[2])
         said = [f"{len(named['passed'])} passed"]
@@ -305,16 +311,18 @@ class Run(Part):
 
 def _epochs(run_dir: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics that report an epoch."""
-    return [line for line in metrics_lines(run_dir / METRICS) if line["kind"] == "epoch"]
+    lines = metrics_lines(run_dir / METRICS)
+    return [line for line in lines if line["kind"] == "epoch" and line.get("epoch", 0) > 0]
 
 
 def _training_by_metrics(run_dir: Path, config: RunConfig) -> float | None:
     """Seconds of all epochs of a run at the median speed of its finished ones; None without any."""
     lines = _epochs(run_dir)
-    if not lines:
+    speeds = [line["images_per_second"] for line in lines if line.get("images_per_second", 0) > 0]
+    if not speeds:
         return None
     images = lines[-1]["step"] / lines[-1]["epoch"] * config.train.epochs * config.train.batch_size
-    return float(images / statistics.median(line["images_per_second"] for line in lines))
+    return float(images / statistics.median(speeds))
 
 
 def _steps(

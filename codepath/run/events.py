@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import time
 import traceback
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.errors import LostProcessesError, UserError
-from codepath.core.files import json_lines, write_text
-from codepath.core.provenance import now
+from codepath.core.files import json_lines, read_json, write_text
+from codepath.core.plain import is_type
+from codepath.core.provenance import is_time, now
 from codepath.core.signals import InterruptedRun
 
 EVENTS, HEARTBEAT, JOB = "events.jsonl", "heartbeat.json", "job.json"
@@ -30,6 +32,41 @@ BEAT_S = 10.0
 """Seconds between heartbeats within an epoch."""
 ERROR_LINES = 6
 """How many of an error's last lines are kept."""
+
+_VALUES: dict[str, Any] = {
+    "event": str,
+    "at": str,
+    "job": str,
+    "cluster": str,
+    "host": str,
+    "pid": int,
+    "log": str,
+    "why": str,
+    "error": list[str],
+    "rank": int,
+    "follows_another": bool,
+    "saved": list[list[str]],
+    "phase": str,
+    "done": float,
+    "epoch": int,
+    "eta_s": float,
+    "folder": str,
+    "source": str,
+    "commit": str,
+    "dirty": bool,
+    "runs": str,
+    "results": str,
+    "data": str,
+    "backend": str,
+    "device_batch": int,
+    "precision": str,
+    "profile": str,
+}
+"""Key of an event, a heartbeat or an order -> its type. Other keys may hold anything."""
+_JOB_ID = re.compile(r"[0-9A-Za-z_+.]*")
+"""An id that Slurm's commands cannot take for an option."""
+_ORDERED = ("cluster", "source", "runs", "results", "data", "backend", "profile")
+"""What an order says for certain; those of earlier versions left the rest out."""
 
 _started: set[Path] = set()
 """Runs whose start this process has noted."""
@@ -83,8 +120,18 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
 
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
-    """The events, oldest first; half-written lines are left out."""
-    return [line for line in json_lines(_text(run_dir / EVENTS)) if "event" in line]
+    """The events, oldest first; half-written and damaged lines are left out."""
+    try:
+        lines = json_lines(run_dir / EVENTS)
+    except OSError:
+        return []
+    return [
+        line
+        for line in lines
+        if "event" in line
+        and _is_well_formed(line)
+        and (line["event"] != "failed" or "error" in line)
+    ]
 
 
 def since(happened: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
@@ -141,8 +188,9 @@ def outcome_noted(run_dir: Path) -> Iterator[None]:
 
 
 def heartbeat(run_dir: Path) -> dict[str, Any]:
-    """The last heartbeat; empty where there is none."""
-    return _read(run_dir / HEARTBEAT)
+    """The last heartbeat; empty where there is none, or a damaged one."""
+    found = _read(run_dir / HEARTBEAT)
+    return found if "at" in found else {}
 
 
 def write_order(run_dir: Path, order: dict[str, Any]) -> None:
@@ -151,20 +199,38 @@ def write_order(run_dir: Path, order: dict[str, Any]) -> None:
 
 
 def read_order(run_dir: Path) -> dict[str, Any]:
-    """The run's order; empty where the run was never submitted."""
+    """The run's order; empty where the run was never submitted, or its order is damaged."""
     return _read(run_dir / JOB)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+def order_to_do(run_dir: Path) -> dict[str, Any]:
+    """The run's order with all that doing it needs; UserError where there is none."""
+    order = read_order(run_dir)
+    missing = [key for key in _ORDERED if key not in order]
+    if missing:
+        raise UserError(
+            f"{run_dir / JOB} is absent or damaged (it says no {missing[0]}): submit the run, or "
+            "repeat its command"
+        )
+    return {"device_batch": 0, "precision": "auto"} | order
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(_text(path))
-    except json.JSONDecodeError:
+        value = read_json(path)
+    except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) and _is_well_formed(value) else {}
+
+
+def _is_well_formed(values: dict[str, Any]) -> bool:
+    """Whether every known key holds what it is read for.
+
+    A process number of 0 or less would stand for a whole group of processes, and 1 for the system.
+    """
+    return (
+        all(is_type(value, _VALUES.get(key, Any)) for key, value in values.items())
+        and values.get("pid", 2) > 1
+        and _JOB_ID.fullmatch(values.get("job", "")) is not None
+        and ("at" not in values or is_time(values["at"]))
+    )

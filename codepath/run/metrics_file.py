@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.files import json_lines
+from codepath.core.plain import is_type
+from codepath.core.provenance import is_time
 
 METRICS = "metrics.jsonl"
 
@@ -15,9 +17,21 @@ TIMES = ("time", "images_per_second", "data_wait", "memory_mib")
 
 
 def metrics_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, oldest first; lines that a kill cut short are left out."""
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return [line for line in json_lines(text) if "step" in line and "kind" in line]
+    """The lines of a metrics.jsonl, oldest first; cut and damaged lines are left out."""
+    return [line for line in json_lines(path) if _is_line(line)]
+
+
+def _is_line(line: dict[str, Any]) -> bool:
+    """Whether a line says to which step it belongs, and all else in it are numbers."""
+    values = dict(line)
+    kind, time = values.pop("kind", ""), values.pop("time", None)
+    places = [values.get("step"), values.get("epoch", 1)]
+    return (
+        kind in ("steps", "epoch")
+        and (time is None or is_time(time))
+        and all(is_type(place, int) and place >= 0 for place in places)
+        and all(type(value) is float or is_type(value, float) for value in values.values())
+    )
 
 
 BOTTLENECK = 0.2

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from codepath.core import errors, files, provenance, signals
+from codepath.core import errors, files, machine, provenance, signals
 from codepath.core.errors import UserError
 
 
@@ -18,6 +18,52 @@ def test_unknown_name_suggests_the_nearest() -> None:
     error = errors.unknown_name("model", "resnet29_10x11d", ["resnext29_10x11d", "zebra"])
     assert "did you mean resnext29_10x11d?" in str(error)
     assert "known: a, b" in str(errors.unknown_name("model", "qqq", ["b", "a"]))
+
+
+def test_a_message_is_one_line_whatever_it_quotes() -> None:
+    quoted = "a\nb\r\nc\x1b[31m\u2028d\ud800\x00"
+    assert str(UserError(f"no {quoted}: mend it")) == r"no a b c\x1b[31m d\ud800\x00: mend it"
+    long = str(UserError(f"no {'x' * 10**6}: mend it"))
+    assert len(long) < 2000
+    assert long.startswith("no xxx")
+    assert long.endswith("xxx: mend it")
+    copied = pickle.loads(pickle.dumps(errors.LostProcessesError("one\nline")))
+    assert (type(copied), str(copied)) == (errors.LostProcessesError, "one line")
+
+
+def test_the_reason_of_an_error_is_never_empty() -> None:
+    assert errors.reason(ValueError("one\ntwo")) == "one"
+    assert errors.reason(AssertionError()) == "AssertionError"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "has the key 'c' twice"),
+        (b"1" * 5000, "4300 digits"),
+        (b'"\\ud800"', "surrogates not allowed"),
+        (b'"\xff"', "can't decode"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_json_that_is_none(text: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        files.parse_json(text)
+
+
+def test_lines_of_json_are_taken_one_by_one(tmp_path) -> None:
+    path = tmp_path / "lines"
+    assert files.json_lines(path) == []
+    path.write_bytes(
+        b'{"a": "\xe2\x80\xa8"}\n{"a": \xff}\n[1]\n' + b"[" * 10**5 + b'\n{"b": 1}\r\n{"c'
+    )
+    assert files.json_lines(path) == [{"a": "\u2028"}, {"b": 1}]
+
+
+def test_group_numbers_are_no_processes() -> None:
+    assert machine.process_alive(os.getpid())
+    assert not any(map(machine.process_alive, (0, -1, -os.getpgrp(), 2**80)))
 
 
 def test_atomic_path_keeps_the_old_file_on_failure(tmp_path) -> None:

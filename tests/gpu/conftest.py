@@ -53,7 +53,7 @@ class Progress:
             file.write(json.dumps(line) + "\n")
 
     def _passed(self) -> set[str]:
-        lines = json_lines(self._path.read_text() if self._path.exists() else "")
+        lines = json_lines(self._path)
         return {line["test"] for line in lines if line.get("outcome") == "passed"}
 
     @pytest.hookimpl(trylast=True)
