@@ -22,7 +22,8 @@ class CodingScheme:
 
     Row k of `table` is the codeword of class k: a 1 in column n gives path n to the class.
     Raises UserError where the table is not a K x N table of zeros and ones with K >= 2,
-    equal weight 0 < Nact < N in every row, and distinct rows.
+    equal weight 0 < Nact < N in every row, and distinct rows, and for class names that are not one
+    line for each row.
     """
 
     table: NDArray[np.uint8]
@@ -61,6 +62,9 @@ class CodingScheme:
             raise UserError(f"scheme rows {original[row]} and {row} are the same codeword")
         if class_names and len(class_names) != len(array):
             raise UserError(f"{len(class_names)} class names for {len(array)} codewords")
+        for name in class_names:
+            if "\n" in name or "\r" in name:
+                raise UserError(f"the class name {name!r} has more than one line: shorten it")
         object.__setattr__(self, "table", array)
         object.__setattr__(self, "class_names", tuple(class_names))
 
@@ -130,14 +134,16 @@ class CodingScheme:
     def from_csv(cls, path: Path) -> CodingScheme:
         """Read what `save` writes; a bad line raises UserError with its number."""
         try:
-            rows = list(csv.reader(path.read_text().splitlines()))
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_bytes().decode("utf-8-sig")
+            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"cannot read the scheme {path}: {error}") from None
-        if not rows or rows[0] != ["class", "codeword"]:
+        if not rows or rows[0][1] != ["class", "codeword"]:
             raise UserError(f"{path}: line 1 must be the header 'class,codeword'")
         names: list[str] = []
         table: list[list[int]] = []
-        for number, row in enumerate(rows[1:], start=2):
+        for number, row in rows[1:]:
             if len(row) != 2 or not row[1] or set(row[1]) - {"0", "1"}:
                 raise UserError(f"{path}: line {number}: expected a class and a word of 0 and 1")
             if table and len(row[1]) != len(table[0]):

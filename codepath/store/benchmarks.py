@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from codepath.core.errors import UserError
+from codepath.core.errors import UserError, reason
 from codepath.core.files import atomic_path
 from codepath.store.schema import benchmark_columns
 
@@ -20,8 +20,12 @@ def read_benchmark(path: Path) -> pd.DataFrame:
     text, _ = benchmark_columns(_name(path))
     try:
         frame = pd.read_csv(path, dtype=dict.fromkeys(set(text) - {"dirty"}, str))
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+        raise UserError(
+            f"{path}, line 2 has more cells than the header; remove it and repeat codepath bench"
+        )
     check_benchmark(frame, path)
     return frame
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from filelock import FileLock
 
-from codepath.core.errors import UserError
+from codepath.core.errors import UserError, reason
 from codepath.core.files import make_directory, write_text
 from codepath.store.schema import (
     DIMENSIONS,
@@ -115,7 +115,7 @@ def append_rows(directory: Path, rows: Rows) -> int:
         for name, frame in ({RUNS: lines} | new).items():
             if len(frame):
                 path = directory / f"{name}.csv"
-                old = path.read_text() if path.exists() else ""
+                old = _content(path) if path.exists() else ""
                 write_text(path, old + _text(frame, header=not old))
     return sum(map(len, new.values()))
 
@@ -177,29 +177,47 @@ def _text(frame: pd.DataFrame, header: bool = True) -> str:
     return frame.to_csv(index=False, header=header, lineterminator="\n")
 
 
+def _content(path: Path) -> str:
+    """A table's text with its own ends of lines."""
+    return path.read_bytes().decode()
+
+
+def _floats(cells: pd.Series) -> pd.Series:
+    """Numbers of a column of text; ValueError for a cell that says of itself that it is none."""
+    numbers = cells.astype("float64")
+    odd = cells[numbers.isna() & cells.notna()]
+    if len(odd):
+        raise ValueError(f"'{odd.iloc[0]}' in column '{cells.name}' is not a number")
+    return numbers
+
+
 def _read(directory: Path, name: str) -> pd.DataFrame:
     """The rows of one file without exact repeats; an empty frame where the file is absent."""
     path = directory / f"{name}.csv"
     columns = RUN_COLUMNS if name == RUNS else columns_of(name)
     if not path.exists():
         return _typed(pd.DataFrame(columns=list(columns)), columns)
-    text = path.read_text()
-    if not text.endswith("\n"):
-        raise UserError(f"{path}: the last line is cut; restore the file, or remove that line")
     try:
+        text = _content(path)
+        if not text.endswith("\n"):
+            raise UserError(f"{path}: the last line is cut; restore the file, or remove that line")
         # Python reads the numbers with a point: it is exact, pandas was not always.
         dtypes = {column: "object" if of == "float64" else of for column, of in columns.items()}
         frame = pd.read_csv(io.StringIO(text), dtype=dtypes, keep_default_na=False, na_values=[""])
         for column in frame.columns[frame.dtypes == "object"]:
-            frame[column] = frame[column].astype("float64")
-    except ValueError as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+            frame[column] = _floats(frame[column])
+    except UserError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"cannot read {path}: {reason(error)}; restore the file") from None
     if list(frame) != list(columns):
         odd = sorted(set(map(str, frame)) ^ set(columns)) or list(columns)
         raise UserError(
             f"{path} is not a table of this form: see column '{odd[0]}'; if it is of an earlier "
             "version, remove it and measure its runs again (codepath evaluate RUN)"
         )
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells for names of rows
+        raise UserError(f"{path}, line 2 has more cells than the header; restore the file")
     needed = ["created"] if name == RUNS else ["metric", "value", "n"]
     cut = frame.index[frame[["run", *needed]].isna().any(axis=1)]
     if len(cut):

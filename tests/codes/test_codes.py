@@ -157,3 +157,36 @@ def test_sizes_have_one_order_and_options_have_names() -> None:
     }
     with pytest.raises(TypeError):  # and no wrong bound for those who write N, d, Nact
         codes.johnson_bound(20, 8, 8)
+
+
+def test_any_name_of_a_class_comes_back(tmp_path) -> None:
+    path = tmp_path / "scheme.csv"
+    names = ("a\u2028b\x0bc\x85d", 'say "e", f', "")
+    CodingScheme(np.eye(3, dtype=int), names).save(path)
+    assert CodingScheme.from_csv(path).class_names == names
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as spreadsheets save it
+    assert CodingScheme.from_csv(path).class_names == names
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_name_of_two_lines_is_refused(end: str, tmp_path) -> None:
+    """No line of the file would be what it seems."""
+    with pytest.raises(UserError, match="more than one line"):
+        CodingScheme(np.eye(2, dtype=int), (f"a{end}b", "c"))
+    path = tmp_path / "scheme.csv"
+    path.write_text(f'class,codeword\n"a{end}b",10\nc,01\n', newline="")
+    with pytest.raises(UserError, match=r"scheme\.csv: the class name .* more than one line"):
+        CodingScheme.from_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"class,codeword\n{'x' * 150_000},10\nb,01\n", "field larger than field limit"),
+        ('class,codeword\n"a,10\nb,01\n', "unexpected end of data"),
+    ],
+)
+def test_what_no_csv_reader_takes(text: str, said: str, tmp_path) -> None:
+    (tmp_path / "scheme.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        CodingScheme.from_csv(tmp_path / "scheme.csv")

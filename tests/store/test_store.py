@@ -216,6 +216,49 @@ def test_absent_and_foreign_tables(tmp_path: Path) -> None:
             store.read_rows(tmp_path, "accuracy")
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (b"run,split,metric,value,n\n,x,test,top1,0.5,10\n", "line 2 has more cells"),
+        (b"run,split,metric,value,n\nx,test,top1,0.5,10,9\n", "line 2 has more cells"),
+        (b"run,split,metric,value,n\nx,test,top1,0.5,1.5\n", "cannot safely cast"),
+        (b"run,split,metric,value,n\nx,\xff,top1,0.5,10\n", "can't decode byte 0xff"),
+        (b"run,class,asked,split,metric,value,n\n", "not a table of this form"),
+    ],
+    ids=["moved", "longer", "half an image", "Latin-1", "another kind's"],
+)
+def test_damaged_tables_are_named(table: bytes, said: str, tmp_path: Path) -> None:
+    """Cells that moved by one column are never read as other columns' values."""
+    (tmp_path / "accuracy.csv").write_bytes(table)
+    for call in (
+        lambda: store.read_rows(tmp_path, "accuracy"),
+        lambda: store.append_rows(tmp_path, rows(0.6)),
+    ):
+        with pytest.raises(UserError, match=said):
+            call()
+    assert (tmp_path / "accuracy.csv").read_bytes() == table
+
+
+def test_a_dimension_that_is_no_number_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    measured = [Measurement(kind="compression", metric="f1", value=0.5, n=9, asked=0.4)]
+    store.append_rows(tmp_path, store.rows_of(measured, PROVENANCE))
+    path = tmp_path / "compression.csv"
+    path.write_text(path.read_text().replace("0.4", "nan"))
+    with pytest.raises(UserError, match="'nan' in column 'asked' is not a number"):
+        store.read_rows(tmp_path, "compression")
+
+
+def test_ends_of_lines_within_cells_stay(tmp_path: Path) -> None:
+    """Also where rows are appended to a table that another system wrote."""
+    store.append_rows(tmp_path, rows(0.5, device="a\nb"))
+    path = tmp_path / "accuracy.csv"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    before = path.read_bytes()
+    store.append_rows(tmp_path, rows(0.6, seed=1, run_id="other", device="c\nd"))
+    assert path.read_bytes().startswith(before)
+    assert store.read_rows(tmp_path, "accuracy")["device"].tolist() == ["a\nb", "c\nd"]
+
+
 def test_rows_of_one_kind_are_replaced(tmp_path: Path) -> None:
     store.replace_rows(tmp_path, rows(0.5), ("accuracy", "decoders", "cost"))
     decoders = (tmp_path / "decoders.csv").read_bytes()
@@ -265,3 +308,7 @@ def test_benchmarks_of_another_form_are_refused(tmp_path: Path) -> None:
         pd.DataFrame([wrong]).to_csv(path, index=False)
         with pytest.raises(UserError, match=message):
             store.read_benchmark(path)
+    pd.DataFrame([row]).to_csv(path)
+    path.write_text(path.read_text().removeprefix(","))  # a column more than the header says
+    with pytest.raises(UserError, match="line 2 has more cells than the header"):
+        store.read_benchmark(path)
