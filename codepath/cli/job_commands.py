@@ -198,10 +198,11 @@ def status(
 
         from rich.console import Console
         from rich.live import Live
+        from rich.text import Text
 
         with Live(console=Console(highlight=False), auto_refresh=False) as live:
             while True:
-                live.update("\n".join(table(statuses)), refresh=True)
+                live.update(Text("\n".join(table(statuses))), refresh=True)
                 if not any(status.is_under_way for status in statuses):
                     break
                 time.sleep(every)

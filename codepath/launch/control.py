@@ -16,7 +16,7 @@ from codepath.launch.cluster import check_profiles
 from codepath.launch.plan import ALL, Destination, make_plan
 from codepath.launch.submit import Submission
 from codepath.run.directory import read_config
-from codepath.run.events import events, note, read_order
+from codepath.run.events import events, note, order_to_do
 from codepath.run.state import RunStatus, find_runs, look_all
 
 
@@ -134,17 +134,15 @@ def retry(
     for status in statuses:
         if status.state not in ("failed", "cancelled"):
             continue
-        order = read_order(status.run_dir)
-        if not order:
-            raise UserError(f"{status.name} was never submitted: repeat its command")
+        order = order_to_do(status.run_dir)
         alike = Retry(
             cluster=cluster or order["cluster"],
             runs=order["runs"],
             results=order["results"],
             data=order["data"],
             backend=order["backend"],
-            device_batch=order.get("device_batch", 0) if device_batch is None else device_batch,
-            precision=precision or order.get("precision", "auto"),
+            device_batch=order["device_batch"] if device_batch is None else device_batch,
+            precision=precision or order["precision"],
             profile=profile or order["profile"],
         )
         groups.setdefault(alike, []).append(status.run_dir)

@@ -24,8 +24,8 @@ from codepath.run.events import (
     current_cluster,
     current_job,
     note_failure,
+    order_to_do,
     process_rank,
-    read_order,
 )
 from codepath.run.slurm import job_state
 
@@ -82,7 +82,7 @@ class RunTask(Task):
             raise
 
     def _run(self, interruption: Interruption) -> str:
-        order = read_order(self.run_dir)
+        order = order_to_do(self.run_dir)
         beat(self.run_dir, "starting")
         if current_cluster():
             _require_snapshot(order["source"])

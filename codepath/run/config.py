@@ -11,9 +11,11 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from pathlib import PurePath
+from typing import Any
 
 from codepath.core.errors import UserError
+from codepath.core.plain import as_type
 from codepath.run.objectives import ObjectiveConfig, added, require
 
 SCALES = ("demo", "cpu", "short", "paper")
@@ -186,6 +188,12 @@ class RunConfig:
     evaluation: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
+        for key in ("experiment", "model_role"):  # a run's directory is called after them
+            name = getattr(self, key)
+            require(
+                name not in ("", "..") and name == PurePath(name).name and name.isprintable(),
+                f"{key} is '{name}', must be the name of a folder",
+            )
         require(self.scale in SCALES, f"scale is '{self.scale}', must be one of {SCALES}")
         require(self.seed >= 0, f"seed is {self.seed}, must not be negative")
 
@@ -206,32 +214,18 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
-def run_config_from_dict(values: dict[str, Any]) -> RunConfig:
-    """The inverse of `to_dict` for a RunConfig; unknown or missing keys raise UserError."""
-    return _from_dict(RunConfig, values, "run")
+def run_config_from_dict(values: Any) -> RunConfig:
+    """The inverse of `to_dict` for a RunConfig.
 
-
-def _from_dict(cls: type, values: dict[str, Any], where: str) -> Any:
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(fields))
-    require(not unknown, f"unknown key {where}.{unknown[0] if unknown else ''}")
-    types = get_type_hints(cls)
-    arguments = {
-        key: _from_dict(types[key], value, f"{where}.{key}")
-        if dataclasses.is_dataclass(types[key])
-        else _as_tuple(value)
-        if isinstance(value, list)
-        else value
-        for key, value in values.items()
-    }
+    UserError for unknown or missing keys, and for values of another type or out of their range.
+    """
     try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise UserError(f"bad configuration: {where}: {error}") from None
-
-
-def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
-    return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)
+        config: RunConfig = as_type(values, RunConfig, "run")
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"bad configuration: {error}") from None
+    return config
 
 
 def content_hash(config: Any) -> str:

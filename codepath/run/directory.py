@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codepath.core.errors import UserError
-from codepath.core.files import write_text
+from codepath.core.files import read_json, write_text
+from codepath.core.plain import as_type
 from codepath.core.provenance import now
 from codepath.run.config import RunConfig, differences, run_config_from_dict, to_dict
 
@@ -36,8 +37,10 @@ def read_config(run_dir: Path) -> RunConfig:
     if not path.exists():
         raise UserError(f"{run_dir} is no run directory: it has no config.json")
     try:
-        return run_config_from_dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+        return run_config_from_dict(read_json(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); remove {run_dir}") from None
 
 
@@ -60,8 +63,7 @@ def claim(config: RunConfig, run_dir: Path) -> None:
 
 def is_done(run_dir: Path, config: RunConfig) -> bool:
     """Whether exactly this configuration was trained and evaluated in `run_dir`."""
-    done = run_dir / "DONE"
-    return done.exists() and json.loads(done.read_text()).get("run_id") == config.run_id
+    return (run_dir / "DONE").exists() and _done(run_dir).run_id == config.run_id
 
 
 def mark_done(run_dir: Path, config: RunConfig, images: str | None = None) -> None:
@@ -87,5 +89,25 @@ def place_of(run_dir: Path) -> Path | None:
 
 def images_of(run_dir: Path) -> str | None:
     """The fingerprint that `mark_done` noted; None where it noted none."""
-    found = json.loads((run_dir / "DONE").read_text()).get("images")
-    return None if found is None else str(found)
+    return _done(run_dir).images
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What DONE says."""
+
+    run_id: str
+    at: str = ""
+    images: str | None = None
+
+
+def _done(run_dir: Path) -> _Done:
+    path = run_dir / "DONE"
+    try:
+        done: _Done = as_type(read_json(path), _Done, "DONE")
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}); remove it and repeat the run's command: what was "
+            "trained is kept, and evaluated again"
+        ) from None
+    return done

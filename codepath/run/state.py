@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.durations import readable_duration
-from codepath.core.errors import UserError
+from codepath.core.errors import UserError, one_line
 from codepath.core.machine import process_alive
 from codepath.run.config import RunConfig
 from codepath.run.directory import is_done, read_config
@@ -19,6 +19,8 @@ from codepath.run.events import ERROR_LINES, events, heartbeat, read_order, sinc
 from codepath.run.slurm import RUNNING, WAITING, JobState, job_states
 
 STATES = ("running", "waiting", "stopped", "failed", "cancelled", "done", "new")
+_TAIL = 2**16
+"""Bytes at a log's end that its last lines are looked for in."""
 SILENT_S = 600
 """Seconds; `codepath status` remarks on a heartbeat that is older."""
 
@@ -91,7 +93,7 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
     try:
         config = read_config(run_dir)
         done = is_done(run_dir, config)
-    except (UserError, json.JSONDecodeError) as error:
+    except (UserError, OSError) as error:
         return RunStatus(run_dir, "failed", error=(str(error),))
     happened = since(events(run_dir), "submitted")
     starts = [event for event in happened if event["event"] == "started"]
@@ -150,7 +152,9 @@ def _alive(status: RunStatus, origin: Mapping[str, Any]) -> bool:
     if origin.get("host", socket.gethostname()) != socket.gethostname():
         return True
     pid = str(origin.get("pid", "") if status.state == "running" else status.job)
-    return process_alive(int(pid)) if pid.isdigit() else status.state == "running"
+    if not re.fullmatch(r"[0-9]{1,10}", pid):
+        return status.state == "running"
+    return process_alive(int(pid))
 
 
 def _gone(status: RunStatus) -> RunStatus:
@@ -175,8 +179,12 @@ def log_tail(status: RunStatus) -> tuple[str, ...]:
     """The last lines of the log of a run's job."""
     path = log_path(status)
     try:
-        lines = path.read_text(errors="replace").splitlines() if path else []
-    except OSError:
+        if path is None or not path.is_file():  # a device may never end
+            return ()
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - _TAIL, 0))
+            lines = file.read(_TAIL).decode(errors="replace").splitlines()
+    except (OSError, ValueError):
         return ()
     return tuple(line for line in lines if line.strip())[-ERROR_LINES:]
 
@@ -222,4 +230,4 @@ def table(statuses: Iterable[RunStatus]) -> list[str]:
         lines += [f"    {line}" for line in status.error]
     counts = {state: sum(s.state == state for s in statuses) for state in STATES}
     said = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    return [*lines, said]
+    return [one_line(line) for line in (*lines, said)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from codepath.core.durations import readable_duration
+from codepath.core.errors import one_line
+from codepath.core.files import read_json
 from codepath.run.config import RunConfig
 from codepath.run.directory import WEIGHTS, read_config
 from codepath.run.metrics_file import METRICS, loader_verdict, metrics_lines
@@ -21,6 +23,8 @@ from codepath.run.state import RunStatus, look_all
 
 _SILENCE = 10.0
 """A run counts as silent after this many times its usual pause between reports."""
+_SHOWN = {"epoch", "loss", "cross_entropy", "train_top1", "lr", "memory_mib", "time"}
+"""What a line of metrics needs to be shown."""
 _EVERY_S, _EVERY_ON_SLURM_S = 2.0, 30.0
 """Seconds between looks; the second where each look asks Slurm, which is to be asked seldom."""
 
@@ -40,7 +44,7 @@ def state_of(status: RunStatus, lines: list[dict[str, Any]], age: float) -> str:
         said += "; trained, not evaluated yet"
     elif status.state == "running":
         said += f"; {_last_report(lines, age)}"
-    return "\n".join([said + _divergence(status.run_dir, lines), *status.error])
+    return "\n".join(map(one_line, [said + _divergence(status.run_dir, lines), *status.error]))
 
 
 def _last_report(lines: list[dict[str, Any]], age: float) -> str:
@@ -53,13 +57,14 @@ def _last_report(lines: list[dict[str, Any]], age: float) -> str:
 
 
 def _divergence(run_dir: Path, lines: list[dict[str, Any]]) -> str:
-    path = run_dir / "divergence.json"
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text())
-    if lines and found["step"] <= lines[-1]["step"]:
-        return ""
-    return f"; diverged at step {found['step']}: {found['first']} not finite"
+    try:
+        found = read_json(run_dir / "divergence.json")
+        step, first = found["step"], found["first"]
+        if lines and step <= lines[-1]["step"]:
+            return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # there is none, or a damaged one: the run's failure says it, too
+    return f"; diverged at step {step}: {first} not finite"
 
 
 def _usual_pause(lines: list[dict[str, Any]]) -> float:
@@ -75,14 +80,13 @@ def report(status: RunStatus, at: datetime | None = None) -> RenderableType:
     Raises UserError where there is no run directory.
     """
     config = read_config(status.run_dir)
-    lines = metrics_lines(status.run_dir / METRICS)
+    lines = [line for line in metrics_lines(status.run_dir / METRICS) if line.keys() >= _SHOWN]
     age = 0.0
     if lines:
         written = datetime.fromisoformat(lines[-1]["time"])
         age = ((at or datetime.now(UTC)) - written).total_seconds()
-    parts: list[RenderableType] = [
-        f"{config.experiment} {config.name}, {config.scale} scale: " + state_of(status, lines, age)
-    ]
+    title = f"{config.experiment} {config.name}, {config.scale} scale: "
+    parts: list[RenderableType] = [Text(title + state_of(status, lines, age))]
     if lines:
         parts.append(_overview(config, lines))
         if any(key.startswith("coding_loss/") for key in lines[-1]):
@@ -97,7 +101,7 @@ def _overview(config: RunConfig, lines: list[dict[str, Any]]) -> Table:
     last = lines[-1]
     table = Table(show_header=False, box=None, pad_edge=False)
     epochs = [line for line in lines if line["kind"] == "epoch"]
-    per_epoch = epochs[-1]["step"] / epochs[-1]["epoch"] if epochs else 0
+    per_epoch = epochs[-1]["step"] / max(epochs[-1]["epoch"], 1) if epochs else 0
     place = f"{last['epoch']} of {config.train.epochs}, step {last['step']:,}"
     if per_epoch:
         steps = per_epoch * config.train.epochs
@@ -115,7 +119,7 @@ def _overview(config: RunConfig, lines: list[dict[str, Any]]) -> Table:
     table.add_row("top-1", top1)
     table.add_row("learning rate", f"{last['lr']:.5g}")
     if "images_per_second" in last:
-        waited = 100 * last["data_wait"]
+        waited = 100 * last.get("data_wait", 0.0)
         table.add_row(
             "speed", f"{last['images_per_second']:,.0f} img/s, {waited:.1f} % waiting for images"
         )
@@ -131,8 +135,9 @@ def _blocks(line: dict[str, Any]) -> Table:
     for key, loss in line.items():
         if key.startswith("coding_loss/"):
             block = key.removeprefix("coding_loss/block")
-            energies = [line[f"energy_{kind}/block{block}"] for kind in ("active", "inactive")]
-            table.add_row(block, f"{loss:.4f}", *(f"{energy:.3f}" for energy in energies))
+            energies = [line.get(f"energy_{kind}/block{block}") for kind in ("active", "inactive")]
+            shown = ("" if energy is None else f"{energy:.3f}" for energy in energies)
+            table.add_row(Text(block), f"{loss:.4f}", *shown)
     return table
 
 

@@ -109,9 +109,11 @@ def _numbers_of(run_dir: Path, top1: tuple[float, int] | None) -> list[str]:
         numbers[f"top-1 on {top1[1]:,} test images"] = f"{100 * top1[0]:.2f} %"
     numbers |= _uses(run_dir / "rows")
     if epochs:
-        numbers["epochs"] = str(epochs[-1]["epoch"])
-        numbers["training loss of the last epoch"] = f"{epochs[-1]['loss']:.4f}"
-        numbers["training top-1 of the last epoch"] = f"{100 * epochs[-1]['train_top1']:.2f} %"
+        last = epochs[-1]
+        numbers["epochs"] = str(last.get("epoch", "unknown"))
+        if {"loss", "train_top1"} <= last.keys():
+            numbers["training loss of the last epoch"] = f"{last['loss']:.4f}"
+            numbers["training top-1 of the last epoch"] = f"{100 * last['train_top1']:.2f} %"
     return _table(numbers)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from codepath.core.files import write_text
+from codepath.core.files import read_json, write_text
 from codepath.core.machine import available_cores, processor_name
+from codepath.core.plain import as_type
 from codepath.core.provenance import git_state, now, package_versions
 
 
@@ -57,7 +58,7 @@ def note_environment(
     }
     path = run_dir / "env.json"
     try:
-        entries = json.loads(path.read_text()) if path.exists() else []
-    except json.JSONDecodeError:
+        entries = as_type(read_json(path), list[dict[str, Any]], "env.json")
+    except (FileNotFoundError, ValueError):
         entries = []
     write_text(path, json.dumps([*entries, entry], indent=2) + "\n")

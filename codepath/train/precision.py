@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from codepath.core.files import read_json
+from codepath.core.plain import as_type
 from codepath.run.directory import read_config
 from codepath.run.metrics_file import METRICS, metrics_lines
 
@@ -63,12 +64,14 @@ def trained_precision(run_dir: Path) -> str:
     """
     lowest = read_config(run_dir).train.precision
     try:
-        starts: list[dict[str, Any]] = json.loads((run_dir / "env.json").read_text())
-    except (OSError, json.JSONDecodeError):
+        starts = as_type(read_json(run_dir / "env.json"), list[dict[str, Any]], "env.json")
+        steps = as_type([start.get("step", 0) for start in starts], list[int], "step")
+        named = [start.get("precision", lowest) for start in starts]
+        named = as_type(named, list[str], "precision")
+    except (OSError, ValueError):
         return lowest
     lines = metrics_lines(run_dir / METRICS)
-    steps = [start.get("step", 0) for start in starts]
     ends = [*steps[1:], lines[-1]["step"] if lines else math.inf]
-    kept = [s for s, begun, end in zip(starts, steps, ends, strict=False) if end > begun]
-    names = [start.get("precision", lowest) for start in kept or starts[-1:]]
+    kept = [name for name, begun, end in zip(named, steps, ends, strict=False) if end > begun]
+    names = kept or named[-1:]
     return ", then ".join(dict.fromkeys(names)) or lowest

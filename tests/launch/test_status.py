@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import pytest
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
 from codepath.core.provenance import now
-from codepath.launch.control import cancel, choose_runs
+from codepath.launch.control import cancel, choose_runs, retry
+from codepath.launch.task import RunTask
 from codepath.run import events as runstate
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim, mark_done
 from codepath.run.events import beat, events, note, note_failure, write_order
 from codepath.run.slurm import JobState
-from codepath.run.state import find_runs, look, look_all, table
+from codepath.run.state import find_runs, log_tail, look, look_all, table
 from tests.cli.test_cli import call
 
 NO_PROCESS = 2**22 + 1
@@ -162,6 +164,81 @@ def test_half_written_lines_and_damaged_files(run_dir: Path) -> None:
     assert "is damaged" in status.error[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[" * 100_000),
+        ("config.json", '"text"'),
+        ("DONE", "[]"),
+        ("DONE", "\xff"),
+        ("heartbeat.json", '{"host": "HOST", "pid": PID}'),
+        ("heartbeat.json", '{"host": "HOST", "pid": PID, "at": "yesterday"}'),
+        ("heartbeat.json", '{"host": "HOST", "pid": PID, "at": "NOW", "phase": "x", "done": "1"}'),
+        ("job.json", '{"job": {"a": 1}}'),
+        ("events.jsonl", '{"event": "started", "log": true}'),
+        ("events.jsonl", '{"event": "started", "log": "a\\u0000b"}'),
+        ("events.jsonl", '{"event": "started", "pid": "\\u00b2"}'),
+        ("events.jsonl", '{"event": "failed"}'),
+        ("events.jsonl", '{"event": "failed", "error": 5}'),
+        ("events.jsonl", '{"event": ["failed"]}'),
+    ],
+)
+def test_one_damaged_run_does_not_hide_the_others(
+    name: str, content: str, run_dir: Path, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    started(run_dir)
+    said = {"HOST": socket.gethostname(), "PID": str(NO_PROCESS), "NOW": now()}
+    for word, value in said.items():
+        content = content.replace(word, value)
+    (run_dir / name).write_bytes(content.encode("latin-1"))
+    submitted(tmp_path, dataclasses.replace(tiny_config, seed=9))
+    damaged, other = (look(path) for path in find_runs(tmp_path))
+    assert other.state == "waiting"
+    assert all(line.isprintable() for line in table([damaged, other]))
+
+
+def test_a_log_that_never_ends_is_not_read(run_dir: Path, tmp_path: Path) -> None:
+    started(run_dir, log="/dev/zero")
+    assert log_tail(look(run_dir)) == ()
+    long = tmp_path / "long"
+    long.write_bytes(b"x" * 10**7 + b"\nlast\n")
+    started(run_dir, log=str(long))
+    assert log_tail(look(run_dir))[-1] == "last"
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1, -NO_PROCESS])
+def test_a_damaged_event_signals_no_group_of_processes(
+    pid: int, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kill(-1) would reach every process of the user."""
+    signalled = []
+    monkeypatch.setattr(os, "kill", lambda *given: signalled.append(given))
+    started(run_dir, job="", pid=pid)
+    cancel([dataclasses.replace(look(run_dir), cluster="")])
+    assert [number for number, signal_ in signalled if signal_] == []
+
+
+def test_a_damaged_event_gives_scancel_no_option(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    done = subprocess.CompletedProcess([], 0, "", "")
+    monkeypatch.setattr(subprocess, "run", lambda of, **_: (asked.append(of), done)[1])
+    started(run_dir, job="--user=me")
+    cancel([look(run_dir)])
+    assert asked == [["scancel", "12_0"]]
+
+
+@pytest.mark.parametrize("content", ["{}", "[", '{"cluster": 5}'])
+def test_a_damaged_order_is_not_carried_out(content: str, run_dir: Path) -> None:
+    (run_dir / "job.json").write_text(content)
+    note(run_dir, "failed", error=["x"])
+    with pytest.raises(UserError, match=r"job\.json is absent or damaged"):
+        retry([look(run_dir)], None, None)
+    with pytest.raises(UserError, match=r"job\.json is absent or damaged"):
+        RunTask("table2-tiny", run_dir)()
+
+
 def test_choosing_runs(run_dir: Path, tmp_path: Path) -> None:
     for names in ([], ["all"], ["table2-tiny"], ["demo/table2-tiny"], ["coded-s3"], [str(run_dir)]):
         assert choose_runs(tmp_path, names) == [run_dir]
@@ -225,8 +302,6 @@ def test_the_exit_code_says_whether_anything_failed(run_dir: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("command", ["status", "submit", "cancel", "retry"])
 def test_these_commands_load_no_torch(command: str, tmp_path: Path) -> None:
-    import subprocess
-
     arguments = {"submit": ["all", "--dry-run"], "cancel": ["all"]}.get(command, [])
     code = (
         "import sys; from codepath.cli import app; "

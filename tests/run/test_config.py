@@ -36,6 +36,37 @@ def test_unknown_and_missing_keys_are_errors(tiny_config: RunConfig) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("", [], "run is a list, must be an object"),
+        ("model", "x", "run.model is 'x', must be an object"),
+        ("model.name", 5, "run.model.name is 5, must be a text"),
+        ("train.epochs", 3.5, "run.train.epochs is 3.5, must be a whole number"),
+        ("train.lr", "0.1", "run.train.lr is '0.1', must be a finite number"),
+        ("train.weight_decay", float("nan"), "run.train.weight_decay is nan"),
+        ("seed", True, "run.seed is True"),
+        ("model.schemes", ["10-10-5", 3], r"run.model.schemes\[1\] is 3"),
+        ("experiment", "../../elsewhere", "experiment is '../../elsewhere', must be the name"),
+        ("experiment", "", "experiment is '', must be the name"),
+        ("model_role", "..", "model_role is '..', must be the name"),
+    ],
+)
+def test_values_of_other_types_are_refused(
+    tiny_config: RunConfig, path: str, value: object, message: str
+) -> None:
+    """Names with folders in them, too: a run's directory is called after them."""
+    values: object = config.to_dict(tiny_config)
+    *sections, key = path.split(".")
+    holder = values
+    for section in sections:
+        holder = holder[section]
+    if key:
+        holder[key] = value
+    with pytest.raises(UserError, match=message):
+        config.run_config_from_dict(values if key else value)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"epochs": 0}, "epochs is 0"),

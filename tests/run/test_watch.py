@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from codepath.run.directory import claim, mark_done
 from codepath.run.slurm import JobState
 from codepath.run.state import STATES, look, table
 from codepath.run.watch import report
+from codepath.train.metrics import MetricsFile
 
 NO_PROCESS = 2**22 + 1
 """Above the largest process number of Linux."""
@@ -84,3 +86,45 @@ def test_a_failure_that_follows_another_says_so(run_dir: Path) -> None:
         True,
         False,
     ]
+
+
+def shown(run_dir: Path) -> str:
+    out = io.StringIO()
+    Console(file=out, width=300).print(report(look(run_dir)))
+    return out.getvalue()
+
+
+def test_a_failure_is_shown_as_it_is(run_dir: Path) -> None:
+    """Its brackets are no markup of the terminal."""
+    events.note(run_dir, "failed", error=["cannot read [/data/x] of [red]"])
+    assert "cannot read [/data/x] of [red]" in shown(run_dir)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind": "steps", "step": "3"}',
+        '{"kind": "steps", "step": 3, "epoch": 1, "loss": null}',
+        '{"kind": "steps", "step": 3, "epoch": 1, "time": "soon"}',
+        '{"kind": "epoch", "step": 3, "epoch": 0}',
+        '{"kind": "epoch", "step": 3}',
+        '{"kind": ["epoch"], "step": 3}',
+    ],
+)
+def test_lines_of_metrics_that_are_none_are_left_out(line: str, run_dir: Path) -> None:
+    metrics = run_dir / "metrics.jsonl"
+    whole = (
+        '{"kind": "steps", "step": 2, "epoch": 1, "loss": 0.5, "cross_entropy": 0.5, '
+        '"train_top1": 0.25, "lr": 0.1, "memory_mib": 9.0, '
+        '"time": "2026-01-01T00:00:00+00:00"}'
+    )
+    metrics.write_text(f"{whole}\n{line}\n")
+    assert "25.00 % on training images" in shown(run_dir)
+    MetricsFile(run_dir, writes=True).rewind(5)
+    assert json.loads(metrics.read_text().splitlines()[0])["loss"] == 0.5
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"step": "x", "first": 1}', "[" * 10**5])
+def test_a_damaged_note_of_a_divergence(content: str, run_dir: Path) -> None:
+    (run_dir / "divergence.json").write_text(content)
+    assert "scale: new" in shown(run_dir)
