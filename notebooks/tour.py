@@ -40,7 +40,7 @@ import torch
 import codepath
 import codepath.models  # registers the networks in timm
 from codepath.codes import certify, design_scheme, johnson_bound, largest_distance
-from codepath.data.photos import read_photo
+from codepath.core.photos import read_photo
 from codepath.evaluate import exit_costs
 from codepath.evaluate.latency import interleaved_latency
 from codepath.evaluate.thresholds import Objective
