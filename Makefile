@@ -11,29 +11,42 @@ DATA ?=
 LOADER ?= auto
 # FFCV=0 leaves FFCV out of the installation.
 FFCV ?= 1
+# LOCKED=0 installs the versions of constraints.txt without comparing checksums.
+LOCKED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+TOOLS := .venv-tools
 CODEPATH := $(BIN)/codepath
 HEADERS := libopencv-dev libturbojpeg0-dev pkg-config
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-ablations replicate-cifar10 replicate-cifar100 replicate-imagenet
-.PHONY: figures tables compare verdict report docs numbers test test-slow test-slurm test-timm test-lowest test-newest lint bench clean
+.PHONY: figures tables compare verdict report docs numbers test test-slow test-slurm test-timm test-lowest test-newest lint bench lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv with the tested versions, and FFCV where it can be built
 
-$(STAMP): pyproject.toml constraints.txt
+# The packages that requirements.lock was made for; elsewhere pip takes the versions of constraints.txt.
+IS_LOCKED = [ "$(LOCKED)" = 1 ] && $(BIN)/python -c 'import platform as p, sys; \
+  sys.exit(not (sys.platform == "linux" and p.machine() == "x86_64" and (3, 11, 5) <= sys.version_info < (3, 12)))'
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(STAMP): pyproject.toml constraints.txt requirements.lock requirements-ffcv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: Python 3.11 or newer is needed; say which one: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 6 GB, some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,export,explore]'
+	@if $(IS_LOCKED); then \
+	  $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-index --no-deps --no-build-isolation -e .; \
+	else \
+	  echo "without checksums: requirements.lock is for CPython 3.11.5 or a later 3.11, Linux x86-64"; \
+	  $(PIP) -c constraints.txt -e '.[dev,docs,export,explore]'; \
+	fi
 	@$(MAKE) --no-print-directory ffcv
 	@touch $@
 
@@ -49,7 +62,8 @@ ffcv: ## build FFCV in .venv (part of setup; alone: after installing its headers
 	  fi; \
 	  if ! { pkg-config --exists opencv4 && pkg-config --exists libturbojpeg; } 2>/dev/null; then \
 	    echo "headers missing; run: sudo apt-get install $(HEADERS); then make ffcv" >$(VENV)/ffcv-not-built.txt; \
-	  elif ! $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ffcv]' >$(VENV)/ffcv-build.log 2>&1; then \
+	  elif ! { if $(IS_LOCKED); then $(PIP) --require-hashes --no-deps --no-build-isolation --use-pep517 -r requirements-ffcv.lock; \
+	           else $(PIP) -c constraints.txt -e '.[ffcv]'; fi; } >$(VENV)/ffcv-build.log 2>&1; then \
 	    echo "its build failed, see $(VENV)/ffcv-build.log" >$(VENV)/ffcv-not-built.txt; \
 	  fi; \
 	fi
@@ -174,6 +188,34 @@ lint: $(STAMP) ## style, types and architecture
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+# uv and pip-audit are no part of what the project runs with.
+$(TOOLS)/.made:
+	@$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9 pip-audit==2.10.1
+	@touch $@
+
+# $(call compile,OPTIONS,FILE): the versions of constraints.txt with the checksums of their files on PyPI.
+define compile
+	@{ echo "# Made by make lock: the versions of constraints.txt, with the checksums of their files on PyPI."; \
+	   echo ffcv | $(TOOLS)/bin/uv pip compile --quiet -c constraints.txt --generate-hashes --python-version 3.11.5 \
+	     --python-platform x86_64-manylinux_2_28 --no-annotate --no-header $(1); } >$(2).new \
+	  && mv $(2).new $(2) || { rm -f $(2).new; exit 1; }
+endef
+
+lock: $(TOOLS)/.made ## make requirements.lock and requirements-ffcv.lock anew from constraints.txt
+	$(call compile,pyproject.toml --all-extras --no-emit-package ffcv,requirements.lock)
+	$(call compile,- --no-deps,requirements-ffcv.lock)
+
+audit: $(TOOLS)/.made ## compare the locked versions with PyPI's list of known vulnerabilities (asks PyPI)
+	@$(TOOLS)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
+	  -r requirements.lock -r requirements-ffcv.lock >$(TOOLS)/audit.txt 2>&1; code=$$?; \
+	missed=$$(grep -c 'could not be audited' $(TOOLS)/audit.txt); \
+	if grep -q 'Found .* known vulnerabilit' $(TOOLS)/audit.txt; then \
+	  cat $(TOOLS)/audit.txt; echo "answer each in docs/decisions/locked-versions.md, or raise its version"; exit 1; \
+	elif [ $$code != 0 ] || [ $$missed != 0 ]; then \
+	  tail -n 1 $(TOOLS)/audit.txt; \
+	  echo "NOT AUDITED ($$missed packages without an answer): PyPI's vulnerability service cannot be reached from here"; exit 1; \
+	else echo "audited: nothing is known against the locked versions"; fi
 
 bench: $(STAMP) ## run the benchmarks
 	@$(CODEPATH) bench architectures

@@ -99,10 +99,18 @@ def verify_data(
 def _image_progress(title: str, images: int) -> Iterator[Callable[[int], None]]:
     """A bar with the remaining time; yields what takes the number of images done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True, markup=False)
+    with Progress(*columns, transient=True, console=console) as bar:
         task = bar.add_task(title, total=images)
         yield lambda done: bar.update(task, completed=done)
 

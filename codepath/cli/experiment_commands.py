@@ -169,7 +169,7 @@ def run(
                 evaluate_every=evaluate_every,
             )
             with outcome_noted(run_dir):
-                train_and_evaluate(config, places, Console(), data, loader, options)
+                train_and_evaluate(config, places, Console(markup=False), data, loader, options)
 
 
 @commands.command()
@@ -182,7 +182,7 @@ def watch(
 
     from codepath.run.watch import watch as watch_
 
-    watch_(run_dir, Console(), once=once)
+    watch_(run_dir, Console(markup=False), once=once)
 
 
 @commands.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -162,7 +163,7 @@ def lease(
     require_room(back)
     parts = rehearsal_parts() if rehearse else paper_parts()
     environment = {"CUDA_VISIBLE_DEVICES": ""} if rehearse else {}
-    working = Lease(place, parts, back, Console(), environment)
+    working = Lease(place, parts, back, Console(markup=False), environment)
     if dry_run:
         for line in working.plan():
             typer.echo(line)
@@ -200,7 +201,8 @@ def status(
         from rich.live import Live
         from rich.text import Text
 
-        with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        console = Console(highlight=False, markup=False)
+        with Live(console=console, auto_refresh=False) as live:
             while True:
                 live.update(Text("\n".join(table(statuses))), refresh=True)
                 if not any(status.is_under_way for status in statuses):
@@ -225,9 +227,13 @@ def cancel(
     """Cancel runs that wait or run; what they saved stays."""
     from codepath.launch.control import cancel as cancel_
     from codepath.launch.control import statuses_of
+    from codepath.launch.submit import submitting
 
-    for line in cancel_(statuses_of(runs, names)):
-        typer.echo(line)
+    # A run that is being submitted has no job yet that could be cancelled.
+    submitted = (runs / "jobs").is_dir()
+    with submitting(runs) if submitted else contextlib.nullcontext():
+        for line in cancel_(statuses_of(runs, names)):
+            typer.echo(line)
 
 
 @commands.command()

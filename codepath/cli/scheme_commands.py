@@ -35,7 +35,7 @@ def design(
 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out.parent} is not a folder: create it, or choose another --out")
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     with console.status("bounds") as status:
         scheme = design_scheme(
             classes,

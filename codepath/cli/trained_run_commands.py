@@ -166,7 +166,7 @@ def extract(
         classes, Objective.parse(objective), compress, curve, chosen, max(turns, 0)
     )
     found = find_run(run_dir, writes=curve)
-    extract_run(found, out, options, data, wide_console(Console()))
+    extract_run(found, out, options, data, wide_console(Console(markup=False)))
     typer.echo(f"wrote {shown_path(out)}")
     if curve:
         from codepath.paper.pictures.compression_curve import draw_run
@@ -200,7 +200,7 @@ def exits(
 
     options = ExitOptions(decoder, criterion, loss, budget)
     found = find_run(run_dir, writes=True)
-    exits_run(found, options, export, times, data, wide_console(Console()))
+    exits_run(found, options, export, times, data, wide_console(Console(markup=False)))
 
 
 @commands.command()

@@ -50,5 +50,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}': {hint}")
 
 
+class InUseError(UserError):
+    """Another process works where this one was to work: nothing failed, and nothing was done."""
+
+
 class LostProcessesError(UserError):
     """The other processes of a training are gone: this failure follows from one's end."""

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from rich.markup import escape
 from rich.progress import track
 
 from codepath.core.errors import UserError
@@ -211,7 +212,8 @@ def refuse_unsafe(members: Iterable[tarfile.TarInfo], path: Path) -> None:
 
 def shown(items: Sequence[_Item], path: Path) -> Iterable[_Item]:
     """`items`, with a progress bar where a person watches."""
-    return track(items, f"reading {path.name}", transient=True, disable=not sys.stdout.isatty())
+    title = f"reading {escape(path.name)}"
+    return track(items, title, transient=True, disable=not sys.stdout.isatty())
 
 
 # Luminance quantisation of the JPEG standard (Annex K) at quality 50.

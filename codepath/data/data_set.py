@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codepath.data.files import FileDataSet
+from codepath.data.files import FileDataSet, require_text
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class ArrayDataSet:
     mean: tuple[float, ...]
     """Per channel, of pixels scaled to [0, 1]."""
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require_text(self.source, *self.class_names)
 
     def split(self, name: str) -> ArraySplit:
         """The split called "train" or "test"."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -164,6 +165,16 @@ class FileSplit:
         return decode(self.files.read(index), self.files.name(index))
 
 
+def require_text(*names: str) -> None:
+    """UserError where the name of a class or folder holds what tables and pages cannot show."""
+    for name in names:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise UserError(
+                f"the name {name!a} holds a control character, or letters that are not UTF-8: "
+                "rename the folder"
+            )
+
+
 @dataclass(frozen=True)
 class FileDataSet:
     """A data set whose images stay in their files, with its normalisation (see `ArrayDataSet`)."""
@@ -175,6 +186,9 @@ class FileDataSet:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require_text(self.source, *self.class_names)
 
     def split(self, name: str) -> FileSplit:
         """The split called "train" or "test"."""

@@ -23,6 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import gradio as gr  # it reads the environment
 
 from codepath.core.errors import UserError
+from codepath.core.markdown import escaped
 from codepath.core.photos import MOST_BYTES, Photo
 from codepath.explore import view
 from codepath.explore.samples import Sample, samples
@@ -67,8 +68,8 @@ class Page:
             chosen = gr.State(None)
             gr.Markdown(
                 "# The path that an image takes\n"
-                f"**{self.name}**. {self._about()} Pick an image, or drop one of your own. Then "
-                "switch paths off, and see what the network says without them."
+                f"**{escaped(self.name)}**. {self._about()} Pick an image, or drop one of your "
+                "own. Then switch paths off, and see what the network says without them."
             )
             gallery = self._gallery()
             with gr.Row():
@@ -154,8 +155,8 @@ class Page:
             for number, block in model.coded_blocks.items()
         )
         return (
-            f"It knows {len(facts.class_names)} classes ({_some(facts.class_names)}). Every class "
-            f"has its own paths: {schemes}."
+            f"It knows {len(facts.class_names)} classes ({escaped(_some(facts.class_names))}). "
+            f"Every class has its own paths: {schemes}."
         )
 
     def _pick(self, event: gr.SelectData) -> dict[str, Any] | str:

@@ -53,6 +53,9 @@ class Profile:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if isinstance(value, str) and not value.isprintable():
+                raise UserError(f"profile {self.name!a}: {key} holds a line break or the like")
         for key in ("nodes", "cpus", "parallel"):
             if getattr(self, key) < 1:
                 raise UserError(f"profile '{self.name}': {key} is {getattr(self, key)}, least is 1")

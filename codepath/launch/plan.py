@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from codepath.experiments import Experiment, all_experiments, find_experiment
 from codepath.launch.cluster import Profile, load_profile, profile_name
 from codepath.run.config import DataConfig, RunConfig
 from codepath.run.directory import Places
-from codepath.run.state import RunStatus, look
+from codepath.run.state import RunStatus, look_all
 
 ALL = "all"
 
@@ -87,6 +87,18 @@ class Plan:
         """The runs to submit."""
         return [config for group in self.groups for config in group.configs]
 
+    def without(self, others: Mapping[RunConfig, RunStatus]) -> Plan:
+        """The plan with some of its runs left out."""
+        groups = (
+            replace(group, configs=tuple(c for c in group.configs if c not in others))
+            for group in self.groups
+        )
+        return replace(
+            self,
+            groups=tuple(group for group in groups if group.configs),
+            left_out=(*self.left_out, *others.items()),
+        )
+
     @property
     def wanted(self) -> list[RunConfig]:
         """All runs that were asked for, also those that are left out."""
@@ -160,7 +172,7 @@ def make_plan(
             raise UserError(
                 f"two different runs want {destination.run_dir(config)}: submit them one by one"
             )
-    states = {path: look(path) for path in wanted}
+    states = dict(zip(wanted, look_all(wanted), strict=True))
     left_out = [
         (config, states[path]) for path, config in wanted.items() if states[path].holds(config)
     ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
-from codepath.core.files import make_directory
+from codepath.core.files import atomic_folder, make_directory
 from codepath.core.provenance import CHECKOUT, PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
 
 _PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
@@ -44,20 +43,11 @@ def take_snapshot(folder: Path) -> Path:
     target = make_directory(folder) / snapshot_name()
     if target.exists():
         return target
-    temporary = Path(tempfile.mkdtemp(prefix=".snapshot-", dir=folder))
-    try:
+    with atomic_folder(target) as temporary:
         for path in _files():
             copy = temporary / path.relative_to(REPO_ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
         commit, dirty = git_state()
         (temporary / SNAPSHOT).write_text(json.dumps({"commit": commit, "dirty": dirty}) + "\n")
-        temporary.chmod(0o755)
-        try:
-            temporary.rename(target)
-        except OSError:
-            if not target.exists():  # else another submission was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target

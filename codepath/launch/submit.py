@@ -7,27 +7,32 @@ import io
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory
+from codepath.core.locks import locked
 from codepath.core.provenance import git_state
 from codepath.core.signals import Interruption
 from codepath.launch.cluster import Profile
 from codepath.launch.plan import Destination, Plan, run_title
 from codepath.launch.snapshot import take_snapshot
 from codepath.launch.task import CollectTask, PrepareTask, RunTask, Task, TasksInTurn
-from codepath.launch.undo import Before
+from codepath.launch.undo import LOCK, Before
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
 from codepath.run.events import note, read_order, write_order
+from codepath.run.state import RunStatus, look_all
 
 CLUSTERS = ("debug", "local", "slurm")
+_PATIENCE_S = 600.0
+"""Seconds that a submission waits for another one; a busy Slurm takes its time to answer."""
 MOST_TIMEOUTS = 1000
 """How many time limits a job may reach; `RunTask` ends it sooner where its run saves nothing."""
 
@@ -51,7 +56,8 @@ class Submission:
         """Submit the jobs; return a line for each that says what it is and where its log is.
 
         On "debug" the work is done in this process before the call returns. Where no job begins,
-        what the submission wrote is taken back.
+        what the submission wrote is taken back. Of several submissions at once one goes first; the
+        next ones then leave out what it took, and say so.
 
         Raises UserError where the cluster is not here or refuses, where a run's directory holds
         another configuration, where a recipe does not allow the precision, and on "debug" where a
@@ -62,24 +68,45 @@ class Submission:
         if not self.plan.configs:
             return ["nothing to submit"]
         _require_cluster(self.cluster)
+        _require_one_line(self.destination.runs)
         for config in self.plan.configs:
             config.train.check_precision(self.precision)
             if (self._run_dir(config) / "config.json").exists():
                 claim(config, self._run_dir(config))
+        made = _absent(self.destination.runs / "jobs")
+        with contextlib.ExitStack() as alone:
+            alone.enter_context(submitting(self.destination.runs))
+            late = self._under_way()
+            lines = [f"left out, {s.state} already: {run_title(c)}" for c, s in late.items()]
+            if len(late) == len(self.plan.configs):
+                return lines
+            return lines + replace(self, plan=self.plan.without(late))._submit_alone(made, alone)
+
+    def _under_way(self) -> dict[RunConfig, RunStatus]:
+        """The runs that another submission took since this one was planned."""
+        statuses = look_all(map(self._run_dir, self.plan.configs))
+        return {
+            config: status
+            for config, status in zip(self.plan.configs, statuses, strict=True)
+            if status.holds(config)
+        }
+
+    def _submit_alone(self, made: list[Path], alone: contextlib.ExitStack) -> list[str]:
+        """Submit while no other submission does; `made`: folders that were absent before."""
         runs = self.destination.runs
         folder = runs / "jobs" / _stamp()
-        before = Before(runs, folder, [self._run_dir(config) for config in self.plan.configs])
+        run_dirs = [self._run_dir(config) for config in self.plan.configs]
+        before = Before(runs, folder, run_dirs, made)
         source: Path | None = None
         begun: list[str] = []
         try:
-            make_directory(runs)
-            make_directory(folder)
+            make_directory(folder).chmod(0o700)  # Submitit's pickles in it are run as this user
             source = take_snapshot(runs / "source") if self.cluster != "debug" else None
             for config in self.plan.configs:
                 self._put_down(config, folder, source)
             if self.cluster == "slurm" and source:
-                return self._to_slurm(folder, source)
-            return self._in_one_process(folder, source, begun)
+                return [*_open_to_all(runs), *self._to_slurm(folder, source)]
+            return [*_open_to_all(runs), *self._in_one_process(folder, source, begun, alone)]
         except BaseException as error:
             if not begun:
                 before.restore(source)
@@ -147,8 +174,13 @@ class Submission:
             for scale in self.plan.scales
         ]
 
-    def _in_one_process(self, folder: Path, source: Path | None, begun: list[str]) -> list[str]:
-        """Do all tasks here or in a background process, whose id `begun` gets once it has begun."""
+    def _in_one_process(
+        self, folder: Path, source: Path | None, begun: list[str], alone: contextlib.ExitStack
+    ) -> list[str]:
+        """Do all tasks here or in a background process, whose id `begun` gets once it has begun.
+
+        Tasks that are done here do not keep other submissions waiting: `alone` is closed.
+        """
         import submitit
 
         tasks: list[Task] = [*self._preparations(), *map(self._task, self.plan.configs)]
@@ -157,6 +189,7 @@ class Submission:
             begun.append(str(os.getpid()))
             for config in self.plan.configs:
                 _note_job(self._run_dir(config), str(os.getpid()))
+            alone.close()
             failures = submitit.DebugExecutor(folder).submit(sequence).result()
             if failures:
                 raise UserError("; ".join(failures))
@@ -225,6 +258,19 @@ class Submission:
         return lines
 
 
+def submitting(runs: Path) -> contextlib.AbstractContextManager[None]:
+    """Keep other submissions and cancellations in RUNS waiting while the context lasts."""
+    return locked(
+        make_directory(runs / "jobs") / LOCK,
+        f"another submission in {runs} has been under way for long: repeat when it has ended",
+        _PATIENCE_S,
+    )
+
+
+def _absent(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
 def _slurm_executor(
     folder: Path,
     profile: Profile,
@@ -238,7 +284,8 @@ def _slurm_executor(
     python = profile.python or None
     executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_TIMEOUTS, python=python)
     parameters = profile.slurm_parameters()
-    exports = [f'export {key}="{value}"' for key, value in _python_environment(source).items()]
+    variables = _python_environment(source).items()
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in variables]
     additional: dict[str, Any] = {"requeue": True}
     if after:
         additional["dependency"] = ",".join(f"{kind}:{':'.join(of)}" for kind, of in after.items())
@@ -294,6 +341,24 @@ def _sent(executor: Any, tasks: list[Task]) -> list[str]:
 def _require_cluster(cluster: str) -> None:
     if cluster == "slurm" and not shutil.which("sbatch"):
         raise UserError("no Slurm here (no sbatch): try --cluster local, or slurm/local-cluster up")
+
+
+def _require_one_line(runs: Path) -> None:
+    if not str(runs).isprintable():
+        raise UserError(
+            f"the folder {str(runs)!a} has a line break or the like in its name, which batch "
+            "scripts cannot hold: choose another --runs folder"
+        )
+
+
+def _open_to_all(runs: Path) -> list[str]:
+    """A warning where everybody may write in RUNS, since jobs run what lies there."""
+    if not runs.stat().st_mode & stat.S_IWOTH:
+        return []
+    return [
+        f"warning: everybody may write in {runs}, and jobs run what lies there as you: "
+        f"chmod o-w {shlex.quote(str(runs))}"
+    ]
 
 
 def _python_environment(source: Path | None) -> dict[str, str]:

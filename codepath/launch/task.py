@@ -5,6 +5,7 @@ The task of a run reads what it is to do from the run's directory: config.json a
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codepath.core.errors import UserError
+from codepath.core.errors import InUseError, UserError
 from codepath.core.provenance import REPO_ROOT
 from codepath.core.signals import InterruptedRun, Interruption
 from codepath.launch.requeue import failed_by_itself, is_cancelled, note_stop, since_submission
 from codepath.run.config import DataConfig
-from codepath.run.directory import Places, read_config
+from codepath.run.directory import Places, read_config, working_in
 from codepath.run.events import (
     beat,
     current_cluster,
@@ -58,6 +59,16 @@ def _require_snapshot(source: str) -> None:
         )
 
 
+def _is_anothers(order: dict[str, Any]) -> bool:
+    """Whether an order names another job than this one.
+
+    Such a job is one whose submission was killed before it noted the job; the run was submitted
+    again since.
+    """
+    here = current_cluster() == order.get("cluster")
+    return here and order.get("job", "") not in ("", current_job())
+
+
 @dataclass(frozen=True)
 class RunTask(Task):
     """Train and evaluate one run."""
@@ -77,12 +88,23 @@ class RunTask(Task):
         except InterruptedRun as stop:
             self._give_way(stop)
             raise
+        except InUseError:
+            raise  # it is no failure of the run, which another process has
         except Exception as error:
             note_failure(self.run_dir, error)
             raise
 
     def _run(self, interruption: Interruption) -> str:
         order = order_to_do(self.run_dir)
+        if _is_anothers(order):
+            print(f"{self.run_dir} was given to job {order['job']}: nothing is left to do here")
+            return ""
+        with contextlib.ExitStack() as held:
+            if not process_rank():
+                held.enter_context(working_in(self.run_dir))
+            return self._carry_out(order, interruption)
+
+    def _carry_out(self, order: dict[str, Any], interruption: Interruption) -> str:
         beat(self.run_dir, "starting")
         if current_cluster():
             _require_snapshot(order["source"])
@@ -97,7 +119,7 @@ class RunTask(Task):
         train_and_evaluate(
             config,
             Places(Path(order["runs"]), Path(order["results"])),
-            Console(quiet=process_rank() > 0),
+            Console(quiet=process_rank() > 0, markup=False),
             Path(order["data"]) if order["data"] else None,
             order["backend"],
             FitOptions(device_batch=order["device_batch"], precision=order["precision"]),

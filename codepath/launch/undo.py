@@ -11,6 +11,8 @@ from codepath.core.files import atomic_path
 from codepath.run.events import EVENTS, JOB, read_order
 from codepath.run.state import find_runs
 
+LOCK = ".lock"
+"""In RUNS/jobs: a submission holds it."""
 _WRITTEN = ("config.json", JOB, EVENTS)
 """What a submission writes into a run's directory."""
 
@@ -22,15 +24,19 @@ class Before:
         runs: the folder of all runs.
         folder: where the submission's tasks and logs will be.
         run_dirs: the directories of the submission's runs.
+        made: folders that were made for the lock of submissions.
     """
 
-    def __init__(self, runs: Path, folder: Path, run_dirs: Sequence[Path]) -> None:
+    def __init__(
+        self, runs: Path, folder: Path, run_dirs: Sequence[Path], made: Sequence[Path] = ()
+    ) -> None:
         self._runs, self._folder, self._run_dirs = runs, folder, run_dirs
         self._snapshots = set((runs / "source").glob("*"))
         leaves = (folder, runs / "source", *run_dirs)
         self._absent = {
             path for leaf in leaves for path in (leaf, *leaf.parents) if not path.exists()
         }
+        self._absent |= set(made)
         self._files = {
             path: path.read_bytes() if path.exists() else None
             for path in (run / name for run in run_dirs for name in _WRITTEN)
@@ -54,6 +60,8 @@ class Before:
         shutil.rmtree(self._folder, ignore_errors=True)
         if source and source not in self._snapshots and not self._in_use(source):
             shutil.rmtree(source, ignore_errors=True)
+        if self._folder.parent in self._absent:
+            (self._folder.parent / LOCK).unlink(missing_ok=True)
         for path in sorted(self._absent, reverse=True):  # the inner ones first
             with contextlib.suppress(OSError):  # absent, or another submission's by now
                 path.rmdir()

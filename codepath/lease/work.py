@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, write_text
+from codepath.core.locks import locked
 from codepath.core.machine import process_alive
+from codepath.core.markdown import escaped, table
 from codepath.core.provenance import CHECKOUT, now
 from codepath.core.signals import EXIT_INTERRUPTED, EXIT_REQUEUE, Interruption
 from codepath.lease.parcel import pack
@@ -202,7 +204,9 @@ class Lease:
             yield lambda: None
             return
         with self.console.status(part.name) as status:
-            yield lambda: status.update(f"{part.name}  {_clock(self.left)} left  {_last_line(log)}")
+            yield lambda: status.update(
+                escape(f"{part.name}  {_clock(self.left)} left  {_last_line(log)}")
+            )
 
     # The folder
 
@@ -212,14 +216,9 @@ class Lease:
 
         UserError where another lease holds the folder, or that part still runs after SAVE_S.
         """
-        lock = FileLock(self.place.folder / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(
-                f"another lease works in {self.place.folder}; wait for it, or choose another --out"
-            ) from None
-        try:
+        folder = self.place.folder
+        refusal = f"another lease works in {folder}; wait for it, or choose another --out"
+        with locked(folder / ".lock", refusal):
             self._read()
             child, end = self._state["child"], time.monotonic() + SAVE_S
             here = self._state["host"] == socket.gethostname()
@@ -228,8 +227,6 @@ class Lease:
                     raise UserError(f"process {child} still works in {self.place.folder}: end it")
                 time.sleep(_LOOK_S)
             yield
-        finally:
-            lock.release()
 
     def _read(self) -> None:
         path = self.place.folder / "lease.json"
@@ -285,13 +282,12 @@ class Lease:
         return lines
 
     def _summary(self) -> Iterator[str]:
-        yield f"# What was done on {self.place.device}\n"
-        yield "| part | state | seconds | what came out | commit |"
-        yield "| --- | --- | --- | --- | --- |"
+        yield f"# What was done on {escaped(self.place.device)}\n"
+        body = []
         for name, record in self._state["parts"].items():
             seconds = f"{record['seconds']:.0f}" if record["seconds"] else ""
-            cells = (name, record["state"], seconds, record["said"], record["commit"])
-            yield f"| {' | '.join(cells)} |"
+            body.append([name, record["state"], seconds, record["said"], record["commit"]])
+        yield from table(["part", "state", "seconds", "what came out", "commit"], body)
         yield from ("", *self._how_to_go_on())
 
     def _how_to_go_on(self) -> Iterator[str]:

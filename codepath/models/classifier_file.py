@@ -232,6 +232,9 @@ def export_program(module: nn.Module, image_shape: tuple[int, int, int], path: P
     program = torch.export.export(
         module.eval(), (traced,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
     )
+    for part in program.graph_module.modules():
+        for node in getattr(getattr(part, "graph", None), "nodes", ()):
+            node.meta.pop("stack_trace", None)  # it names files and folders of this machine
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found")  # views; all is on the CPU
         buffer = io.BytesIO()
@@ -261,6 +264,8 @@ def export_onnx(
         )
     assert program is not None
     program.model.metadata_props.update(metadata)
+    for node in program.model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # as in export_program
     with atomic_path(path) as temporary:
         temporary.write_bytes(program.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

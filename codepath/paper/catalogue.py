@@ -235,7 +235,7 @@ def _panel_figure(
                 ax.set_title(panel.title, loc="left", fontweight="bold")
     fontsize = 7 if size[0] < style.TWO_COLUMNS else 8
     about = style.describe(rows[first.name], style.has_bars(figure))
-    figure.suptitle(about, fontsize=fontsize)
+    figure.suptitle(about, fontsize=fontsize, parse_math=False)
     for ax, panel in zip(axes.flat, panels, strict=False):
         if panel.finish:
             panel.finish(ax, rows[panel.name])

@@ -36,7 +36,7 @@ def draw_scheme(scheme: CodingScheme, name: str, path: Path) -> None:
     table.grid(False)
     table.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if scheme.class_names and scheme.classes <= MOST_NAMES:
-        table.set_yticks(range(scheme.classes), scheme.class_names)
+        table.set_yticks(range(scheme.classes), scheme.class_names, parse_math=False)
     else:
         table.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     table.set(xlabel="path n", ylabel="class k")
@@ -65,6 +65,7 @@ def draw_scheme(scheme: CodingScheme, name: str, path: Path) -> None:
         f"{name}: K = {scheme.classes:,}, N = {scheme.paths}, Nact = {scheme.active}; "
         f"{scheme.column_sums.min()} to {scheme.column_sums.max()} classes per path",
         fontsize=8,
+        parse_math=False,
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)

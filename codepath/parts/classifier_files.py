@@ -36,7 +36,12 @@ from codepath.models.compress import compress
 from codepath.models.effects import CALIBRATION_IMAGES, calibration_images, measure_effects
 from codepath.models.extract import class_paths, extract_binary_classifier, stored_values
 from codepath.parts.judgement import Judgement, judge, kept_judgement, kept_threshold
-from codepath.parts.trained_run import LATENCY_BATCHES, class_indices, load_coded
+from codepath.parts.trained_run import (
+    LATENCY_BATCHES,
+    class_folders,
+    class_indices,
+    load_coded,
+)
 from codepath.pipeline.measure import DataFacts, load_run_images, provenance, write_rows
 from codepath.run.config import RunConfig
 from codepath.store import Measurement
@@ -158,7 +163,7 @@ def _extract_class(
         commit=git_state()[0],
         created=now(),
     )
-    folder = out / name.replace("/", "_").replace(" ", "_")
+    folder = out / class_folders(facts.class_names)[k]
     stored = fused.cpu().to(memory_format=torch.contiguous_format)
     return save_binary_classifier(stored, card, folder, options.formats)
 
@@ -285,7 +290,7 @@ def _curves(
         "source": images.source,
     }
     for k in track(indices, "compression", console=console):
-        path = out / images.class_names[k] / "curve.json"
+        path = out / class_folders(images.class_names)[k] / "curve.json"
         measured = None if dirty else _kept_curve(path, about)
         if measured is None:
             fused = extract_binary_classifier(model, k).fuse()

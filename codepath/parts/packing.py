@@ -18,7 +18,7 @@ import shutil
 from pathlib import Path
 
 from codepath.core.errors import UserError
-from codepath.core.files import make_directory, write_text
+from codepath.core.files import atomic_path, make_directory, write_text
 from codepath.evaluate import Predictions, measure_accuracy
 from codepath.experiments.scales import in_full
 from codepath.models import CodedResNeXt
@@ -57,7 +57,8 @@ def pack_run(run_dir: Path, out: Path, name: str) -> Path:
         raise UserError(f"{card} does not exist: codepath evaluate {run_dir} writes it")
     folder = make_directory(out / name)
     for file in _COPIED:
-        shutil.copyfile(run_dir / file, folder / file)
+        with atomic_path(folder / file) as temporary:
+            shutil.copyfile(run_dir / file, temporary)
     write_text(folder / "README.md", card.read_text().replace(LOADED_BY, f'"{name}"'))
     if isinstance(model, CodedResNeXt) and model.coded_blocks:
         make_directory(folder / "predictions")

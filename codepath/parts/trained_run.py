@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import make_directory
+from codepath.core.files import atomic_folder, make_directory
 from codepath.models import CodedResNeXt
 from codepath.models.shipped import FOLDER, shipped_names
 from codepath.run.config import RunConfig
@@ -19,6 +20,8 @@ from codepath.train import choose_device, load_trained
 LATENCY_BATCHES = (1, 64)
 """Images per call in timings: one image, which really leaves at its exit, and a batch."""
 
+_LONGEST = 60
+"""Letters of a class's folder."""
 UNPACKED = Path("runs") / "pretrained"
 """Where shipped networks lie as run directories, once a command writes into them."""
 
@@ -47,10 +50,8 @@ def find_run(text: str, writes: bool = False) -> Path:
         return FOLDER / text
     if not unpacked.is_dir():
         make_directory(UNPACKED)
-        partial = UNPACKED / f".{text}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(FOLDER / text, partial)
-        partial.rename(unpacked)
+        with atomic_folder(unpacked) as partial:
+            shutil.copytree(FOLDER / text, partial, dirs_exist_ok=True)
     if (unpacked / WEIGHTS).read_bytes() != (FOLDER / text / WEIGHTS).read_bytes():
         raise UserError(
             f"{unpacked} holds other weights than {text} has in this version: remove the folder"
@@ -79,3 +80,18 @@ def class_indices(name: str, class_names: Sequence[str]) -> list[int]:
     if name.isdecimal() and int(name) < len(class_names):
         return [int(name)]
     raise unknown_name("class", name, class_names)
+
+
+def class_folders(class_names: Sequence[str]) -> list[str]:
+    """A folder's name for every class, all different.
+
+    It is the class's name with `_` in place of what a folder's name may not hold or a shell would
+    read; where that makes two names equal, the class's number goes before them.
+    """
+    names = [re.sub(r"[^\w.+-]", "_", name)[:_LONGEST].lstrip(".-") or "_" for name in class_names]
+    names = [f"{k}-{name}" if names.count(name) > 1 else name for k, name in enumerate(names)]
+    for k, name in enumerate(names):
+        while name in names[:k]:
+            name += "_"
+        names[k] = name
+    return names

@@ -45,7 +45,7 @@ from codepath.evaluate import (
 )
 from codepath.models import CodedResNeXt
 from codepath.run.config import RunConfig
-from codepath.run.directory import images_of, is_done, place_of, read_config
+from codepath.run.directory import images_of, is_done, place_of, read_config, working_in
 from codepath.store import (
     KINDS,
     ON_REQUEST,
@@ -125,6 +125,8 @@ def evaluate_run(
         predictions: the network's outputs for the test images, where they are known.
         kinds: the kinds of rows to make; rows of other kinds stay as they are. Empty: all kinds
             but those of ON_REQUEST.
+
+    Raises InUseError where another process trains or measures the run.
     """
     possible = [kind for kind in KINDS if kind not in ON_REQUEST]
     for kind in kinds:
@@ -135,18 +137,19 @@ def evaluate_run(
     data = data or place_of(run_dir)
     images = images or load_images(config, data)
     device = device or choose_device()
-    if predictions is None:
-        _, model = load_trained(run_dir, device)
-        predictions = predict_test_images(model, images, World(Placement(), device))
-    measured = (
-        measurement
-        for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
-        if measurement.kind in wanted
-    )
-    write_rows(run_dir, measured, provenance(run_dir, config, images, device), wanted)
-    (top1,) = measure_accuracy(predictions, "test")
-    if (run_dir / "model").is_dir():
-        write_card(run_dir, config, images, (top1.value, top1.n))
+    with working_in(run_dir):
+        if predictions is None:
+            _, model = load_trained(run_dir, device)
+            predictions = predict_test_images(model, images, World(Placement(), device))
+        measured = (
+            measurement
+            for measurement in _measurements(run_dir, images, device, predictions, data, wanted)
+            if measurement.kind in wanted
+        )
+        write_rows(run_dir, measured, provenance(run_dir, config, images, device), wanted)
+        (top1,) = measure_accuracy(predictions, "test")
+        if (run_dir / "model").is_dir():
+            write_card(run_dir, config, images, (top1.value, top1.n))
 
 
 def provenance(

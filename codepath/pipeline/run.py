@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from codepath.evaluate import (
 from codepath.pipeline.measure import evaluate_run, load_images, predict_test_images
 from codepath.pipeline.prepare import beton_folder
 from codepath.run.config import RunConfig
-from codepath.run.directory import Places, images_of, is_done, mark_done, note_place
+from codepath.run.directory import (
+    Places,
+    images_of,
+    is_done,
+    mark_done,
+    note_place,
+    working_in,
+)
 from codepath.run.events import beat
 from codepath.store import (
     collect,
@@ -51,12 +59,14 @@ def train_and_evaluate(
         InterruptedRun: on SIGINT, SIGTERM or SIGUSR2; repeating the call goes on.
     """
     run_dir = places.run_dir(config)
-    with Interruption() as interruption:
+    with Interruption() as interruption, contextlib.ExitStack() as held:
         if not is_done(run_dir, config):
             options = options or FitOptions()
             loader = replace(options.loader, backend=backend, betons=beton_folder(data))
             options = replace(options, loader=loader)
-            if not _work_in_this_process(config, run_dir, console, data, options, interruption):
+            if not _work_in_this_process(
+                config, run_dir, console, data, options, interruption, held
+            ):
                 return
         collect(places.results, [run_dir])
 
@@ -68,18 +78,25 @@ def _work_in_this_process(
     data: Path | None,
     options: FitOptions,
     interruption: Interruption,
+    held: contextlib.ExitStack,
 ) -> bool:
-    """Train and evaluate; return whether this is the first process, which wrote the rows."""
+    """Train and evaluate; return whether this is the first process, which wrote the rows.
+
+    `held` keeps other processes out of the run's directory.
+    """
     title = f"{config.experiment} {config.name}"
     with connected() as world:
         if not world.first:
-            console = Console(quiet=True)
+            console = Console(quiet=True, markup=False)
         images = world.first_leads(lambda: load_images(config, data))
 
         def evaluate(model: nn.Module) -> dict[str, float]:
             (top1,) = measure_accuracy(predict_test_images(model, images, world), "test")
             return {"test_top1": top1.value}
 
+        world.by_first(lambda: held.enter_context(working_in(run_dir)))
+        if world.by_first(lambda: is_done(run_dir, config)):  # by another process, meanwhile
+            return world.first
         fit(config, images, run_dir, world.device, console, options, world, interruption, evaluate)
         if world.first:
             note_place(run_dir, data)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from codepath.core.errors import UserError
-from codepath.core.files import read_json, write_text
+from codepath.core.files import make_directory, read_json, write_text
+from codepath.core.locks import locked
 from codepath.core.plain import as_type
 from codepath.core.provenance import now
 from codepath.run.config import RunConfig, differences, run_config_from_dict, to_dict
+from codepath.run.events import heartbeat
 
 WEIGHTS = "model.safetensors"
 """File of the final weights: it is there once training has finished."""
@@ -42,6 +45,20 @@ def read_config(run_dir: Path) -> RunConfig:
         raise UserError(f"{path}: {error}") from None
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); remove {run_dir}") from None
+
+
+def working_in(run_dir: Path) -> AbstractContextManager[None]:
+    """Keep other processes out of a run's directory while this one trains or measures the run.
+
+    Raises InUseError where another process does so.
+    """
+    beat = heartbeat(run_dir)
+    known = {"pid", "host"} <= set(beat)
+    heard = f" (last heard of: process {beat['pid']} on {beat['host']})" if known else ""
+    return locked(
+        make_directory(run_dir) / ".lock",
+        f"another process is training in {run_dir}, or measuring it{heard}; wait for it",
+    )
 
 
 def claim(config: RunConfig, run_dir: Path) -> None:

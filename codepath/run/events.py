@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from codepath.core.errors import LostProcessesError, UserError
 from codepath.core.files import json_lines, read_json, write_text
@@ -102,8 +102,19 @@ def note(run_dir: Path, event: str, **details: Any) -> None:
     """
     if process_rank() and event != "failed":
         return
-    with contextlib.suppress(OSError), (run_dir / EVENTS).open("a") as file:
-        file.write(json.dumps({"event": event, "at": now(), **details}) + "\n")
+    line = json.dumps({"event": event, "at": now(), **details}) + "\n"
+    with contextlib.suppress(OSError), (run_dir / EVENTS).open("ab+") as file:
+        if _ends_within_a_line(file):
+            line = f"\n{line}"
+        file.write(line.encode())  # in one piece: others append, too
+
+
+def _ends_within_a_line(file: BinaryIO) -> bool:
+    """Whether what was written last is cut: by a kill, or by a full disk."""
+    if not file.seek(0, os.SEEK_END):
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def note_failure(run_dir: Path, error: BaseException) -> None:

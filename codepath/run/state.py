@@ -62,8 +62,13 @@ class RunStatus:
         return self.cluster == "slurm" and self.is_under_way
 
     def holds(self, config: RunConfig) -> bool:
-        """Whether nothing has to be submitted for `config`: that run is done or under way."""
-        return self.run_id == config.run_id and (self.state == "done" or self.is_under_way)
+        """Whether nothing has to be submitted for `config`: that run is done or under way.
+
+        A run that waits without a job does not count: its submission goes on (then the next one
+        waits for that to end, and looks again) or was killed.
+        """
+        has_work = self.state == "running" or (self.state == "waiting" and bool(self.job))
+        return self.run_id == config.run_id and (self.state == "done" or has_work)
 
 
 def find_runs(runs: Path) -> list[Path]:
@@ -115,7 +120,8 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
         case "started":
             status = replace(status, state="running", progress=_progress(config, run_dir, last))
         case _:
-            status = replace(status, state="waiting", progress=str(last.get("why", "")))
+            why = str(last.get("why", "")) if job else "not handed over yet"
+            status = replace(status, state="waiting", progress=why)
     if cluster == "slurm":
         status = _with_slurm(status, (jobs or {}).get(job), last)
     elif not _alive(status, origin):

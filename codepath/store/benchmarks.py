@@ -10,6 +10,7 @@ import pandas as pd
 from codepath.core.errors import UserError, reason
 from codepath.core.files import atomic_path
 from codepath.store.schema import benchmark_columns
+from codepath.store.tables import writing_in
 
 
 def read_benchmark(path: Path) -> pd.DataFrame:
@@ -56,13 +57,14 @@ def put_benchmark(path: Path, rows: pd.DataFrame, settings: Sequence[str]) -> No
     the device. Without `settings` the whole file is replaced.
     """
     check_benchmark(rows, path)
-    if settings and path.exists():
-        old = read_benchmark(path)
-        key = [*settings, "device"]
-        replaced = old[key].apply(tuple, axis=1).isin(set(rows[key].apply(tuple, axis=1)))
-        rows = pd.concat([old[~replaced], rows], ignore_index=True)
-    with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n")
+    with writing_in(path.parent):
+        if settings and path.exists():
+            old = read_benchmark(path)
+            key = [*settings, "device"]
+            replaced = old[key].apply(tuple, axis=1).isin(set(rows[key].apply(tuple, axis=1)))
+            rows = pd.concat([old[~replaced], rows], ignore_index=True)
+        with atomic_path(path) as temporary:
+            rows.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _name(path: Path) -> str:

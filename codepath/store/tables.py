@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from filelock import FileLock
 
 from codepath.core.errors import UserError, reason
 from codepath.core.files import make_directory, write_text
+from codepath.core.locks import PATIENCE_S, locked
 from codepath.store.schema import (
     DIMENSIONS,
     IDENTITY,
@@ -23,6 +24,8 @@ from codepath.store.schema import (
 )
 
 RUNS = "runs"
+_READINGS = 10
+"""How often tables are read until they fit together."""
 
 
 class Rows(NamedTuple):
@@ -60,13 +63,30 @@ def read_rows(directory: Path, kind: str) -> pd.DataFrame:
     Raises UserError for a table that is cut, that has another form, or that names a run which
     runs.csv lacks.
     """
-    table = _read(directory, kind)
-    runs = _read(directory, RUNS).set_index("run", drop=False)
-    _check_runs(directory, kind, table, runs)
+    runs, tables = _read_together(directory, [kind])
+    table, runs = tables[kind], runs.set_index("run", drop=False)
     places = runs.index.get_indexer(pd.Index(table["run"]))
     numbers = table.drop(columns="run")
     merged = pd.concat([runs.take(places).reset_index(drop=True), numbers], axis=1)
     return _latest(merged, runs, kind)
+
+
+def _read_together(
+    directory: Path, kinds: Iterable[str]
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """runs.csv and tables whose numbers it explains; UserError where a number's run is missing.
+
+    Where a run is measured again meanwhile, its earlier line leaves runs.csv after its numbers were
+    read. Reading again then finds both of the later measuring.
+    """
+    for _ in range(_READINGS):
+        tables = {kind: _read(directory, kind) for kind in kinds}
+        runs = _read(directory, RUNS)  # written before the numbers that need it, so read after them
+        if all(table["run"].isin(runs["run"]).all() for table in tables.values()):
+            break
+    for kind, table in tables.items():
+        _check_runs(directory, kind, table, runs)
+    return runs, tables
 
 
 def _check_runs(directory: Path, kind: str, table: pd.DataFrame, runs: pd.DataFrame) -> None:
@@ -100,10 +120,10 @@ def append_rows(directory: Path, rows: Rows) -> int:
     numbers, and each file is replaced as a whole. So no reader ever finds half a table or numbers
     without a run, even after a writer was killed.
 
-    Raises UserError where a run is there with other contents, and for damaged tables.
+    Raises UserError where a run is there with other contents, for damaged tables, and where other
+    processes keep writing for long.
     """
-    make_directory(directory)
-    with FileLock(directory / ".rows.lock", timeout=60):
+    with writing_in(make_directory(directory)):
         present = _read(directory, RUNS)
         _agree(directory, RUNS, present, rows.runs)
         new = {}
@@ -118,6 +138,15 @@ def append_rows(directory: Path, rows: Rows) -> int:
                 old = _content(path) if path.exists() else ""
                 write_text(path, old + _text(frame, header=not old))
     return sum(map(len, new.values()))
+
+
+def writing_in(directory: Path) -> AbstractContextManager[None]:
+    """Keep other writers of tables out of a folder, and wait for those before."""
+    return locked(
+        directory / ".rows.lock",
+        f"other processes write in {directory} all the time: repeat the command later",
+        PATIENCE_S,
+    )
 
 
 def _agree(directory: Path, name: str, present: pd.DataFrame, rows: pd.DataFrame) -> None:
@@ -139,28 +168,25 @@ def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
         rows: the rows of one run.
         kinds: the kinds that were measured; the table of a kind without rows is removed.
     """
-    make_directory(directory)
-    left = [_read(directory, kind) for kind in KINDS if kind not in kinds]
-    runs = pd.concat([_read(directory, RUNS), rows.runs]).drop_duplicates("run", keep="last")
-    write_text(directory / f"{RUNS}.csv", _text(runs))  # before the numbers that need it
-    for kind in kinds:
-        if kind in rows.tables:
-            write_text(directory / f"{kind}.csv", _text(rows.tables[kind]))
-        else:
-            (directory / f"{kind}.csv").unlink(missing_ok=True)
-    used = set().union(*(table["run"] for table in (*left, *rows.tables.values())))
-    write_text(directory / f"{RUNS}.csv", _text(runs[runs["run"].isin(used)]))
+    with writing_in(make_directory(directory)):
+        left = [_read(directory, kind) for kind in KINDS if kind not in kinds]
+        runs = pd.concat([_read(directory, RUNS), rows.runs]).drop_duplicates("run", keep="last")
+        write_text(directory / f"{RUNS}.csv", _text(runs))  # before the numbers that need it
+        for kind in kinds:
+            if kind in rows.tables:
+                write_text(directory / f"{kind}.csv", _text(rows.tables[kind]))
+            else:
+                (directory / f"{kind}.csv").unlink(missing_ok=True)
+        used = set().union(*(table["run"] for table in (*left, *rows.tables.values())))
+        write_text(directory / f"{RUNS}.csv", _text(runs[runs["run"].isin(used)]))
 
 
 def collect(directory: Path, runs: Iterable[Path]) -> int:
     """Append the rows that finished runs keep in RUN/rows; return how many numbers were new."""
     added = 0
     for run in runs:
-        lines = _read(run / "rows", RUNS)
-        tables = {kind: _read(run / "rows", kind) for kind in KINDS}
+        lines, tables = _read_together(run / "rows", KINDS)
         tables = {kind: frame for kind, frame in tables.items() if len(frame)}
-        for kind, frame in tables.items():
-            _check_runs(run / "rows", kind, frame, lines)
         added += append_rows(directory, Rows(lines, tables))
     return added
 
@@ -195,10 +221,13 @@ def _read(directory: Path, name: str) -> pd.DataFrame:
     """The rows of one file without exact repeats; an empty frame where the file is absent."""
     path = directory / f"{name}.csv"
     columns = RUN_COLUMNS if name == RUNS else columns_of(name)
-    if not path.exists():
-        return _typed(pd.DataFrame(columns=list(columns)), columns)
     try:
         text = _content(path)
+    except FileNotFoundError:
+        return _typed(pd.DataFrame(columns=list(columns)), columns)
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}; restore the file") from None
+    try:
         if not text.endswith("\n"):
             raise UserError(f"{path}: the last line is cut; restore the file, or remove that line")
         # Python reads the numbers with a point: it is exact, pandas was not always.

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from codepath.core.files import write_text
+from codepath.core.markdown import escaped, table
 from codepath.data import DataSet
 from codepath.experiments.scales import PAPER, in_full
 from codepath.models.hub import save_local
@@ -51,7 +52,7 @@ def write_card(
         "license: mit",
         "tags: [image-classification, coded-resnext]",
         "---",
-        f"# {config.model.name}, {config.experiment} {config.name}",
+        f"# {config.model.name}, {escaped(f'{config.experiment} {config.name}')}",
         "",
         f"Trained by codepath at its {in_full(config.scale)}, seed {config.seed}, run "
         f"`{config.run_id}`, {_commits(starts)}."
@@ -66,10 +67,10 @@ def write_card(
         "",
         "## Data",
         "",
-        f"{images.source}: {len(images.train):,} training and {len(images.test):,} test images of "
-        f"{images.image_shape[1]} x {images.image_shape[2]} pixels, {len(images.class_names)} "
-        f"classes. Augmentation: {config.data.words()}. Mean {_numbers(images.mean)}, standard "
-        f"deviation {_numbers(images.std)}.",
+        f"{escaped(images.source)}: {len(images.train):,} training and {len(images.test):,} test "
+        f"images of {images.image_shape[1]} x {images.image_shape[2]} pixels, "
+        f"{len(images.class_names)} classes. Augmentation: {config.data.words()}. Mean "
+        f"{_numbers(images.mean)}, standard deviation {_numbers(images.std)}.",
         "",
         "## Numbers",
         "",
@@ -192,4 +193,4 @@ def _recipe(config: RunConfig) -> dict[str, str]:
 
 
 def _table(values: Mapping[str, str]) -> list[str]:
-    return ["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())]
+    return table(["", ""], list(values.items()))

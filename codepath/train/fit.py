@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -32,8 +31,8 @@ from codepath.data import DataSet, Normalize, training_loader
 from codepath.models import create_model
 from codepath.models.hub import save_tensors
 from codepath.run.config import RunConfig, to_dict
-from codepath.run.directory import WEIGHTS, claim
-from codepath.run.events import beat, heartbeat
+from codepath.run.directory import WEIGHTS, claim, working_in
+from codepath.run.events import beat
 from codepath.run.metrics_file import loader_verdict
 from codepath.train.card import save_with_card
 from codepath.train.distributed import Placement, World
@@ -90,14 +89,13 @@ def fit(
     """
     options = options or FitOptions()
     world = world or World(Placement(), device)
-    console = console or Console(quiet=not world.first)
+    console = console or Console(quiet=not world.first, markup=False)
     _check_data(config, images)
     with contextlib.ExitStack() as stack:
         if interruption is None:
             interruption = stack.enter_context(Interruption())
-        lock = FileLock(run_dir / ".lock", timeout=0)
-        stack.callback(lock.release)
-        world.by_first(lambda: _claim(config, run_dir, lock))
+        world.by_first(lambda: stack.enter_context(working_in(run_dir)))
+        world.by_first(lambda: _claim(config, run_dir))
         if world.by_first(lambda: (run_dir / WEIGHTS).exists()):
             return
         run = _Run(config, images, run_dir, console, options, world, interruption, evaluate)
@@ -118,16 +116,9 @@ def _check_data(config: RunConfig, images: DataSet) -> None:
         )
 
 
-def _claim(config: RunConfig, run_dir: Path, lock: FileLock) -> None:
-    """Take the directory for this process, and for this configuration."""
+def _claim(config: RunConfig, run_dir: Path) -> None:
+    """Take the directory, which is held by this process, for this configuration."""
     make_directory(run_dir / "ckpt")
-    try:
-        lock.acquire()
-    except Timeout:
-        now = heartbeat(run_dir)
-        known = {"pid", "host"} <= set(now)
-        who = f"process {now['pid']} on {now['host']}" if known else "another process"
-        raise UserError(f"{who} is training in {run_dir}; wait for it") from None
     claim(config, run_dir)
     beat(run_dir, "starting")
     for left in run_dir.glob(".*.tmp"):  # of killed processes

@@ -36,7 +36,7 @@ class TrainingProgress:
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%  {task.fields[state]}  ETA"),
                 TimeRemainingColumn(),

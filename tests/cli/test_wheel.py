@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,9 @@ from codepath import store
 from codepath.core.provenance import REPO_ROOT
 
 CODED = "runs/demo/table2-digits/coded-s0"
+SECRET = "hunter2-do-not-record"
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "GITHUB_TOKEN", "WANDB_API_KEY", "MY_PASSWORD")
+"""Variables of a user's environment that no file may hold."""
 IN_A_WHEEL = ("codepath", "benchmarks", "paper/reference", "slurm", "pyproject.toml", "setup.py",
               "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")  # fmt: skip
 
@@ -54,6 +60,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(installed: Path, here: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+    environment |= dict.fromkeys(SECRETS, SECRET) | {"HOME": str(here.parent)}
     return subprocess.run(
         [sys.executable, "-m", "codepath.cli", *words],
         cwd=here,
@@ -97,6 +104,36 @@ def test_from_the_demo_to_the_report(installed: Path, here: Path) -> None:
     assert list((here / "paper/figures").glob("*.png"))
     assert (here / "results/benchmarks/architectures.csv").is_file()
     assert {path.name for path in here.iterdir()} == {"classifiers", "paper", "results", "runs"}
+
+
+def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of all files below a folder; of archives each member, unpacked."""
+    for path in folder.rglob("*"):
+        name = str(path.relative_to(folder))
+        if path.is_file() and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from ((f"{name}/{one}", archive.read(one)) for one in archive.namelist())
+        elif path.is_file():
+            yield name, path.read_bytes()
+
+
+def test_nothing_of_the_environment_is_recorded(installed: Path, here: Path) -> None:
+    """After the test above: no secret, no folder of the user, no other key than these."""
+    found = list(contents(here))
+    assert {"model.pt2", "model.onnx", "report.html"} <= {
+        part for name, _ in found for part in name.split("/")
+    }
+    for mark in (SECRET, str(here.parent), str(installed), os.environ["PATH"]):
+        assert [name for name, data in found if mark.encode() in data] == []
+    (start,) = json.loads((here / CODED / "env.json").read_text())
+    assert start.keys() == {
+        "started", "step", "commit", "dirty", "device", "cores", "processes", "threads",
+        "device_batch", "precision", "versions",
+    }  # fmt: skip
+    noted = [json.loads(line) for line in (here / CODED / "events.jsonl").read_text().splitlines()]
+    assert [one.keys() for one in noted] == [{"event", "at", "host", "pid", "job", "cluster"}]
+    runs = (here / "runs/demo/results/runs.csv").read_text().splitlines()[0]
+    assert runs == ",".join(store.schema.RUN_COLUMNS)
 
 
 def test_help_of_a_benchmark_is_its_own(installed: Path, here: Path) -> None:

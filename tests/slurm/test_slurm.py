@@ -250,7 +250,7 @@ def test_two_processes_of_a_step_train_as_one(
     call(*step, sys.executable, "-c", IN_FLOAT64, str(tmp_path / "two"), cwd=REPO_ROOT)
     one = in_float64(config, tiny_images, World(Placement(), CPU))
     for rank in (0, 1):
-        assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt"))
+        assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt", weights_only=True))
 
 
 def test_several_processes_train_one_network(cluster: Path, tmp_path: Path) -> None:

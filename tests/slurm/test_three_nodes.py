@@ -116,7 +116,7 @@ def test_a_node_that_hangs_under_a_run(cluster: Path, undisturbed: Path, tmp_pat
     wait_until(lambda: node_state(node).startswith("down"), runs)
     start_now(job, runs)
     assert ended(job, runs) == "FAILED"
-    assert f"error: process {first} on " in log(tmp_path, job)
+    assert f"last heard of: process {first} on " in log(tmp_path, job)
     assert attempts(coded) == 1
     for pid in hanging:
         with contextlib.suppress(ProcessLookupError):

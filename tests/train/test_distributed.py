@@ -200,7 +200,7 @@ def test_two_processes_train_as_one(
     assert together(tmp_path / "two", script=IN_FLOAT64) == [0, 0]
     one = in_float64(config, tiny_images, World(Placement(), CPU))
     for rank in (0, 1):
-        assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt"))
+        assert_close(one, torch.load(tmp_path / "two" / f"state{rank}.pt", weights_only=True))
     other = in_float64(with_train(config, bn_batch=32), tiny_images, World(Placement(), CPU))
     with pytest.raises(AssertionError):  # batch norm over other images is another training
         assert_close(one, other)

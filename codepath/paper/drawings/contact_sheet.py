@@ -60,12 +60,14 @@ def draw_sheet(
             axis.grid(False)
             for spine in axis.spines.values():
                 spine.set_visible(False)
-        axes[row, 0].set_ylabel(names[row], rotation=0, ha="right", va="center", fontsize=7)
+        axes[row, 0].set_ylabel(
+            names[row], rotation=0, ha="right", va="center", fontsize=7, parse_math=False
+        )
     for axis, text in zip(
         axes[0, [0, *range(2, epochs + 2)]], ["evaluation", *columns], strict=True
     ):
         axis.set_title(text, fontsize=7)
-    figure.suptitle(title, fontsize=8)
+    figure.suptitle(title, fontsize=8, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
     plt.close(figure)

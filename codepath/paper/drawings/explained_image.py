@@ -66,11 +66,12 @@ def _draw_image(picture: Axes, bars: Axes, explanation: Mapping[str, Any]) -> No
         + (f"exits at block {end}: {explanation['exit_decision']}" if end else "no early exit"),
         fontsize=8,
         loc="left",
+        parse_math=False,
     )
     names, values = zip(*explanation["probabilities"].items(), strict=True)
     places = np.arange(len(names))
     bars.barh(places, 100 * np.array(values), color=style.BLUE, height=0.6)
-    bars.set_yticks(places, names)
+    bars.set_yticks(places, names, parse_math=False)
     bars.invert_yaxis()
     bars.set_xlim(0, 118)
     bars.set_xticks([0, 50, 100])
@@ -122,7 +123,7 @@ def _draw_block(ax: Axes, view: Mapping[str, Any], explanation: Mapping[str, Any
             )  # fmt: skip
     ax.text(N - 0.2, 0, "measured r E", va="center", fontsize=7)
     ax.set_xlim(-0.5, N + 0.18 * N + 0.6)
-    ax.set_yticks(range(1 + len(words)), ["energy", *words])
+    ax.set_yticks(range(1 + len(words)), ["energy", *words], parse_math=False)
     for label in ax.get_yticklabels()[1:]:
         if label.get_text() == view["decision"]:
             label.set_fontweight("bold")
@@ -135,4 +136,5 @@ def _draw_block(ax: Axes, view: Mapping[str, Any], explanation: Mapping[str, Any
     ax.set_title(
         f"block {view['block']}: {view['decision']} ({sure}){end}",
         loc="left", fontweight="bold", color="#9a5f00" if taken else "black",
+        parse_math=False,
     )  # fmt: skip

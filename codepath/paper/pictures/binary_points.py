@@ -129,8 +129,9 @@ def finish(ax: Axes, rows: pd.DataFrame) -> None:
     inside = ax.get_window_extent()
     for point, group in names.items():
         label = ax.annotate(
-            ", ".join(group), point, xytext=_PLACES[0], textcoords="offset points", fontsize=6.5
-        )
+            ", ".join(group), point, xytext=_PLACES[0], textcoords="offset points", fontsize=6.5,
+            parse_math=False,
+        )  # fmt: skip
         label.set_in_layout(False)
         best: tuple[float, int] | None = None
         for number, place in enumerate(_PLACES):

@@ -72,7 +72,7 @@ def draw_run(rows: Path, out: Path) -> Path:
     figure, ax = plt.subplots(figsize=(style.ONE_COLUMN + 1, 3))
     draw(ax, found, str(found["dataset"].iloc[0]))
     ax.set_title(TITLE, loc="left", fontweight="bold")
-    figure.suptitle(style.describe(found, style.has_bars(figure)), fontsize=7)
+    figure.suptitle(style.describe(found, style.has_bars(figure)), fontsize=7, parse_math=False)
     written = style.save(figure, out, NAME)
     plt.close(figure)
     return written[-1]

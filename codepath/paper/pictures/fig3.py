@@ -24,7 +24,7 @@ def draw(ax: Axes, rows: pd.DataFrame, dataset: str) -> None:  # noqa: ARG001
     """Share of each group's images per bin of the logit, in per cent."""
     histogram.draw_class(ax, rows)
     name, seed = rows["class"].iloc[0], rows["seed"].iloc[0]
-    ax.set(xlabel=f"logit of the classifier of class {name} (seed {seed})")
+    ax.set_xlabel(f"logit of the classifier of class {name} (seed {seed})", parse_math=False)
     ax.set_ylabel("share of images (%)")
 
 

@@ -30,7 +30,7 @@ def draw(axes: Sequence[Axes], rows: pd.DataFrame, dataset: str) -> None:  # noq
         ax.set_visible(False)
     for ax, name in zip(axes, names, strict=False):
         histogram.draw_class(ax, rows[rows["class"] == name], small=True)
-        ax.set_title(f"class {name}", loc="left", fontweight="bold", fontsize=7)
+        ax.set_title(f"class {name}", loc="left", fontweight="bold", fontsize=7, parse_math=False)
     for ax in axes[:: SHAPE[1]]:
         ax.set_ylabel("share of images (%)")
     seed = histograms["seed"].iloc[0]

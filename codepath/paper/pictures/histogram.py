@@ -80,4 +80,5 @@ def draw_class(ax: Axes, rows: pd.DataFrame, small: bool = False) -> None:
     ax.grid(axis="x", visible=False)
     if not small:
         ax.margins(y=0.45)
-        ax.legend(loc="upper left")
+        for text in ax.legend(loc="upper left").get_texts():
+            text.set_parse_math(False)

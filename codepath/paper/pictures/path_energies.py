@@ -105,7 +105,7 @@ def draw_paths(
         lines, columns, figsize=(2.6 * columns + 0.6, height * lines + 0.5), squeeze=False
     )
     _draw_tables(axes, tables, class_names)
-    figure.suptitle(f"Mean energy of every path, by class; {about}", fontsize=9)
+    figure.suptitle(f"Mean energy of every path, by class; {about}", fontsize=9, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
     plt.close(figure)
@@ -142,7 +142,7 @@ def _draw_table(ax: Axes, table: BlockTable, class_names: Sequence[str]) -> Any:
     ax.grid(False)
     K, N = table.mean.shape
     if K <= MOST_CELLS:
-        ax.set_yticks(range(K), class_names)
+        ax.set_yticks(range(K), class_names, parse_math=False)
         for k, n in np.argwhere(table.codewords):
             ax.add_patch(
                 Rectangle((n - 0.5, k - 0.5), 1, 1, fill=False, edgecolor=style.ORANGE, lw=1.3)

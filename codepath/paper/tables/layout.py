@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from codepath.core.markdown import table
 from codepath.experiments.coverage import rows_of_picture
 from codepath.paper.setting_rows import (
     top1_of,
@@ -29,8 +30,7 @@ class Table(NamedTuple):
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return "\n".join(table(header, body)) + "\n"
 
 
 def latex(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -42,8 +42,14 @@ def latex(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
             "&": r"\&",
             "±": r"$\pm$",
             "#": r"\#",
+            "$": r"\$",
+            "{": r"\{",
+            "}": r"\}",
+            "\\": r"\textbackslash{}",
             "×": r"$\times$",
             "^": r"\^{}",
+            "~": r"\~{}",
+            "\n": " ",
         }
     )
 

@@ -14,8 +14,8 @@
 #SBATCH --wckey=submitit
 
 # setup
-export PYTHONPATH="SOURCE"
-export PYTHONSAFEPATH="1"
+export PYTHONPATH=SOURCE
+export PYTHONSAFEPATH=1
 
 # command
 export SUBMITIT_EXECUTOR=slurm

@@ -24,8 +24,8 @@
 module load cuda
 export NCCL_SOCKET_IFNAME=ib0
 export MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')}
-export PYTHONPATH="SOURCE"
-export PYTHONSAFEPATH="1"
+export PYTHONPATH=SOURCE
+export PYTHONSAFEPATH=1
 
 # command
 export SUBMITIT_EXECUTOR=slurm
