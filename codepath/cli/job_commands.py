@@ -227,7 +227,7 @@ def cancel(
     """Cancel runs that wait or run; what they saved stays."""
     from codepath.launch.control import cancel as cancel_
     from codepath.launch.control import statuses_of
-    from codepath.launch.submit import submitting
+    from codepath.launch.turns import submitting
 
     # A run that is being submitted has no job yet that could be cancelled.
     submitted = (runs / "jobs").is_dir()

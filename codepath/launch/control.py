@@ -64,7 +64,8 @@ def cancel(statuses: Sequence[RunStatus]) -> list[str]:
             _require_here(status)
         note(status.run_dir, "cancelled")
         if status.cluster == "slurm":
-            _scancel(status.job)
+            if status.job:  # else its submission was killed before it knew the job
+                _scancel(status.job)
         elif status.state == "running":
             _interrupt(status)
         lines.append(f"{status.name}: cancelled")

@@ -17,22 +17,20 @@ from typing import Any
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory
-from codepath.core.locks import locked
 from codepath.core.provenance import git_state
 from codepath.core.signals import Interruption
 from codepath.launch.cluster import Profile
 from codepath.launch.plan import Destination, Plan, run_title
 from codepath.launch.snapshot import take_snapshot
 from codepath.launch.task import CollectTask, PrepareTask, RunTask, Task, TasksInTurn
-from codepath.launch.undo import LOCK, Before
+from codepath.launch.turns import submitting
+from codepath.launch.undo import Before, absent_folders
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
 from codepath.run.events import note, read_order, write_order
 from codepath.run.state import RunStatus, look_all
 
 CLUSTERS = ("debug", "local", "slurm")
-_PATIENCE_S = 600.0
-"""Seconds that a submission waits for another one; a busy Slurm takes its time to answer."""
 MOST_TIMEOUTS = 1000
 """How many time limits a job may reach; `RunTask` ends it sooner where its run saves nothing."""
 
@@ -73,7 +71,7 @@ class Submission:
             config.train.check_precision(self.precision)
             if (self._run_dir(config) / "config.json").exists():
                 claim(config, self._run_dir(config))
-        made = _absent(self.destination.runs / "jobs")
+        made = absent_folders(self.destination.runs / "jobs")
         with contextlib.ExitStack() as alone:
             alone.enter_context(submitting(self.destination.runs))
             late = self._under_way()
@@ -101,6 +99,8 @@ class Submission:
         begun: list[str] = []
         try:
             make_directory(folder).chmod(0o700)  # Submitit's pickles in it are run as this user
+            for left in (runs / "source").glob(".*.tmp"):  # of killed submissions
+                shutil.rmtree(left, ignore_errors=True)
             source = take_snapshot(runs / "source") if self.cluster != "debug" else None
             for config in self.plan.configs:
                 self._put_down(config, folder, source)
@@ -256,19 +256,6 @@ class Submission:
         for collection in self._collections():
             send([collection], self.plan.service, "codepath-collect", {"afterany": sent})
         return lines
-
-
-def submitting(runs: Path) -> contextlib.AbstractContextManager[None]:
-    """Keep other submissions and cancellations in RUNS waiting while the context lasts."""
-    return locked(
-        make_directory(runs / "jobs") / LOCK,
-        f"another submission in {runs} has been under way for long: repeat when it has ended",
-        _PATIENCE_S,
-    )
-
-
-def _absent(folder: Path) -> list[Path]:
-    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _slurm_executor(

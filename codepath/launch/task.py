@@ -99,6 +99,9 @@ class RunTask(Task):
         if _is_anothers(order):
             print(f"{self.run_dir} was given to job {order['job']}: nothing is left to do here")
             return ""
+        if is_cancelled(self.run_dir):
+            print(f"{self.run_dir} was cancelled: nothing is left to do here")
+            return ""
         with contextlib.ExitStack() as held:
             if not process_rank():
                 held.enter_context(working_in(self.run_dir))

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codepath.core.files import atomic_path
+from codepath.launch.turns import LOCK
 from codepath.run.events import EVENTS, JOB, read_order
 from codepath.run.state import find_runs
 
-LOCK = ".lock"
-"""In RUNS/jobs: a submission holds it."""
 _WRITTEN = ("config.json", JOB, EVENTS)
 """What a submission writes into a run's directory."""
+
+
+def absent_folders(path: Path) -> list[Path]:
+    """Those of `path` and the folders above it that are not there."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 class Before:
@@ -33,10 +37,7 @@ class Before:
         self._runs, self._folder, self._run_dirs = runs, folder, run_dirs
         self._snapshots = set((runs / "source").glob("*"))
         leaves = (folder, runs / "source", *run_dirs)
-        self._absent = {
-            path for leaf in leaves for path in (leaf, *leaf.parents) if not path.exists()
-        }
-        self._absent |= set(made)
+        self._absent = {path for leaf in leaves for path in absent_folders(leaf)} | set(made)
         self._files = {
             path: path.read_bytes() if path.exists() else None
             for path in (run / name for run in run_dirs for name in _WRITTEN)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,13 +140,17 @@ def append_rows(directory: Path, rows: Rows) -> int:
     return sum(map(len, new.values()))
 
 
-def writing_in(directory: Path) -> AbstractContextManager[None]:
-    """Keep other writers of tables out of a folder, and wait for those before."""
-    return locked(
-        directory / ".rows.lock",
-        f"other processes write in {directory} all the time: repeat the command later",
-        PATIENCE_S,
-    )
+@contextmanager
+def writing_in(directory: Path) -> Iterator[None]:
+    """Keep other writers of tables out of a folder, and wait for those before.
+
+    What killed writers left half-written is removed.
+    """
+    refusal = f"other processes write in {directory} all the time: repeat the command later"
+    with locked(directory / ".rows.lock", refusal, PATIENCE_S):
+        for left in directory.glob(".*.csv.*.tmp"):
+            left.unlink(missing_ok=True)
+        yield
 
 
 def _agree(directory: Path, name: str, present: pd.DataFrame, rows: pd.DataFrame) -> None:
