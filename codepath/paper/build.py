@@ -14,8 +14,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
-
 from codepath.core.files import make_directory, write_text
 from codepath.core.machine import available_cores
 from codepath.core.signals import EXIT_INTERRUPTED, InterruptedRun
@@ -36,7 +34,6 @@ def draw_files(gallery: Gallery, picture: Picture, suffixes: Sequence[str]) -> E
         style.save(figure, make_directory(gallery.out / "figures"), name)
     write_text(gallery.path(name, "svg"), to_svg(figure, name))
     broad = bool(figure.get_figwidth() > style.ONE_COLUMN)
-    plt.close(figure)
     return Entry(
         name,
         drawing.item,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -102,7 +101,7 @@ class Picture:
         return sum(_PANELS[name].axes for name in self.modules)
 
     def draw(self) -> Drawing:
-        """Draw it; the caller closes the figure."""
+        """Draw it."""
         if self.files:
             study = _STUDIES[self.modules[0]]
             figure = study.draw(*map(read_benchmark, self.files))
@@ -189,15 +188,13 @@ def pictures(results: Path, wide: bool = False) -> list[Picture]:
 
 
 def drawings(results: Path, wide: bool = False) -> Iterator[Drawing]:
-    """Every figure in turn; each is closed when the next is asked for.
+    """Every figure in turn.
 
     The arguments are those of `pictures`.
     """
     style.use_style()
     for picture in pictures(results, wide):
-        drawing = picture.draw()
-        yield drawing
-        plt.close(drawing.figure)
+        yield picture.draw()
 
 
 def _settings(frames: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
@@ -225,7 +222,8 @@ def _panel_figure(
     shape = (2, 2) if len(panels) == 4 else first.shape or (1, 1)
     height = {(1, 1): 3.0, (2, 2): 5.8}.get(shape, 1.6 * shape[0])
     size = (first.size if len(panels) == 1 else None) or (width, height)
-    figure, axes = plt.subplots(*shape, figsize=size, squeeze=False)
+    figure = style.new_figure(*size)
+    axes = figure.subplots(*shape, squeeze=False)
     if first.shape:
         first.draw(list(axes.flat), rows[first.name], dataset)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
@@ -27,9 +26,8 @@ def draw_scheme(scheme: CodingScheme, name: str, path: Path) -> None:
         raise UserError(f"{path}: a picture is one of {', '.join(SUFFIXES)}")
     make_directory(path.parent)
     style.use_style()
-    figure, (table, distances) = plt.subplots(
-        1, 2, figsize=(style.TWO_COLUMNS, 3.2), width_ratios=(1, 1.2)
-    )
+    figure = style.new_figure(style.TWO_COLUMNS, 3.2)
+    table, distances = figure.subplots(1, 2, width_ratios=(1, 1.2))
     table.imshow(
         scheme.table, cmap="binary", vmin=0, vmax=1.3, aspect="auto", interpolation="nearest"
     )
@@ -69,4 +67,3 @@ def draw_scheme(scheme: CodingScheme, name: str, path: Path) -> None:
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
-    plt.close(figure)

@@ -65,8 +65,10 @@ def _theme(cache: Path | None) -> dict[Any, Any]:
 
 
 def use_style(cache: Path | None = None) -> None:
-    """Set the style for all figures drawn afterwards; a folder `cache` makes later calls faster."""
-    mpl.use("agg")
+    """Set the style for all figures drawn afterwards; the backend stays what it is.
+
+    A folder `cache` makes later calls faster.
+    """
     mpl.rcParams.update(_theme(cache))
     mpl.rcParams.update(
         {
@@ -87,6 +89,13 @@ def use_style(cache: Path | None = None) -> None:
             "figure.dpi": DPI,
         }
     )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure for a file, in inches: no window shows it, whatever pyplot's backend is."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def fix_layout(figure: Figure) -> None:

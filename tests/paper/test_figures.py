@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from codepath import store
 from codepath.cli import app
+from codepath.codes import load_scheme
 from codepath.core.errors import UserError
 from codepath.experiments import find_experiment
 from codepath.experiments.coverage import gaps
@@ -37,7 +38,8 @@ from codepath.paper.pictures import (
     objective,
     path_energies,
 )
-from codepath.paper.style import describe
+from codepath.paper.scheme_drawing import draw_scheme
+from codepath.paper.style import describe, use_style
 from tests.made_up import BASE, keep_runs, measurements
 
 OF_CIFAR10 = ("fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", "exponent", "concat")
@@ -302,6 +304,21 @@ def test_the_papers_points_say_where_their_images_differ(results: Path) -> None:
     _, ax = plt.subplots()
     fig2a.draw(ax, rows, "cifar10")
     assert points(ax, "active (paper, original images)")[1] == (1, 94.0)
+
+
+def test_figures_for_files_leave_pyplot_and_its_backend_alone(tmp_path: Path) -> None:
+    """In a notebook, the style must not switch off figures that are shown."""
+    before = plt.get_backend()
+    plt.switch_backend("svg")
+    try:
+        open_figures = plt.get_fignums()
+        use_style()
+        draw_scheme(load_scheme("10-10-3"), "name", tmp_path / "scheme.png")
+        assert plt.get_backend() == "svg"
+        assert plt.get_fignums() == open_figures
+    finally:
+        plt.switch_backend(before)
+    assert (tmp_path / "scheme.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_both_widths(results: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,10 +42,10 @@ def draw_sheet(
     make_directory(path.parent)
     style.use_style()
     rows, epochs = augmented.shape[:2]
-    figure, axes = plt.subplots(
+    figure = style.new_figure(_CELL * (epochs + 1.25) + 1.0, _CELL * rows + 0.7)
+    axes = figure.subplots(
         rows,
         epochs + 2,
-        figsize=(_CELL * (epochs + 1.25) + 1.0, _CELL * rows + 0.7),
         width_ratios=[1, 0.15, *[1] * epochs],
         squeeze=False,
         gridspec_kw={"wspace": 0.02, "hspace": 0.02},
@@ -70,4 +69,3 @@ def draw_sheet(
     figure.suptitle(title, fontsize=8, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
-    plt.close(figure)

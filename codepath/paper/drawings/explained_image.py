@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -34,7 +33,7 @@ def draw_explanation(explanation: Mapping[str, Any], path: Path) -> None:
     lines = 1 + max(len(view["codewords"]) for view in blocks)
     height = len(blocks) * (0.21 * lines + 0.62) + 0.7
     width = 4.6 + 0.36 * min(paths, 32)
-    figure = plt.figure(figsize=(width, max(height, 4.2)))
+    figure = style.new_figure(width, max(height, 4.2))
     halves: Any = figure.subfigures(1, 2, width_ratios=(2.1, width - 2.1))
     left, right = halves
     rest = max(max(height, 4.2) - 4.1, 0.1)
@@ -46,7 +45,6 @@ def draw_explanation(explanation: Mapping[str, Any], path: Path) -> None:
     axes[-1].set_xlabel("path")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
-    plt.close(figure)
 
 
 def _draw_image(picture: Axes, bars: Axes, explanation: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -69,12 +68,12 @@ def draw_run(rows: Path, out: Path) -> Path:
     if found.empty:
         raise UserError(f"{rows} has no rows of compression: codepath extract RUN --curve")
     style.use_style()
-    figure, ax = plt.subplots(figsize=(style.ONE_COLUMN + 1, 3))
+    figure = style.new_figure(style.ONE_COLUMN + 1, 3)
+    ax = figure.subplots()
     draw(ax, found, str(found["dataset"].iloc[0]))
     ax.set_title(TITLE, loc="left", fontweight="bold")
     figure.suptitle(style.describe(found, style.has_bars(figure)), fontsize=7, parse_math=False)
     written = style.save(figure, out, NAME)
-    plt.close(figure)
     return written[-1]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -30,9 +29,8 @@ def draw(networks: pd.DataFrame, blocks: pd.DataFrame) -> Figure:
     rows = pd.concat([networks, blocks.assign(part=blocks["stage"] + " block")])
     rows = rows.assign(part=rows["part"] + ", " + rows["precision"])
     order = list(dict.fromkeys(rows["part"]))
-    figure, axes = plt.subplots(
-        1, 2, figsize=(style.TWO_COLUMNS, 0.17 * len(order) + 1.4), sharey=True
-    )
+    figure = style.new_figure(style.TWO_COLUMNS, 0.17 * len(order) + 1.4)
+    axes = figure.subplots(1, 2, sharey=True)
     for ax, (what, label) in zip(axes, _PANELS.items(), strict=True):
         for rival, (name, color, marker) in _RIVALS.items():
             mine = rows[(rows["what"] == what) & (rows["variant"] == rival)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -25,9 +24,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     sizes = list(dict.fromkeys(rows[["classes", "paths", "active"]].itertuples(index=False)))
     columns = 3
     lines = -(-len(sizes) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(style.TWO_COLUMNS, 1.9 * lines + 0.6), sharex=True, squeeze=False
-    )
+    figure = style.new_figure(style.TWO_COLUMNS, 1.9 * lines + 0.6)
+    axes = figure.subplots(lines, columns, sharex=True, squeeze=False)
     for ax in axes.flat[len(sizes) :]:
         ax.set_visible(False)
     for ax, size in zip(axes.flat, sizes, strict=False):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -101,14 +100,12 @@ def draw_paths(
     style.use_style()
     lines, columns = _grid(len(tables))
     height = 2.5 if len(class_names) <= MOST_CELLS else 3.2
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(2.6 * columns + 0.6, height * lines + 0.5), squeeze=False
-    )
+    figure = style.new_figure(2.6 * columns + 0.6, height * lines + 0.5)
+    axes = figure.subplots(lines, columns, squeeze=False)
     _draw_tables(axes, tables, class_names)
     figure.suptitle(f"Mean energy of every path, by class; {about}", fontsize=9, parse_math=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], dpi=200)
-    plt.close(figure)
 
 
 def _grid(tables: int) -> tuple[int, int]:

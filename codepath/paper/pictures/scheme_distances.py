@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,9 +21,8 @@ _ALGORITHMS = {"paper": ("Algorithm 1", style.ORANGE, "s"), "ours": ("ours", sty
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Draw CIFAR-10's two tables, the minimum distances, and the pairs of classes at them."""
-    figure, axes = plt.subplots(
-        1, 4, figsize=(style.TWO_COLUMNS, 2.5), width_ratios=(1, 1, 1.25, 1.25)
-    )
+    figure = style.new_figure(style.TWO_COLUMNS, 2.5)
+    axes = figure.subplots(1, 4, width_ratios=(1, 1, 1.25, 1.25))
     layout = figure.get_layout_engine()
     assert isinstance(layout, ConstrainedLayoutEngine)
     layout.set(wspace=0.08)
