@@ -87,6 +87,13 @@ def submit(
     plan = make_plan(configs, destination, profile, parallel)
     for line in plan.lines(destination, cluster, data):
         typer.echo(line)
+    if dry_run:
+        from codepath.launch.expected import expected_lines
+
+        own = results is not None and (results / "benchmarks").is_dir()
+        speeds = results if results and own else Path("results")
+        for line in expected_lines(plan, cluster, speeds, precision):
+            typer.echo(line)
     if dry_run or not plan.configs:
         return
     from codepath.launch.submit import Submission

@@ -58,7 +58,7 @@ def cost_lines(experiment: Experiment, results: Path, scales: Sequence[str] = ()
         results: folder of the rows of speeds.
         scales: empty for all that are not smoke.
     """
-    speeds = _speeds(results)
+    speeds = measured_speeds(results)
     for scale in scales or experiment.real_scales:
         runs = experiment.runs(scale, 0) if scale != "demo" else []
         if not runs:
@@ -68,7 +68,7 @@ def cost_lines(experiment: Experiment, results: Path, scales: Sequence[str] = ()
             times = _times(runs, rows)
             if not times:
                 continue
-            on_gpu |= not rows["file"].str.endswith("-cpu.csv").all()
+            on_gpu |= bool(rows["gpu"].any())
             in_each = ", ".join(
                 f"{readable_duration(seconds)} in {precision}" for precision, seconds in times
             )
@@ -85,35 +85,58 @@ def training_seconds(run: RunConfig, results: Path, device: str) -> float | None
 
     The speeds are those in the lowest precision that its recipe allows, else in float32.
     """
-    rows = _speeds(results)
-    times = dict(_times([run], rows[rows["device"] == device]))
+    rows = measured_speeds(results)
+    return seconds_by_speeds(run, rows[rows["device"] == device])
+
+
+def seconds_by_speeds(
+    run: RunConfig, speeds: pd.DataFrame, precision: str = "auto"
+) -> float | None:
+    """How long a run trains by rows of `measured_speeds` of one device; None where none are of it.
+
+    With "auto" they are those in the lowest precision that its recipe allows, else in float32.
+    """
+    times = dict(_times([run], speeds))
+    if precision != "auto":
+        return times.get(precision)
     return times.get(run.train.precision, times.get("float32"))
 
 
-def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
-    """The line on GPU hours of runs of one scale, from counted multiply-adds."""
+def assumed_gpu_hours(runs: Sequence[RunConfig], results: Path) -> str:
+    """GPU hours of runs in words, from counted multiply-adds; empty where nothing is counted.
+
+    Runs on other images than those of the paper's data sets are not in it.
+    """
     counts = benchmark_rows(results, "architectures")
     if counts.empty:
-        return
+        return ""
     macs = counts.groupby("dataset")["macs"].sum()
     operations = sum(
         _OPERATIONS_PER_MAC * float(macs[run.data.source]) * _images(run)
         for run in runs
         if run.data.source in macs
     )
-    yield (
-        f"{runs[0].scale} scale, {_runs(runs)} of a seed: about "
-        f"{operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} GPU hours, if a GPU sustains "
-        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s (assumed: no row holds a GPU's speed; "
-        "codepath bench step makes one)"
+    return (
+        f"about {operations / ASSUMED_GPU_OPERATIONS / 3600:,.1f} GPU hours, if a GPU sustains "
+        f"{ASSUMED_GPU_OPERATIONS:.0e} operations/s"
     )
 
 
-def _speeds(results: Path) -> pd.DataFrame:
+def _assumed(runs: Sequence[RunConfig], results: Path) -> Iterator[str]:
+    """The line on GPU hours of runs of one scale, from counted multiply-adds."""
+    hours = assumed_gpu_hours(runs, results)
+    if hours:
+        yield (
+            f"{runs[0].scale} scale, {_runs(runs)} of a seed: {hours} (assumed: no row holds a "
+            "GPU's speed; codepath bench step makes one)"
+        )
+
+
+def measured_speeds(results: Path) -> pd.DataFrame:
     """Measured training speeds.
 
     The columns are network, model (coded or baseline), way, precision, seconds (for an image),
-    device, created and file.
+    device, gpu (whether the device is one), created and file.
     """
     found = []
     for path in benchmark_files(results, "network"):
@@ -125,11 +148,14 @@ def _speeds(results: Path) -> pd.DataFrame:
         rows = read_benchmark(path)
         of_runs = ~rows["way"].str.contains("+", regex=False)  # the others are candidates
         found.append(rows[of_runs].assign(file=path.name))
-    columns = ["network", "model", "way", "precision", "seconds", "device", "created", "file"]
+    columns = [
+        "network", "model", "way", "precision", "seconds", "device", "gpu", "created", "file",
+    ]  # fmt: skip
     if not found:
         return pd.DataFrame(columns=columns)
     rows = pd.concat(found)
-    return rows.assign(seconds=rows["value"] / rows["batch"])[columns]
+    on_gpu = ~rows["file"].str.endswith("-cpu.csv")
+    return rows.assign(seconds=rows["value"] / rows["batch"], gpu=on_gpu)[columns]
 
 
 def _runs(runs: Sequence[RunConfig]) -> str:

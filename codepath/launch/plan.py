@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.experiments import Experiment, all_experiments, find_experiment
+from codepath.experiments.scales import GPU_SCALES
 from codepath.launch.cluster import Profile, load_profile, profile_name
 from codepath.run.config import DataConfig, RunConfig
 from codepath.run.directory import Places
@@ -135,6 +136,7 @@ class Plan:
                 yield f"  each {profile.words()}; batch {batch:,} over all processes"
             else:
                 yield f"training and evaluation: {count} run{'s' if count > 1 else ''}"
+            yield from _without_gpu(group)
             for config in group.configs:
                 yield f"  {run_title(config)}  {destination.run_dir(config)}"
         for scale in self.scales:
@@ -142,6 +144,17 @@ class Plan:
                 f"collecting: rows to {destination.places(scale).results}, figures, tables and "
                 f"verdicts to {destination.pictures(scale)}"
             )
+
+
+def _without_gpu(group: Group) -> Iterator[str]:
+    """A warning where runs that are meant for a GPU get none."""
+    scales = sorted({config.scale for config in group.configs} & set(GPU_SCALES))
+    if scales and not group.profile.gpus:
+        yield (
+            f"  warning: profile {group.profile.name} has no GPU, for which runs at "
+            f"{' and '.join(scales)} scale are meant: name another one with --profile, or take a "
+            "smaller --scale"
+        )
 
 
 def run_title(config: RunConfig) -> str:
