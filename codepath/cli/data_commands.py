@@ -70,10 +70,13 @@ def build_data(
 def verify_data(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Betons.")],
 ) -> None:
-    """Compare every byte of betons with what was written; name the samples that are altered."""
+    """Compare every byte of betons with what was written; name the samples that are altered.
+
+    `codepath data build` prints the betons' names.
+    """
     from codepath.data.beton import Beton
 
-    wrong = []
+    wrong: dict[str, list[Path]] = {"absent": [], "damaged": []}
     for file in files:
         try:
             beton = Beton(file)
@@ -81,18 +84,23 @@ def verify_data(
                 damages = list(beton.damages(read))
         except UserError as error:
             typer.echo(error)
-            wrong.append(file)
+            wrong["damaged" if file.is_file() else "absent"].append(file)
             continue
         for damage in damages[:20]:
             typer.echo(f"{file}: {damage}")
         if damages:
             count = f"{len(damages)} place{'s' if len(damages) > 1 else ''}"
             typer.echo(f"{file}: {count} altered; remove it, {beton.remade}")
-            wrong.append(file)
+            wrong["damaged"].append(file)
         else:
             typer.echo(f"{file}: {len(beton):,} images as they were written")
-    if wrong:
-        raise UserError(f"{len(wrong)} of {len(files)} files damaged: {', '.join(map(str, wrong))}")
+    found = [
+        f"{len(those)} of {len(files)} files {what}: {', '.join(map(str, those))}"
+        for what, those in wrong.items()
+        if those
+    ]
+    if found:
+        raise UserError("; ".join(found))
 
 
 @contextmanager

@@ -36,12 +36,15 @@ class Beton:
 
     As `EncodedImages` its samples are encoded images, read with their checksums compared.
 
-    Raises UserError where the file is not as its manifest says (size and head are looked at).
+    Raises UserError where there is no such file, and where it is not as its manifest says (size
+    and head are looked at).
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest: dict[str, Any] = {}
+        if not path.is_file():
+            raise _absent(path)
         try:
             self.manifest = json.loads(path.with_suffix(".json").read_text())
             with np.load(path.with_suffix(".npz")) as samples:
@@ -164,6 +167,20 @@ class Beton:
     def _not_empty(self, start: int, end: int) -> Iterator[str]:
         if any(os.pread(self._file.fileno(), end - start, start)):
             yield f"bytes {start:,} to {end:,}, between samples, are altered"
+
+
+def _absent(path: Path) -> UserError:
+    """The error for a path without a file: what makes it, and which betons lie beside it."""
+    what = "is a folder, not a beton" if path.is_dir() else "is absent"
+    source, *rest = path.name.rsplit("-", 2)
+    made = (
+        f"`codepath data build {source} --data DATA` makes it"
+        if len(rest) == 2
+        else "`codepath data build SOURCE --data DATA` makes SOURCE-SPLIT-CHECKSUM.beton"
+    )
+    others = sorted((path if path.is_dir() else path.parent).glob("*.beton"))
+    beside = f"; there are {', '.join(other.name for other in others[:4])}" if others else ""
+    return UserError(f"{path} {what}; {made}{beside}")
 
 
 def betons_of(dataset: str, folder: Path) -> dict[str, Path]:

@@ -176,6 +176,22 @@ def test_verify_names_the_image(photographs: FileDataSet, tmp_path: Path) -> Non
     assert str(done.exception) == f"2 of 3 files damaged: {path}, {headless}"
 
 
+def test_an_absent_beton_is_absent_and_not_damaged(
+    photographs: FileDataSet, tmp_path: Path
+) -> None:
+    there = ensure_beton(photographs, "train", tmp_path)
+    named, other = tmp_path / "imagenet-test-0123456789.beton", tmp_path / "train.beton"
+    files = [there, named, other, tmp_path]
+    done = CliRunner().invoke(cli.app, ["data", "verify", *map(str, files)])
+    makes = f"{named} is absent; `codepath data build imagenet --data DATA` makes it; there are"
+    assert f"{makes} {there.name}\n" in done.output
+    named_so = "`codepath data build SOURCE --data DATA` makes SOURCE-SPLIT-CHECKSUM"
+    assert f"{other} is absent; {named_so}" in done.output
+    assert f"{tmp_path} is a folder, not a beton" in done.output
+    assert "damaged" not in done.output
+    assert str(done.exception) == f"3 of 4 files absent: {named}, {other}, {tmp_path}"
+
+
 @pytest.mark.parametrize("keep", [0, 10, 2000, 8_388_700, -1])
 def test_a_truncated_beton_is_named(keep: int, tmp_path: Path) -> None:
     images = noise()
