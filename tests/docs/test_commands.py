@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def check(command: Command) -> None:
         made = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True,
                               check=False)  # fmt: skip
         assert not made.returncode, made.stderr
+    elif wrapped := [word for word in words if word.startswith("--wrap=")]:  # sbatch
+        check(Command(shlex.split(wrapped[0].removeprefix("--wrap=")), command.place))
     elif program in _WITH_FILE:
         files = [word.split("::")[0] for word in words[1:] if word.endswith((".py", ".sbatch"))
                  or word.startswith(("tests/", "notebooks/", "slurm/"))]  # fmt: skip
@@ -72,7 +75,8 @@ def test_the_project_has_every_command(command: Command) -> None:
 def test_commands_that_do_not_exist_are_found() -> None:
     for words in (["codepath", "run", "table2-digits", "--sedes", "3"], ["codepath", "runn"],
                   ["codepath", "run", "table9-digits"], ["make", "demos"], ["frobnicate"],
-                  ["python", "notebooks/no.py"]):  # fmt: skip
+                  ["python", "notebooks/no.py"],
+                  ["sbatch", "--wrap=codepath dta build"]):  # fmt: skip
         with pytest.raises((AssertionError, UserError, Exception)):
             check(Command(words, "here"))
 
