@@ -90,13 +90,10 @@ def explain(
 @commands.command()
 def pretrained() -> None:
     """The trained networks that come along, with their facts."""
-    import json
-
-    from codepath.models.shipped import FACTS, FOLDER, shipped_names
+    from codepath.models.shipped import shipped_facts, shipped_names
 
     for name in shipped_names():
-        about = json.loads((FOLDER / name / FACTS).read_text())
-        typer.echo(f"{name}\n  {about['description']}")
+        typer.echo(f"{name}\n  {shipped_facts(name).description}")
     typer.echo("timm.create_model(NAME, pretrained=True) loads one; NAME also stands for RUN.")
 
 
@@ -244,8 +241,10 @@ def collect(
     for folder in leases:
         runs += [path.parent for path in sorted(folder.glob("runs/*/*/*/DONE"))]
         for path in sorted((folder / "results" / "benchmarks").glob("*.csv")):
+            settings = store.BENCHMARK_SETTINGS.get(path.stem.split("-")[0])
+            if settings is None:
+                raise UserError(f"{path} is no benchmark that a lease measures: remove it")
             target = make_directory(results / "benchmarks") / path.name
-            settings = store.BENCHMARK_SETTINGS[path.stem.split("-")[0]]
             store.put_benchmark(target, store.read_benchmark(path), settings)
             typer.echo(f"wrote {shown_path(target)}")
     typer.echo(f"{store.collect(results, runs)} new rows in {shown_path(results)}")

@@ -75,6 +75,9 @@ _types = functools.cache(get_type_hints)
 
 
 def _as_any_of(value: Any, kinds: tuple[Any, ...], where: str) -> Any:
+    some = [kind for kind in kinds if kind is not NoneType]
+    if len(some) == 1 and value is not None:
+        return as_type(value, some[0], where)
     for kind in kinds:
         if is_type(value, kind):
             return as_type(value, kind, where)

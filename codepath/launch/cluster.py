@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from codepath.core.errors import UserError, unknown_name
+from codepath.core.plain import as_type
 from codepath.core.provenance import SHIPPED
 from codepath.run.config import RunConfig
 
@@ -28,7 +29,7 @@ MEETING = (
     r"| sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')}"
 )
 """Shell line for where processes meet: the first node, at the address that Slurm uses for it."""
-_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
+_TIME = re.compile(r"(?:(?P<days>\d{1,6})-)?(?P<clock>\d{1,9}(?::\d{1,9}){0,2})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +138,23 @@ class Profile:
         }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a file, [use] among them, which names profiles."""
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        sections = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except RecursionError:
+        raise UserError(f"cannot read {path}: it is nested too deeply") from None
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise UserError(f"{path}: '{name}' is no section: write keys below a line [NAME]")
+        if not name.isprintable():
+            raise UserError(f"{path}: the section's name {name!r} is not of one line: rename it")
+    for key, name in sections.get(USE, {}).items():
+        if not isinstance(name, str):
+            raise UserError(f"[{USE}] of {path}: {key} is {name!r}, must be a section's name")
+    return sections
 
 
 def load_profile(name: str, path: Path | None = None) -> Profile:
@@ -169,12 +182,23 @@ def _typed(value: Any, kind: Any, where: str, key: str) -> Any:
             return tuple(value)
         raise UserError(f'{where} must be a list of shell lines, such as ["module load cuda"]')
     if key == "environment":
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(map(_is_variable, value.items())):
             return {name: str(text) for name, text in value.items()}
         raise UserError(f'{where} must be a table, such as {{ NCCL_DEBUG = "INFO" }}')
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise UserError(f"{where} is {value!r}, must be {kind.__name__}")
-    return value
+    try:
+        found = as_type(value, kind, where)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if isinstance(found, str) and not found.isprintable():
+        raise UserError(f"{where} is {found!r}: write it in one line")
+    return found
+
+
+def _is_variable(item: tuple[str, Any]) -> bool:
+    """Whether a name and its value can be a shell's."""
+    name, value = item
+    is_name = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) is not None
+    return is_name and isinstance(value, str | int | float) and "\0" not in str(value)
 
 
 def profile_name(config: RunConfig | None, path: Path | None = None) -> str:
@@ -184,7 +208,8 @@ def profile_name(config: RunConfig | None, path: Path | None = None) -> str:
     wanted = [SERVICE] if config is None else [f"{config.scale}/{config.data.source}", config.scale]
     for key in wanted:
         if key in use:
-            return str(use[key])
+            name: str = use[key]
+            return name
     raise UserError(f"[{USE}] of {path} has no line for {wanted[-1]}: add one, or give --profile")
 
 
@@ -197,7 +222,7 @@ def check_profiles(path: Path | None = None) -> None:
             load_profile(name, path)
     for key, name in sections.get(USE, {}).items():
         if name not in sections:
-            raise unknown_name(f"profile in [{USE}] of {path}, {key}:", str(name), sections)
+            raise unknown_name(f"profile in [{USE}] of {path}, {key}:", name, sections)
 
 
 __all__ = [

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from codepath.core.errors import UserError
-from codepath.core.files import make_directory, write_text
+from codepath.core.files import make_directory, read_json, write_text
 from codepath.core.locks import locked
 from codepath.core.machine import process_alive
 from codepath.core.markdown import escaped, table
+from codepath.core.plain import as_type
 from codepath.core.provenance import CHECKOUT, now
 from codepath.core.signals import EXIT_INTERRUPTED, EXIT_REQUEUE, Interruption
 from codepath.lease.parcel import pack
@@ -38,6 +40,28 @@ _WORTH_BEGINNING_S = 1.5 * START_S
 """Seconds in which a part gets beyond its start, so that it is worth beginning without its end."""
 _LOOK_S = 0.2
 _PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class _PartRecord:
+    """What became of a part."""
+
+    state: str
+    said: str
+    seconds: float
+    besides: float | None
+    at: str
+    device: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What lease.json holds."""
+
+    parts: dict[str, _PartRecord]
+    child: int
+    host: str
 
 
 class Lease:
@@ -232,9 +256,11 @@ class Lease:
         path = self.place.folder / "lease.json"
         if path.exists():
             try:
-                self._state = json.loads(path.read_text())
-            except json.JSONDecodeError as error:
+                state = read_json(path)
+                as_type(state, _Record, path.name)
+            except ValueError as error:
                 raise UserError(f"{path} is damaged ({error}); remove it") from None
+            self._state = state
 
     def _save(self) -> None:
         write_text(self.place.folder / "lease.json", json.dumps(self._state, indent=1) + "\n")

@@ -19,8 +19,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +29,13 @@ from torch import Tensor, nn
 
 from codepath.codes.decoding import codeword_scores
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import write_text
+from codepath.core.files import read_json, write_text
+from codepath.core.plain import as_type
 from codepath.models.coded_block import CodedBottleneck
 from codepath.models.coded_resnext import CodedResNeXt
 from codepath.models.energies import energies_from_grams, normalise_energies, path_grams
 
+_Value = TypeVar("_Value")
 CRITERIA = ("margin", "softmax", "agreement")
 NETWORK_END = 0
 """Stands for the network's own end among the numbers of exits."""
@@ -98,7 +101,8 @@ class _Decoder(nn.Module):
         if readout is None:
             self.register_buffer("codewords", block.codewords, persistent=False)
             return
-        if readout.weight.shape != block.codewords.shape:
+        fits = readout.weight.shape == block.codewords.shape
+        if not fits or readout.bias.shape != block.codewords.shape[:1]:
             raise UserError(
                 f"a readout of shape {tuple(readout.weight.shape)} for a block of "
                 f"{tuple(block.codewords.shape)} classes and paths"
@@ -326,18 +330,47 @@ def save_exit_settings(exits: EarlyExit, path: Path, about: Mapping[str, object]
 def load_early_exit(model: CodedResNeXt, path: Path | str) -> EarlyExit:
     """`model` with the exits of a file that `codepath exits` wrote (null: none leaves there)."""
     try:
-        settings = json.loads(Path(path).read_text())
+        settings: _Settings = as_type(read_json(Path(path)), _Settings, "exits")
         thresholds = {
-            int(b): math.inf if t is None else float(t) for b, t in settings["thresholds"].items()
+            b: math.inf if t is None else t for b, t in _by_block(settings.thresholds).items()
         }
-        weights = settings["weights"] and {int(b): w for b, w in settings["weights"].items()}
-        readouts = settings.get("readouts") and {
-            int(b): Readout(torch.tensor(r["weight"]), torch.tensor(r["bias"]))
-            for b, r in settings["readouts"].items()
-        }
-        criterion = settings["criterion"]
-    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
+        weights = None if settings.weights is None else _by_block(settings.weights)
+        readouts = (
+            None
+            if settings.readouts is None
+            else {
+                b: Readout(torch.tensor(r.weight), torch.tensor(r.bias))
+                for b, r in _by_block(settings.readouts).items()
+            }
+        )
+        criterion = settings.criterion
+        return EarlyExit(model, sorted(thresholds), criterion, thresholds, weights, readouts)
+    except (ValueError, OSError) as error:
         raise UserError(
             f"{path} holds no settings of exits ({error}): codepath exits RUN"
         ) from None
-    return EarlyExit(model, sorted(thresholds), criterion, thresholds, weights, readouts)
+
+
+def _by_block(values: Mapping[str, _Value]) -> dict[int, _Value]:
+    """Values by block number; ValueError for keys that are none."""
+    found = {int(key): value for key, value in values.items()}
+    if list(map(str, found)) != list(values):
+        raise ValueError(f"blocks {', '.join(values)}")
+    return found
+
+
+@dataclass(frozen=True)
+class _SavedReadout:
+    weight: tuple[tuple[float, ...], ...]
+    bias: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What `save_exit_settings` writes."""
+
+    criterion: str
+    thresholds: dict[str, float | None]
+    weights: dict[str, tuple[float, ...]] | None
+    about: dict[str, Any]
+    readouts: dict[str, _SavedReadout] | None = None

@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 from codepath.core.errors import UserError
-from codepath.core.files import write_text
+from codepath.core.files import read_json, write_text
+from codepath.core.plain import as_type, is_type
 from codepath.evaluate import load_binary_scores
 from codepath.evaluate.binary import Scored, negatives_are_drawn, protocol_pairs
 from codepath.evaluate.binary_protocols import (
@@ -25,6 +26,8 @@ from codepath.evaluate.binary_protocols import (
 from codepath.evaluate.thresholds import OBJECTIVES, Objective, choose_threshold, count
 
 FILE = "classifiers.json"
+_METRICS = ("f1", "precision", "recall", "average_precision", "prevalence")
+"""What is known of a classifier; all but the last with an interval."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,33 @@ def _kept(run_dir: Path) -> dict[tuple[str, int], Judgement]:
     if not path.exists():
         return {}
     try:
-        return {
-            (entry["objective"], int(entry["class"])): Judgement(
-                float(entry["threshold"]), str(entry["origin"]), dict(entry["metrics"])
-            )
-            for entry in json.loads(path.read_text())
-        }
-    except (KeyError, TypeError, ValueError) as error:
+        entries = list(map(_entry, as_type(read_json(path), list[dict[str, Any]], FILE)))
+        found = dict(entries)
+        if len(found) != len(entries):
+            raise ValueError("a classifier is there twice")
+        return found
+    except KeyError as error:
+        raise UserError(f"{path} is damaged (no {error}): pack the run again") from None
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): pack the run again") from None
+
+
+def _entry(values: dict[str, Any]) -> tuple[tuple[str, int], Judgement]:
+    """Objective, class and judgement; KeyError or ValueError where they are none."""
+    metrics = as_type(values["metrics"], dict[str, Any], "metrics")
+    for name in _METRICS:
+        if not _are_numbers([metrics[name]]):
+            raise ValueError(f"{name} is no number")
+    for name in _METRICS[:-1]:
+        bounds = as_type(metrics[f"{name}_95"], list[Any], f"{name}_95")
+        if len(bounds) != 2 or not _are_numbers(bounds):
+            raise ValueError(f"{name}_95 is no interval")
+    as_type(metrics["n"], int, "n")
+    key = as_type(values["objective"], str, "objective"), as_type(values["class"], int, "class")
+    threshold = as_type(values["threshold"], float, "threshold")
+    return key, Judgement(float(threshold), as_type(values["origin"], str, "origin"), metrics)
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    """Whether they are numbers; intervals of few images may be not a number."""
+    return all(type(value) is float or is_type(value, float) for value in values)

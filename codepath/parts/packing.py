@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from codepath.core.errors import UserError
@@ -23,7 +24,7 @@ from codepath.evaluate import Predictions, measure_accuracy
 from codepath.experiments.scales import in_full
 from codepath.models import CodedResNeXt
 from codepath.models.early_exit import save_exit_settings
-from codepath.models.shipped import FACTS
+from codepath.models.shipped import FACTS, Facts
 from codepath.parts.exit_settings import ExitOptions, about_exits, fit_exits
 from codepath.parts.judgement import write_judgements
 from codepath.pipeline.measure import DataFacts
@@ -70,13 +71,9 @@ def pack_run(run_dir: Path, out: Path, name: str) -> Path:
         )
         write_judgements(run_dir, model.num_classes, folder)
     (top1,) = measure_accuracy(predictions, "test")
-    about = {
-        "description": _description(config, facts, top1.value, top1.n),
-        "label_names": facts.class_names,
-        "top1": top1.value,
-        "n": top1.n,
-    }
-    write_text(folder / FACTS, json.dumps(about, indent=1) + "\n")
+    description = _description(config, facts, top1.value, top1.n)
+    about = Facts(description, facts.class_names, top1.value, top1.n)
+    write_text(folder / FACTS, json.dumps(asdict(about), indent=1) + "\n")
     return folder
 
 

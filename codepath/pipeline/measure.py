@@ -6,13 +6,13 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import make_directory, write_text
+from codepath.core.files import make_directory, read_json, write_text
+from codepath.core.plain import as_type
 from codepath.core.provenance import git_state, now
 from codepath.data import (
     DataSet,
@@ -245,6 +245,10 @@ def _measurements(
         )
 
 
+_MOST_PIXELS = 4096
+"""A side of the images that a network takes."""
+
+
 @dataclass(frozen=True)
 class DataFacts:
     """Facts on a data set that commands on a trained run need; kept in RUN/data.json."""
@@ -267,13 +271,27 @@ class DataFacts:
 
     @classmethod
     def load(cls, run_dir: Path) -> DataFacts:
-        """Read RUN/data.json; UserError where the run was not evaluated."""
+        """Read RUN/data.json.
+
+        UserError where the run was not evaluated, and where the facts are not those of its network.
+        """
         path = run_dir / "data.json"
         if not path.exists():
             raise UserError(f"{path} does not exist: codepath evaluate {run_dir} writes it")
-        facts = json.loads(path.read_text())
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in facts.items()
-        }
-        return cls(**values)
+        model = read_config(run_dir).model
+        try:
+            facts: DataFacts = as_type(read_json(path), cls, "data")
+            channels, *sides = facts.image_shape
+            if not len(facts.mean) == len(facts.std) == channels == model.in_chans:
+                raise ValueError(f"{channels} channels, the network has {model.in_chans}")
+            if len(facts.class_names) != model.num_classes:
+                raise ValueError(
+                    f"{len(facts.class_names)} classes, the network has {model.num_classes}"
+                )
+            if min(facts.std) <= 0 or min(sides) < 1 or max(sides) > _MOST_PIXELS:
+                raise ValueError("a size or a deviation out of range")
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged ({error}): codepath evaluate {run_dir} writes it"
+            ) from None
+        return facts

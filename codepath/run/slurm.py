@@ -49,8 +49,9 @@ def job_states(jobs: Iterable[str]) -> dict[str, JobState] | None:
         return None
     found = {}
     for line in listed.splitlines():
-        job, state, reason = line.strip().split("|", 2)
-        if job in wanted:
+        job, *said = line.strip().split("|", 2)
+        if job in wanted and len(said) == 2:  # a site's wrapper may print lines of its own
+            state, reason = said
             found[job] = JobState(state, "" if reason == "None" else reason)
     left = wanted - set(found)
     if left:
@@ -60,7 +61,7 @@ def job_states(jobs: Iterable[str]) -> dict[str, JobState] | None:
         )
         for line in (accounted or "").splitlines():
             job, _, state = line.partition("|")
-            if job in left:  # a state may read "CANCELLED by 0"
+            if job in left and state:  # it may read "CANCELLED by 0"
                 found[job] = JobState(*state.split(" ", 1))
     return found
 

@@ -36,7 +36,7 @@ def digits() -> list[RunConfig]:
 
 
 def write_profiles(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     return path
 
 
@@ -106,8 +106,8 @@ def test_a_profile_becomes_sbatch_parameters(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[mine]\ncpu = 3\n", r"key of profile 'mine'.*did you mean cpus"),
-        ('[mine]\ncpus = "3"\n', r"cpus is '3', must be int"),
-        ("[mine]\ngpus = true\n", r"gpus is True, must be int"),
+        ('[mine]\ncpus = "3"\n', r"cpus is '3', must be a whole number"),
+        ("[mine]\ngpus = true\n", r"gpus is True, must be a whole number"),
         ("[mine]\nnodes = 0\n", "nodes is 0, least is 1"),
         ('[mine]\ntime = "3:00"\n', "at least 10 minutes"),
         ('[mine]\ntime = "soon"\n', "days-hours:minutes:seconds"),
@@ -115,6 +115,18 @@ def test_a_profile_becomes_sbatch_parameters(tmp_path: Path) -> None:
         ('[mine]\nsetup = "module load cuda"\n', "must be a list of shell lines"),
         ('[use]\ndemo = "minee"\n[mine]\n', r"\[use\].*demo: 'minee'.*did you mean mine"),
         ("[mine\n", "cannot read"),
+        ("mine = 3\n", "'mine' is no section"),
+        ('["a\\nb"]\n', "not of one line"),
+        ("[use]\ndemo = [1]\n", r"demo is \[1\], must be a section's name"),
+        ("use = 3\n", "'use' is no section"),
+        (f"[mine]\ncpus = {'[' * 50_000}\n", "nested too deeply"),
+        (f"[mine]\ncpus = {'9' * 5000}\n", "cannot read"),
+        (f"[mine]\ncpus = {2**64}\n", "more than 64 bits"),
+        (f'[mine]\ntime = "{"9" * 5000}"\n', "days-hours:minutes:seconds"),
+        ('[mine]\npartition = "a\\n#SBATCH --uid=0"\n', "write it in one line"),
+        ('[mine]\nenvironment = { "A B" = "1" }\n', "must be a table"),
+        ('[mine]\nenvironment = { A = "\\u0000" }\n', "must be a table"),
+        ("[mine]\n# \udcff\n", "cannot read"),
     ],
 )
 def test_mistakes_in_profiles(text: str, message: str, tmp_path: Path) -> None:

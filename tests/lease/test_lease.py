@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from rich.console import Console
+from typer.testing import CliRunner
 
 from codepath import cli
 from codepath.core.errors import UserError
@@ -464,3 +465,15 @@ def test_collect_takes_the_rows_of_a_lease(place: Place, tmp_path: Path) -> None
     assert len(rows) == 4
     assert set(rows.groupby("device")["value"].first()) == {0.0256}
     assert set(BENCHMARK_SETTINGS["step"]) <= set(rows)
+
+
+def test_collect_names_a_file_that_is_no_benchmark_of_a_lease(place: Place, tmp_path: Path) -> None:
+    (place.folder / "lease.json").write_text("{}")
+    stray = place.results / "benchmarks" / "roofline.csv"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("a\n")
+    done = CliRunner().invoke(
+        cli.app, ["collect", str(place.folder), "--results", str(tmp_path / "x")]
+    )
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception) == f"{stray} is no benchmark that a lease measures: remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -221,6 +222,32 @@ def test_a_static_graph_for_each_exit(name: str, side: int, tmp_path: Path) -> N
         assert len(list(graph.last.named_children())) == 6
     sizes = [exits.at(block).stored_values for block in blocks]
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"thresholds": {"4": float("nan")}}, "thresholds.4 is nan"),
+        ({"thresholds": {"4": 1, "04": 2}}, "blocks 4, 04"),
+        ({"thresholds": {"four": 1}}, "invalid literal"),
+        ({"thresholds": {"9" * 5000: 1}}, "4300"),
+        ({"thresholds": {"1": 1}}, "no exit at block 1"),
+        ({"thresholds": []}, "thresholds is a list"),
+        ({"criterion": ["margin"]}, "criterion is a list"),
+        ({"weights": {"4": ["1"]}}, r"weights.4\[0\] is '1'"),
+        ({"readouts": {"4": {"weight": [[1.0]], "bias": [0.0]}}}, "a readout of shape"),
+        ({"readouts": {"4": {"weight": [[1.0], []], "bias": [0.0]}}}, "expected sequence"),
+        ({"readouts": {"4": {"weight": [[0.5] * 10] * 10, "bias": []}}}, "a readout of shape"),
+    ],
+)
+def test_settings_that_are_none(
+    model: CodedResNeXt, change: dict, said: str, tmp_path: Path
+) -> None:
+    settings = {"criterion": "margin", "thresholds": {"4": 0.5}, "weights": None, "about": {}}
+    path = tmp_path / "exits.json"
+    path.write_text(json.dumps(settings | change))
+    with pytest.raises(UserError, match=rf"holds no settings of exits \(.*{said}"):
+        load_early_exit(model, path)
 
 
 def test_settings_travel(model: CodedResNeXt, x: torch.Tensor, tmp_path: Path) -> None:
