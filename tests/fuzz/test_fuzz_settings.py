@@ -262,6 +262,101 @@ def test_what_slurm_says_of_jobs(inputs: int, monkeypatch: pytest.MonkeyPatch) -
     """squeue and sacct may be wrapped by a site, and print more than was asked for."""
     answers: dict[str, str | None] = {}
     monkeypatch.setattr(slurm, "_ask", lambda command, *_: answers[command])
+    lines = ("12_0|PENDING|Dependency", "12_1|RUNNING|None", "13|CANCELLED by 0", "13|", "|", "",
+             "slurm: hello", "12_0", "12_0|X|Y|Z|", "13|COMPLETED", "\x00|\x00|\x00")  # fmt: skip
+    text = st.one_of(st.none(), st.lists(st.sampled_from(lines)).map("\n".join), st.text())
+
+    def check(squeue: str | None, sacct: str | None) -> None:
+        answers.update(squeue=squeue, sacct=sacct)
+        found = outcome(lambda: job_states(["12_0", "13"]), 0)
+        assert found is not REFUSED
+        assert (found is None) == (squeue is None)
+        for state in (found or {}).values():
+            assert state.words
+
+    fuzz(check, inputs, text, text)
+
+
+def test_these_files_are_valid(network: CodedResNeXt, tmp_path: Path) -> None:
+    """What is mutated above is valid before."""
+    (tmp_path / "profiles.toml").write_text(SHELL)
+    check_profiles(tmp_path / "profiles.toml")
+    assert load_profile("mine", tmp_path / "profiles.toml").minutes == 26 * 60
+    assert load_early_exit(network, SHIPPED / "exits.json").blocks == (3, 4, 5, 6)
+    assert kept_threshold(SHIPPED, 0, 10, Objective("f1")) is not None
+    assert DataFacts.load(SHIPPED).image_shape == (3, 32, 32)
+    (tmp_path / "lease.json").write_text(json.dumps(RECORD))
+    lease = Lease(place_in(tmp_path), [], tmp_path / "back", Console(quiet=True))
+    list(lease.plan())
+    assert lease.taken == {"first": (3.5, None)}
+    lines = "".join(json.dumps(line) + "\n" for line in PROGRESS)
+    (tmp_path / "tests-abc.jsonl").write_text(lines)
+    assert GpuTests("tests").outcome(place_in(tmp_path)) == "1 passed; 1 failed: two"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 10**5, "\xff", "[1]", '[{"objective": [], "class": 0}]', '[{"class": Infinity}]'],
+)
+def test_worst_judgements(content: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"classifiers\.json is damaged"):
+        kept_threshold(tmp_path, 0, 10, Objective("f1"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threshold": math.nan}, {"class": math.inf}, {"metrics": {}}, {"metrics": {"f1": "high"}}],
+)
+def test_judgements_without_a_worth(change: dict[str, Any], tmp_path: Path) -> None:
+    """A threshold that is not a number would make every answer "no"."""
+    (entry, *_) = json.loads((SHIPPED / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps([entry | change]))
+    with pytest.raises(UserError, match=r"classifiers\.json is damaged"):
+        kept_threshold(tmp_path, 0, 10, Objective("f1"))
+    (tmp_path / FILE).write_text(json.dumps([entry, entry | {"threshold": 9}]))
+    with pytest.raises(UserError, match="a classifier is there twice"):
+        kept_threshold(tmp_path, 0, 10, Objective("f1"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"class_names": ["a"]}, "1 classes, the network has 10"),
+        ({"mean": [0.5]}, "3 channels"),
+        ({"image_shape": [1, 32, 32]}, "1 channels, the network has 3"),
+        ({"image_shape": [3, 2**40, 2**40]}, "out of range"),
+        ({"std": [0.2, 0.2, 0]}, "out of range"),
+        ({"source": None}, "data.source is None"),
+        ({"more": 1}, "unknown key data.more"),
+    ],
+)
+def test_facts_of_another_network(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((SHIPPED / "config.json").read_bytes())
+    facts = json.loads((SHIPPED / "data.json").read_text())
+    (tmp_path / "data.json").write_text(json.dumps(facts | change))
+    with pytest.raises(UserError, match=rf"data\.json is damaged \(.*{said}"):
+        DataFacts.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{}",
+        "[" * 10**5,
+        json.dumps(RECORD | {"child": "1"}),
+        json.dumps(RECORD | {"parts": {"first": {"state": "done"}}}),
+    ],
+)
+def test_a_record_of_a_lease_that_is_none(record: str, tmp_path: Path) -> None:
+    (tmp_path / "lease.json").write_text(record)
+    lease = Lease(place_in(tmp_path), [], tmp_path / "back", Console(quiet=True))
+    with pytest.raises(UserError, match=r"lease\.json is damaged .*; remove it"):
+        list(lease.plan())
+
+
+def test_outcomes_that_pytest_does_not_know_are_left_out(tmp_path: Path) -> None:
     lines: list[dict[str, Any]] = [
         {"tests": ["one", "two"]},
         {"test": "one", "outcome": "exploded"},
