@@ -70,12 +70,9 @@ ffcv: ## build FFCV in .venv (part of setup; alone: after installing its headers
 	@if [ -s $(VENV)/ffcv-not-built.txt ]; then echo "FFCV not installed: $$(cat $(VENV)/ffcv-not-built.txt). The torch loader serves."; fi
 
 demo: $(STAMP) ## train a coded network on digits and draw its figures (no data set needed; minutes)
-	@$(CODEPATH) run table2-digits --scale demo --seeds $(SEEDS)
-	@$(CODEPATH) figures --results $(DEMO)/results --out $(DEMO)
-	@$(CODEPATH) tables --results $(DEMO)/results --out $(DEMO)
-	@$(CODEPATH) verdict --results $(DEMO)/results --out $(DEMO)
+	@$(CODEPATH) demo --seeds $(SEEDS)
 
-demo-ablations: demo ## the ablations on digits: mu, p_drop, exponent, concatenation (some minutes)
+demo-ablations: demo ## the ablations on digits: mu, p_drop, exponent, concatenation, objective (some minutes)
 	@for experiment in $(DIGITS); do $(CODEPATH) run $$experiment --scale demo --seeds $(SEEDS) || exit $$?; done
 	$(call redraw,--results $(DEMO)/results --out $(DEMO))
 
@@ -88,7 +85,7 @@ CIFAR10 := table2-cifar10
 CIFAR100 := table2-cifar100
 endif
 IMAGENET := table2-imagenet fig4-imagenet variants-imagenet
-DIGITS := fig6-digits exponent-digits concat-digits fig5-digits
+DIGITS := fig6-digits exponent-digits concat-digits fig5-digits objective-digits
 
 # Demo-scale rows, made-up images among them, stay out of the committed results.
 ROWS := $(if $(filter demo,$(SCALE)),--results $(DEMO)/results,--results results)

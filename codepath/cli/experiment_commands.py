@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +29,9 @@ from codepath.cli.options import (
 from codepath.core.errors import UserError
 
 commands = typer.Typer()
+
+DEMO = "table2-digits"
+"""The demo's experiment."""
 
 
 @commands.command("list")
@@ -170,6 +175,43 @@ def run(
             )
             with outcome_noted(run_dir):
                 train_and_evaluate(config, places, Console(markup=False), data, loader, options)
+
+
+@commands.command()
+def demo(seeds: Seeds = 1, runs: Runs = Path("runs")) -> None:
+    """Train a coded and a plain network on digits (a minute), draw all, say what came out.
+
+    It needs no data set. A repeated call goes on where the last one stopped.
+    """
+    run(DEMO, scale="demo", seeds=seeds, runs=runs)
+    typer.echo("drawing figures, tables, claims and a page of all of them")
+    from codepath.core.provenance import CHECKOUT
+    from codepath.paper.at_once import in_short, make_all, not_drawn
+
+    out = runs / "demo"
+    results, coded = out / "results", out / DEMO / "coded-s0"
+    judged = make_all(results, out)
+    typer.echo()
+    for line in in_short(results, out, judged):
+        typer.echo(line)
+    typer.echo("\nnext:")
+    if shutil.which("codepath") is None:
+        typer.echo(f"  . {shown_path(Path(sys.prefix))}/bin/activate")
+    for command, what in (
+        (f"codepath explore {coded}", "see in a browser which paths a digit takes"),
+        (f"codepath paths {coded}", "how well the paths follow the codewords"),
+        (
+            "codepath run table2-cifar10 --scale cpu",
+            "the same on CIFAR-10, small: half an hour and more",
+        ),
+    ):
+        typer.echo(f"  {command:58}{what}")
+    if names := not_drawn(results):
+        more = "make demo-ablations" if CHECKOUT else "codepath run fig5-digits --scale demo, ..."
+        typer.echo(
+            f"\nNot drawn, since they compare trainings that a demo leaves out: {', '.join(names)} "
+            f"({more} trains them)."
+        )
 
 
 @commands.command()
