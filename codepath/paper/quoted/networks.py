@@ -74,6 +74,7 @@ _chosen: dict[tuple[Network, str], tuple[pd.DataFrame, pd.DataFrame]] = {}
 """(network, kind) -> all rows that were read, and the network's among them."""
 
 _EXTRACTION = {"extraction": "train.objective=extraction_and_cross_entropy+model.p_drop=0"}
+_SECOND = {"second_extraction": f"{_EXTRACTION['extraction']}+train.score_scale=4"}
 _SHARED = {
     "p_drop_0": "model.p_drop=0",
     "p_drop_0_2": "model.p_drop=0.2",
@@ -85,6 +86,7 @@ _SHARED = {
 _SETTINGS = {
     "paper": _EXTRACTION,
     "cpu": _EXTRACTION
+    | _SECOND
     | _SHARED
     | {
         "mu_12": "train.mu=12",
