@@ -25,7 +25,7 @@ navigation = {
     "Start": ["quick-start", "explore", "replicate-cifar", "replicate-imagenet"],
     "Use a network": ["timm", "binary-classifiers", "early-exits"],
     "Train": ["coding-schemes", "data", "training", "cluster"],
-    "Understand": ["evidence", "block", "benchmarks", "glossary"],
+    "Understand": ["evidence", "promises", "block", "benchmarks", "glossary"],
     "Reference": ["reference/cli", "reference/api/index", "reference/numbers"],
     "The project": ["decisions/index", "contributing", "changelog"],
 }

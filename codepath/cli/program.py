@@ -58,7 +58,8 @@ def main() -> None:
         typer.echo("\ninterrupted", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        name = error.filename2 or error.filename  # of two the one that is written
+        where = f" ({name})" if name else ""
         typer.echo(
             f"error: {error.strerror or str(error) or type(error).__name__}{where}; "
             "what was finished is kept, mend this and repeat the command",

@@ -1,4 +1,4 @@
-"""Directories, files that are replaced atomically, and lines of JSON."""
+"""Files and directories that are whole or absent, after a power cut too, and lines of JSON."""
 
 from __future__ import annotations
 
@@ -7,21 +7,57 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from codepath.core.errors import UserError
+from codepath.core.errors import NO_ROOM, UserError
+
+_FLUSHES = 16
+"""Files that are flushed at once: the disk then writes them together."""
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the disk name the file that they are about, which those of writing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = error.filename or str(path)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or the names in a directory, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with naming(path):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_all(folder: Path) -> None:
+    """Flush a folder with everything in it to disk."""
+    with ThreadPoolExecutor(_FLUSHES) as pool:
+        list(pool.map(sync, [folder, *folder.rglob("*")]))
 
 
 def make_directory(path: Path) -> Path:
-    """Create `path` and its parents; UserError where that is not allowed."""
+    """Create `path` and its parents, on the disk; UserError where that is not allowed."""
     try:
+        absent = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in absent:
+            with contextlib.suppress(PermissionError):  # a parent that may not be read
+                sync(folder.parent)
     except OSError as error:
-        raise UserError(
-            f"cannot create {path}: {error.strerror}; choose a folder that you may write to"
-        ) from None
+        cure = "choose a folder that you may write to"
+        if error.errno in NO_ROOM:
+            cure = "free some of the disk"
+        raise UserError(f"cannot create {path}: {error.strerror}; {cure}") from None
     if not os.access(path, os.W_OK):
         raise UserError(f"no write permission in {path}; choose a folder that you may write to")
     return path
@@ -49,39 +85,69 @@ def atomic_path(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with naming(path):
+            yield temporary
         temporary.chmod(0o644)
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it is renamed to it.
+def atomic_directory(path: Path, replaces: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory beside `path`; on success flush it to disk and rename it to it.
 
-    Where another process made `path` meanwhile, that one stays. On an exception the temporary
-    folder is removed.
+    On an exception the temporary directory is removed, and one that stood at `path` is untouched.
+
+    Args:
+        path: where another process makes it meanwhile, that one stays.
+        replaces: it may be there before. A power cut just before the renaming then leaves none.
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    old = temporary.with_suffix(".old")
     try:
         yield temporary
         temporary.chmod(0o755)
+        sync_all(temporary)
+        if replaces and path.exists():
+            path.rename(old)
         try:
             temporary.rename(path)
-        except OSError:
-            if not path.is_dir():
+        except BaseException as error:
+            if old.exists():
+                old.rename(path)
+            if replaces or not isinstance(error, OSError) or not path.is_dir():
                 raise
+        sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_files(files: Iterable[Path], root: Path, folder: Path) -> None:
+    """Copy files to the places below `folder` that they have below `root`."""
+    for file in files:
+        copy = folder / file.relative_to(root)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file; the name of a new file is flushed to disk, its content is not.
+
+    The line stands alone, also behind one that a power cut has left without its end.
+    """
+    new = not path.exists()
+    with naming(path), path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+    if new:
+        sync(path.parent)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -42,8 +42,22 @@ def keep_freed_memory() -> None:
     mallopt(top_pad, 2**28)
 
 
-def process_alive(pid: int) -> bool:
-    """Whether the process `pid` runs on this machine (zombies do not count)."""
+def process_start(pid: int) -> str:
+    """When the process `pid` began, on the kernel's clock; empty where that is not known.
+
+    Numbers of processes are given again, soon so after a reboot; with its start a number is unique.
+    """
+    return (_stat(pid) or [""] * 20)[19]
+
+
+def process_alive(pid: int, start: str = "") -> bool:
+    """Whether the process `pid` runs on this machine (zombies do not count).
+
+    Args:
+        pid: the process.
+        start: its `process_start`; another process that has its number does not count. Empty: not
+            known.
+    """
     if pid <= 0:  # these stand for groups of processes
         return False
     try:
@@ -51,12 +65,17 @@ def process_alive(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass
+    stat = _stat(pid)
+    return not stat or (stat[0] != "Z" and start in ("", stat[19]))
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux says of a process, from its state on; empty where it says nothing."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return []
 
 
 def has_gpu() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -22,10 +23,10 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
-from codepath.core.errors import UserError
-from codepath.core.files import atomic_path, make_directory, write_text
+from codepath.core.errors import NO_ROOM, UserError
+from codepath.core.files import atomic_path, make_directory, sync, write_text
 from codepath.core.machine import available_cores
 from codepath.core.provenance import package_versions
 from codepath.data.beton import Beton
@@ -50,7 +51,9 @@ _DONE = np.dtype(
     [("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("start", "<u8"), ("size", "<u8"),
      ("sum", "<u8")]
 )  # fmt: skip
-"""What is noted of a sample while its beton grows."""
+"""What is noted of a sample while its beton grows; a checksum of it follows."""
+_NOTE = _DONE.itemsize + 8
+"""Bytes of a note."""
 _NOTED_EVERY = 1 << 26
 """Bytes of samples between two places at which writing can go on after a crash."""
 _SPARE_ROOM = 1 << 26
@@ -130,7 +133,7 @@ def ensure_beton(
 
 def _cure(error: OSError) -> str:
     """What helps against an error in writing."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in NO_ROOM:
         return "free some of the disk"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "allow writing there"
@@ -169,9 +172,10 @@ def _write(
         sample = partial(_encoded, split, settings)
     with growing.open("r+b" if len(done) else "wb") as data, notes.open("ab") as noted:
         end = int(done["start"][-1] + done["size"][-1]) if len(done) else _next_page(head_size)
+        sync(path.parent)  # their names, or hours of writing might be gone
         data.truncate(end)
         data.seek(end)
-        noted.truncate(len(done) * _DONE.itemsize)
+        noted.truncate(len(done) * _NOTE)
         fresh: list[tuple[int, ...]] = []
         unsaved = 0
         made = prefetched(sample, range(len(done), n), available_cores(), _AHEAD)
@@ -191,11 +195,11 @@ def _write(
             if unsaved > _NOTED_EVERY or index == n - 1:
                 # The samples reach the disk before the notes that say so.
                 _sync(data)
-                noted.write(np.array(fresh, _DONE).tobytes())
+                noted.write(b"".join(_signed(np.array(one, _DONE).tobytes()) for one in fresh))
                 _sync(noted)
                 fresh, unsaved = [], 0
             on_image(index + 1)
-    _finish(images, name, path, settings, growing, np.fromfile(notes, _DONE))
+    _finish(images, name, path, settings, growing, _noted(notes, growing, n))
     notes.unlink()
 
 
@@ -208,12 +212,19 @@ def _sync(file: Any) -> None:
     os.fsync(file.fileno())
 
 
+def _signed(note: bytes) -> bytes:
+    return note + xxh3_64_digest(note)
+
+
 def _noted(notes: Path, growing: Path, samples: int) -> NDArray[Any]:
     """What an interrupted writing stored for certain."""
     if not (notes.exists() and growing.exists()):
         return np.empty(0, _DONE)
-    whole = notes.stat().st_size // _DONE.itemsize
-    done = np.fromfile(notes, _DONE, min(whole, samples))
+    data = notes.read_bytes()
+    signed = (data[k : k + _NOTE] for k in range(0, min(len(data), samples * _NOTE), _NOTE))
+    # Behind the last flush a power cut may leave zeros, or a half.
+    whole = itertools.takewhile(lambda note: note == _signed(note[: _DONE.itemsize]), signed)
+    done = np.frombuffer(b"".join(note[: _DONE.itemsize] for note in whole), _DONE)
     return done[done["start"] + done["size"] <= growing.stat().st_size]
 
 
@@ -258,7 +269,10 @@ def _finish(
     growing: Path,
     done: NDArray[Any],
 ) -> None:
-    """Head and table around the samples, then manifest and checksums, then the final name."""
+    """Head and table around the samples, then manifest and checksums, then the final name.
+
+    All is on the disk on return.
+    """
     split = images.split(name)
     n = len(split)
     rows = np.zeros(n, ROW)
@@ -302,3 +316,4 @@ def _finish(
     }
     write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
     growing.replace(path)
+    sync(path.parent)

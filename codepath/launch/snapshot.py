@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
-from codepath.core.files import atomic_folder, make_directory
+from codepath.core.files import atomic_directory, copy_files, make_directory, write_text
 from codepath.core.provenance import CHECKOUT, PACKAGE_ROOT, REPO_ROOT, SNAPSHOT, git_state
 
 _PARTS = ("paper/reference", "slurm", "benchmarks", "pyproject.toml", "constraints.txt")
@@ -43,11 +42,8 @@ def take_snapshot(folder: Path) -> Path:
     target = make_directory(folder) / snapshot_name()
     if target.exists():
         return target
-    with atomic_folder(target) as temporary:
-        for path in _files():
-            copy = temporary / path.relative_to(REPO_ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
+    with atomic_directory(target) as copy:
+        copy_files(_files(), REPO_ROOT, copy)
         commit, dirty = git_state()
-        (temporary / SNAPSHOT).write_text(json.dumps({"commit": commit, "dirty": dirty}) + "\n")
+        write_text(copy / SNAPSHOT, json.dumps({"commit": commit, "dirty": dirty}) + "\n")
     return target

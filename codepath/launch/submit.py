@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import make_directory
+from codepath.core.files import make_directory, sync_all
 from codepath.core.provenance import git_state
 from codepath.core.signals import Interruption
 from codepath.launch.cluster import Profile
@@ -27,7 +27,7 @@ from codepath.launch.turns import submitting
 from codepath.launch.undo import Before, absent_folders
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim
-from codepath.run.events import note, read_order, write_order
+from codepath.run.events import note, process_facts, read_order, write_order
 from codepath.run.state import RunStatus, look_all
 
 CLUSTERS = ("debug", "local", "slurm")
@@ -115,6 +115,8 @@ class Submission:
                 if not read_order(self._run_dir(config)).get("job"):
                     note(self._run_dir(config), "failed", error=[f"not submitted: {error}"])
             raise
+        finally:
+            before.forget()
 
     def _run_dir(self, config: RunConfig) -> Path:
         return self.destination.run_dir(config)
@@ -131,6 +133,7 @@ class Submission:
         order = {
             "cluster": self.cluster,
             "job": "",
+            "process": process_facts(os.getpid()),
             "folder": str(folder),
             "source": str(source or ""),
             "commit": commit,
@@ -235,6 +238,7 @@ class Submission:
             with interruption.deferred():  # no accepted job is lost to a signal
                 jobs = _sent(executor, tasks)
                 accepted.extend(jobs)
+            sync_all(folder)  # the job may outlive a power cut here, and needs its task then
             interruption.heed()
             lines.append(f"{name}: {_span(jobs)}, logs in {folder}")
             return jobs
@@ -381,4 +385,8 @@ def _span(jobs: list[str]) -> str:
 
 
 def _note_job(run_dir: Path, job: str) -> None:
-    write_order(run_dir, read_order(run_dir) | {"job": job})
+    """Write into the run's order which job does it; outside Slurm that is a process."""
+    order = read_order(run_dir) | {"job": job}
+    if order["cluster"] != "slurm":
+        order |= {"process": process_facts(int(job))}
+    write_order(run_dir, order)

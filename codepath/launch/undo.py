@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from codepath.core.files import atomic_path
 from codepath.launch.turns import LOCK
 from codepath.run.events import EVENTS, JOB, read_order
 from codepath.run.state import find_runs
@@ -38,10 +37,21 @@ class Before:
         self._snapshots = set((runs / "source").glob("*"))
         leaves = (folder, runs / "source", *run_dirs)
         self._absent = {path for leaf in leaves for path in absent_folders(leaf)} | set(made)
-        self._files = {
-            path: path.read_bytes() if path.exists() else None
-            for path in (run / name for run in run_dirs for name in _WRITTEN)
-        }
+        self._files = [run / name for run in run_dirs for name in _WRITTEN]
+        self._copies: dict[Path, Path] = {}
+        try:
+            for path in filter(Path.exists, self._files):
+                # A copy can be put back on a full disk, too.
+                self._copies[path] = path.with_name(f".{path.name}.before")
+                shutil.copy2(path, self._copies[path])
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Remove the copies of files that a submission needs no more."""
+        for copy in self._copies.values():
+            copy.unlink(missing_ok=True)
 
     def restore(self, source: Path | None) -> None:
         """Take back what the submission wrote; its jobs, if any, have to be cancelled already.
@@ -52,12 +62,11 @@ class Before:
         """
         for run_dir in self._absent.intersection(self._run_dirs):
             shutil.rmtree(run_dir, ignore_errors=True)
-        for path, content in self._files.items():
-            if content is None:
+        for path in self._files:
+            if path in self._copies:
+                self._copies[path].replace(path)
+            else:
                 path.unlink(missing_ok=True)
-            elif path.read_bytes() != content:
-                with atomic_path(path) as temporary:
-                    temporary.write_bytes(content)
         shutil.rmtree(self._folder, ignore_errors=True)
         if source and source not in self._snapshots and not self._in_use(source):
             shutil.rmtree(source, ignore_errors=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from codepath.core.errors import UserError
-from codepath.core.files import make_directory
+from codepath.core.files import make_directory, naming, sync
 from codepath.run.directory import WEIGHTS
 
 PIECE = 15 * 2**20
@@ -37,7 +38,7 @@ class _Pieces:
                 self.files[-1].write_bytes(b"")
                 self._room = PIECE
             part = rest[: self._room]
-            with self.files[-1].open("ab") as file:
+            with naming(self.files[-1]), self.files[-1].open("ab") as file:
                 file.write(part)
             self._room -= len(part)
             rest = rest[len(part) :]
@@ -50,24 +51,34 @@ def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
     The archive holds, in this order: what was done, rows and logs; final weights, those of the
     latest run first; the newest checkpoint of each run without final weights, so that the run can
     go on elsewhere. It begins with what matters most, so that the first pieces are of use without
-    the others. Pieces of an earlier call are replaced once the new ones are whole.
+    the others. Pieces of an earlier call are replaced once the new ones are on the disk: at any
+    moment, also after a power cut, the pieces in `back` are the first ones of a single archive.
     """
     make_directory(back)
-    fresh = make_directory(back / ".new")
-    pieces = _Pieces(fresh)
+    fresh = back / ".new"
+    shutil.rmtree(fresh, ignore_errors=True)  # of a killed call
+    pieces = _Pieces(make_directory(fresh))
     used, left = 0, []
-    with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
-        for path in _by_worth(folder):
-            size = path.stat().st_size
-            if used + size > MOST:
-                left.append(str(path.relative_to(folder)))
-                continue
-            used += size
-            archive.add(path, path.relative_to(folder))
-    for old in back.glob(f"{NAME}.*"):
-        old.unlink()
-    files = [piece.rename(back / piece.name) for piece in pieces.files]
-    fresh.rmdir()
+    try:
+        with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
+            for path in _by_worth(folder):
+                size = path.stat().st_size
+                if used + size > MOST:
+                    left.append(str(path.relative_to(folder)))
+                    continue
+                used += size
+                archive.add(path, path.relative_to(folder))
+        for piece in pieces.files:
+            sync(piece)
+        for old in sorted(back.glob(f"{NAME}.*"), reverse=True):
+            old.unlink()
+            sync(back)
+        files = []
+        for piece in pieces.files:
+            files.append(piece.rename(back / piece.name))
+            sync(back)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     return files, left
 
 

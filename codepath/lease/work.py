@@ -22,7 +22,7 @@ from rich.markup import escape
 from codepath.core.errors import UserError
 from codepath.core.files import make_directory, read_json, write_text
 from codepath.core.locks import locked
-from codepath.core.machine import process_alive
+from codepath.core.machine import process_alive, process_start
 from codepath.core.markdown import escaped, table
 from codepath.core.plain import as_type
 from codepath.core.provenance import CHECKOUT, now
@@ -62,6 +62,8 @@ class _Record:
     parts: dict[str, _PartRecord]
     child: int
     host: str
+    start: str = ""
+    """`process_start` of the child."""
 
 
 class Lease:
@@ -202,7 +204,11 @@ class Lease:
                 start_new_session=True,  # a terminal's Ctrl-C reaches it once, from here
                 preexec_fn=_dies_with_parent(part.stop),
             )
-        self._state |= {"child": child.pid, "host": socket.gethostname()}
+        self._state |= {
+            "child": child.pid,
+            "start": process_start(child.pid),
+            "host": socket.gethostname(),
+        }
         self._save()
         stopped = False
         with self._live(part, log) as show:
@@ -245,8 +251,9 @@ class Lease:
         with locked(folder / ".lock", refusal):
             self._read()
             child, end = self._state["child"], time.monotonic() + SAVE_S
+            start = self._state.get("start", "")
             here = self._state["host"] == socket.gethostname()
-            while child and here and process_alive(child):
+            while child and here and process_alive(child, start):
                 if time.monotonic() > end:
                     raise UserError(f"process {child} still works in {self.place.folder}: end it")
                 time.sleep(_LOOK_S)

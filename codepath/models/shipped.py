@@ -35,7 +35,7 @@ class Facts:
 
 def shipped_names() -> list[str]:
     """Names for `timm.create_model(NAME, pretrained=True)`, such as "network.tag"."""
-    return sorted(path.parent.name for path in FOLDER.glob(f"*/{FACTS}"))
+    return sorted(path.parent.name for path in FOLDER.glob(f"[!.]*/{FACTS}"))
 
 
 def shipped_cfgs(same: dict[str, Any]) -> dict[str, dict[str, Any]]:

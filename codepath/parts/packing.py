@@ -14,12 +14,11 @@ The folder is a run directory with what the commands on a RUN read and timm load
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 from codepath.core.errors import UserError
-from codepath.core.files import atomic_path, make_directory, write_text
+from codepath.core.files import atomic_directory, copy_files, make_directory, write_text
 from codepath.evaluate import Predictions, measure_accuracy
 from codepath.experiments.scales import in_full
 from codepath.models import CodedResNeXt
@@ -42,7 +41,7 @@ def pack_run(run_dir: Path, out: Path, name: str) -> Path:
 
     Args:
         run_dir: an evaluated run.
-        out: made where it is missing.
+        out: made where it is missing; a folder OUT/NAME gives way to the new one.
         name: "network.tag", by which timm will know the weights.
 
     Raises UserError for a run that was not evaluated, and for a name of another network.
@@ -56,24 +55,22 @@ def pack_run(run_dir: Path, out: Path, name: str) -> Path:
     card = run_dir / MODEL / "README.md"
     if not card.exists():
         raise UserError(f"{card} does not exist: codepath evaluate {run_dir} writes it")
-    folder = make_directory(out / name)
-    for file in _COPIED:
-        with atomic_path(folder / file) as temporary:
-            shutil.copyfile(run_dir / file, temporary)
-    write_text(folder / "README.md", card.read_text().replace(LOADED_BY, f'"{name}"'))
-    if isinstance(model, CodedResNeXt) and model.coded_blocks:
-        make_directory(folder / "predictions")
-        predictions.save(folder / "predictions" / "test.npz")
-        options = ExitOptions()
-        fitted = fit_exits(run_dir, options)
-        save_exit_settings(
-            fitted.exits, folder / "exits.json", about_exits(fitted, options, run_dir)
-        )
-        write_judgements(run_dir, model.num_classes, folder)
-    (top1,) = measure_accuracy(predictions, "test")
-    description = _description(config, facts, top1.value, top1.n)
-    about = Facts(description, facts.class_names, top1.value, top1.n)
-    write_text(folder / FACTS, json.dumps(asdict(about), indent=1) + "\n")
+    folder = make_directory(out) / name
+    with atomic_directory(folder, replaces=True) as copy:
+        copy_files((run_dir / file for file in _COPIED), run_dir, copy)
+        write_text(copy / "README.md", card.read_text().replace(LOADED_BY, f'"{name}"'))
+        if isinstance(model, CodedResNeXt) and model.coded_blocks:
+            make_directory(copy / "predictions")
+            predictions.save(copy / "predictions" / "test.npz")
+            options = ExitOptions()
+            fitted = fit_exits(run_dir, options)
+            about = about_exits(fitted, options, run_dir)
+            save_exit_settings(fitted.exits, copy / "exits.json", about)
+            write_judgements(run_dir, model.num_classes, copy)
+        (top1,) = measure_accuracy(predictions, "test")
+        description = _description(config, facts, top1.value, top1.n)
+        shown = Facts(description, facts.class_names, top1.value, top1.n)
+        write_text(copy / FACTS, json.dumps(asdict(shown), indent=1) + "\n")
     return folder
 
 

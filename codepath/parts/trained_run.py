@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import atomic_folder, make_directory
+from codepath.core.files import atomic_directory, copy_files, make_directory
 from codepath.models import CodedResNeXt
 from codepath.models.shipped import FOLDER, shipped_names
 from codepath.run.config import RunConfig
@@ -50,8 +49,8 @@ def find_run(text: str, writes: bool = False) -> Path:
         return FOLDER / text
     if not unpacked.is_dir():
         make_directory(UNPACKED)
-        with atomic_folder(unpacked) as partial:
-            shutil.copytree(FOLDER / text, partial, dirs_exist_ok=True)
+        with atomic_directory(unpacked) as copy:
+            copy_files(filter(Path.is_file, (FOLDER / text).rglob("*")), FOLDER / text, copy)
     if (unpacked / WEIGHTS).read_bytes() != (FOLDER / text / WEIGHTS).read_bytes():
         raise UserError(
             f"{unpacked} holds other weights than {text} has in this version: remove the folder"

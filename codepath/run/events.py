@@ -19,10 +19,11 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from codepath.core.errors import LostProcessesError, UserError
-from codepath.core.files import json_lines, read_json, write_text
+from codepath.core.files import append_line, json_lines, read_json, sync, write_text
+from codepath.core.machine import process_start
 from codepath.core.plain import is_type
 from codepath.core.provenance import is_time, now
 from codepath.core.signals import InterruptedRun
@@ -40,6 +41,8 @@ _VALUES: dict[str, Any] = {
     "cluster": str,
     "host": str,
     "pid": int,
+    "start": str,
+    "process": dict[str, Any],
     "log": str,
     "why": str,
     "error": list[str],
@@ -95,26 +98,21 @@ def current_cluster() -> str:
     return "local" if "SUBMITIT_LOCAL_JOB_ID" in os.environ else ""
 
 
+def process_facts(pid: int) -> dict[str, Any]:
+    """What names a process of this machine for good: host, pid and start."""
+    return {"host": socket.gethostname(), "pid": pid, "start": process_start(pid)}
+
+
 def note(run_dir: Path, event: str, **details: Any) -> None:
-    """Append an event, if the run's directory is there.
+    """Append an event, if the run's directory is there; it is on the disk on return.
 
     Bookkeeping never ends a run: an event that cannot be written (full disk) is dropped.
     """
     if process_rank() and event != "failed":
         return
-    line = json.dumps({"event": event, "at": now(), **details}) + "\n"
-    with contextlib.suppress(OSError), (run_dir / EVENTS).open("ab+") as file:
-        if _ends_within_a_line(file):
-            line = f"\n{line}"
-        file.write(line.encode())  # in one piece: others append, too
-
-
-def _ends_within_a_line(file: BinaryIO) -> bool:
-    """Whether what was written last is cut: by a kill, or by a full disk."""
-    if not file.seek(0, os.SEEK_END):
-        return False
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) != b"\n"
+    with contextlib.suppress(OSError):
+        append_line(run_dir / EVENTS, json.dumps({"event": event, "at": now(), **details}))
+        sync(run_dir / EVENTS)
 
 
 def note_failure(run_dir: Path, error: BaseException) -> None:
@@ -162,8 +160,7 @@ def beat(run_dir: Path, phase: str, **progress: Any) -> None:
     if process_rank():
         return
     process = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        **process_facts(os.getpid()),
         "job": current_job(),
         "cluster": current_cluster(),
     }
@@ -244,4 +241,5 @@ def _is_well_formed(values: dict[str, Any]) -> bool:
         and values.get("pid", 2) > 1
         and _JOB_ID.fullmatch(values.get("job", "")) is not None
         and ("at" not in values or is_time(values["at"]))
+        and ("process" not in values or _is_well_formed(values["process"]))
     )

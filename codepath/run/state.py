@@ -22,7 +22,8 @@ STATES = ("running", "waiting", "stopped", "failed", "cancelled", "done", "new")
 _TAIL = 2**16
 """Bytes at a log's end that its last lines are looked for in."""
 SILENT_S = 600
-"""Seconds; `codepath status` remarks on a heartbeat that is older."""
+"""Seconds; `codepath status` remarks on an older heartbeat, and no submission takes longer."""
+_CUT_OFF = "its submission was cut off before a job was noted (squeue shows it, if there is one)"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
         return RunStatus(run_dir, "failed", error=(str(error),))
     happened = since(events(run_dir), "submitted")
     starts = [event for event in happened if event["event"] == "started"]
-    origin: Mapping[str, Any] = starts[-1] if starts else read_order(run_dir)
+    order = read_order(run_dir)
+    origin: Mapping[str, Any] = starts[-1] if starts else order
     job, cluster = str(origin.get("job") or ""), str(origin.get("cluster") or "")
     restarts = sum(bool(job) and start.get("job") == job for start in starts) - 1
     status = RunStatus(run_dir, "done", "", max(restarts, 0), cluster, job, run_id=config.run_id)
@@ -122,9 +124,13 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
         case _:
             why = str(last.get("why", "")) if job else "not handed over yet"
             status = replace(status, state="waiting", progress=why)
-    if cluster == "slurm":
+    process = origin if status.state == "running" else order.get("process", {"pid": job})
+    if cluster == "slurm" and not job:
+        if _age(last) > SILENT_S or not _alive(process):
+            status = replace(status, state="failed", error=(_CUT_OFF,))
+    elif cluster == "slurm":
         status = _with_slurm(status, (jobs or {}).get(job), last)
-    elif not _alive(status, origin):
+    elif not _alive(process):
         status = _gone(status)
     requeued = status.state == "waiting" and bool(starts)
     return replace(status, requeues=status.requeues + 1) if requeued else status
@@ -153,14 +159,19 @@ def _with_slurm(status: RunStatus, job: JobState | None, last: Mapping[str, Any]
     return replace(status, state="failed", progress="", error=(f"Slurm: job {said}", *tail))
 
 
-def _alive(status: RunStatus, origin: Mapping[str, Any]) -> bool:
-    """Whether a run's process outside Slurm lives; True where another machine has it."""
-    if origin.get("host", socket.gethostname()) != socket.gethostname():
+def _alive(process: Mapping[str, Any]) -> bool:
+    """Whether a process lives, by its `process_facts`; True where another machine has it."""
+    if process.get("host", socket.gethostname()) != socket.gethostname():
         return True
-    pid = str(origin.get("pid", "") if status.state == "running" else status.job)
+    pid = str(process.get("pid", ""))
     if not re.fullmatch(r"[0-9]{1,10}", pid):
-        return status.state == "running"
-    return process_alive(int(pid))
+        return False
+    return process_alive(int(pid), str(process.get("start", "")))
+
+
+def _age(event: Mapping[str, Any]) -> float:
+    """Seconds since an event or a heartbeat."""
+    return (datetime.now(UTC) - datetime.fromisoformat(event["at"])).total_seconds()
 
 
 def _gone(status: RunStatus) -> RunStatus:
@@ -201,7 +212,7 @@ def _progress(config: RunConfig, run_dir: Path, started: Mapping[str, Any]) -> s
     if (beat.get("host"), beat.get("pid")) != (started.get("host"), started.get("pid")):
         return "starting"
     words = str(beat.get("phase", ""))
-    age = (datetime.now(UTC) - datetime.fromisoformat(beat["at"])).total_seconds()
+    age = _age(beat)
     if words == "training":
         words = f"epoch {beat['epoch']}/{config.train.epochs}" if beat.get("epoch") else "training"
         words += f", {beat['done']:.0%}" if "done" in beat else ""

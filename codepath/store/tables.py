@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from codepath.core.errors import UserError, reason
-from codepath.core.files import make_directory, write_text
+from codepath.core.files import make_directory, sync, write_text
 from codepath.core.locks import PATIENCE_S, locked
 from codepath.store.schema import (
     DIMENSIONS,
@@ -181,6 +181,7 @@ def replace_rows(directory: Path, rows: Rows, kinds: Collection[str]) -> None:
                 write_text(directory / f"{kind}.csv", _text(rows.tables[kind]))
             else:
                 (directory / f"{kind}.csv").unlink(missing_ok=True)
+        sync(directory)  # a removed table does not come back to a runs.csv without its runs
         used = set().union(*(table["run"] for table in (*left, *rows.tables.values())))
         write_text(directory / f"{RUNS}.csv", _text(runs[runs["run"].isin(used)]))
 

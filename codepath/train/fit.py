@@ -346,6 +346,7 @@ class _Run:
         def write() -> None:
             model = self._network(state).cpu()
             save_with_card(model, self.config, self.images, self.run_dir)
+            self.metrics.sync()
             self._write_weights(self.run_dir / WEIGHTS, state)
 
         self.world.by_first(write)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from codepath.core.errors import UserError
-from codepath.core.files import write_text
+from codepath.core.files import append_line, sync, write_text
 from codepath.core.provenance import now
 from codepath.run.metrics_file import METRICS, metrics_lines
 from codepath.train.distributed import World
@@ -134,10 +134,8 @@ class MetricsFile:
         """Append one line."""
         if not self._writes:
             return
-        line = json.dumps({"kind": kind, **values, "time": now()}) + "\n"
         try:
-            with self._path.open("a") as file:
-                file.write(line)
+            append_line(self._path, json.dumps({"kind": kind, **values, "time": now()}))
         except OSError as error:
             raise UserError(
                 f"cannot write {self._path} ({error.strerror}): mend this and repeat the command, "
@@ -145,10 +143,9 @@ class MetricsFile:
             ) from None
 
     def sync(self) -> None:
-        """Flush to disk: a checkpoint's lines are to be there whenever it is."""
+        """Flush to disk: lines are to be there whenever what is saved after them is."""
         if self._writes and self._path.exists():
-            with self._path.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(self._path)
 
     def rewind(self, step: int) -> None:
         """Drop what a state after `step` steps will write again, and lines cut by a kill."""

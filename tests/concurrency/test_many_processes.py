@@ -17,7 +17,7 @@ from rich.console import Console
 
 from codepath import store
 from codepath.core.errors import InUseError
-from codepath.core.files import atomic_folder, make_directory
+from codepath.core.files import atomic_directory, make_directory
 from codepath.core.provenance import REPO_ROOT
 from codepath.data import ArrayDataSet, ArraySplit
 from codepath.data.beton import Beton
@@ -246,7 +246,7 @@ def test_a_network_that_comes_along_is_copied_whole(
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     def fail() -> None:
-        with atomic_folder(tmp_path / "a") as half:
+        with atomic_directory(tmp_path / "a") as half:
             (half / "file").write_text("x")
             raise KeyError
 
@@ -254,7 +254,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         fail()
     assert list(tmp_path.iterdir()) == []
     for text in ("first", "second"):
-        with atomic_folder(tmp_path / "a") as half:
+        with atomic_directory(tmp_path / "a") as half:
             (half / "file").write_text(text)
     assert (tmp_path / "a" / "file").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -21,7 +21,15 @@ from codepath.launch.task import RunTask
 from codepath.run import events as runstate
 from codepath.run.config import RunConfig
 from codepath.run.directory import claim, mark_done
-from codepath.run.events import beat, events, note, note_failure, write_order
+from codepath.run.events import (
+    beat,
+    events,
+    note,
+    note_failure,
+    process_facts,
+    read_order,
+    write_order,
+)
 from codepath.run.slurm import JobState
 from codepath.run.state import find_runs, log_tail, look, look_all, table
 from tests.cli.test_cli import call
@@ -125,6 +133,40 @@ def test_a_killed_process(tmp_path: Path, tiny_config: RunConfig, run_dir: Path)
     assert look(local).error[0].startswith("its process is gone")
     here = submitted(tmp_path, dataclasses.replace(other, seed=9), "local", str(os.getpid()))
     assert look(here).state == "waiting"
+
+
+def test_another_process_with_the_number_of_the_runs_process(
+    tmp_path: Path, tiny_config: RunConfig, run_dir: Path
+) -> None:
+    """After a reboot the numbers of processes are given again."""
+    beat(run_dir, "starting")
+    own = process_facts(os.getpid())
+    assert look(run_dir).state == "running"
+    started(run_dir, job="", **own | {"start": "7"})
+    assert look(run_dir).state == "stopped"
+    started(run_dir, job="", **own)
+    assert look(run_dir).state == "running"
+    waiting = submitted(tmp_path, dataclasses.replace(tiny_config, seed=8), "local", "1")
+    write_order(waiting, read_order(waiting) | {"process": own | {"start": "7"}})
+    assert look(waiting).state == "failed"
+    write_order(waiting, read_order(waiting) | {"process": own})
+    assert look(waiting).state == "waiting"
+
+
+@pytest.mark.parametrize("gone", ["process", "time"])
+def test_a_submission_that_was_cut_off(
+    gone: str, tmp_path: Path, tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it had a job: its process is gone, or on another machine and silent for long."""
+    path = submitted(tmp_path, dataclasses.replace(tiny_config, seed=8), job="")
+    write_order(path, read_order(path) | {"process": process_facts(os.getpid())})
+    assert look(path).state == "waiting"
+    if gone == "process":
+        write_order(path, read_order(path) | {"process": process_facts(NO_PROCESS)})
+    else:
+        monkeypatch.setattr("codepath.run.state.SILENT_S", -1)
+    assert look(path).state == "failed"
+    assert look(path).error[0].startswith("its submission was cut off before a job was noted")
 
 
 def test_a_silent_run_is_remarked_on(run_dir: Path) -> None:

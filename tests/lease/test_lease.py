@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -240,6 +241,14 @@ def unpacked(files: list[Path], folder: Path) -> Path:
     return folder
 
 
+def test_another_process_with_the_number_of_the_last_part_is_not_waited_for(place: Place) -> None:
+    """After a reboot the numbers of processes are given again."""
+    state = {"parts": {}, "child": os.getpid(), "start": "7", "host": socket.gethostname()}
+    (place.folder / "lease.json").write_text(json.dumps(state))
+    assert lease_of(place, [finishes("a")]).work() == 0
+    assert (place.folder / "a").exists()
+
+
 def test_pieces_make_the_lease_again_elsewhere(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +295,17 @@ def test_new_pieces_replace_the_old_ones(
     after, _ = parcel.pack(place.folder, back)
     assert len(after) < len(before)
     assert sorted(back.iterdir()) == after
+
+
+def test_what_a_killed_packing_left_does_not_block(place: Place, tmp_path: Path) -> None:
+    """It had begun more pieces than are needed now."""
+    made_run(place, "coded-s0", bytes(2000))
+    left = tmp_path / "back" / ".new"
+    left.mkdir(parents=True)
+    for number in range(3):
+        (left / f"lease.tar.{number:02}").write_bytes(b"half")
+    files, _ = parcel.pack(place.folder, tmp_path / "back")
+    assert list((tmp_path / "back").iterdir()) == files
 
 
 # What is to be done, and how long it takes
