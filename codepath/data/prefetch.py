@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import queue
 import threading
 import weakref
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from numba.core import event
 
+from codepath.core.durations import seconds_set
 from codepath.core.errors import UserError
 
 PATIENCE = 60.0
@@ -39,14 +39,7 @@ class StuckError(UserError):
 
 def patience() -> float:
     """PATIENCE, or the environment's value; UserError where that is no number above 0."""
-    wanted = os.environ.get(PATIENCE_VARIABLE, "")
-    try:
-        seconds = float(wanted or PATIENCE)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UserError(f"{PATIENCE_VARIABLE} is '{wanted}', must be a number of seconds above 0")
-    return seconds
+    return seconds_set(PATIENCE_VARIABLE, PATIENCE)
 
 
 class _Compiling(event.Listener):

@@ -12,6 +12,7 @@ import itertools
 import os
 import pickle
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,14 +22,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from codepath.core.durations import seconds_set
 from codepath.core.errors import LostProcessesError, UserError
 from codepath.core.machine import available_cores
 from codepath.data.loaders import Shard
 
 _Value = TypeVar("_Value")
 _FIRST_PORT, _PORTS = 20_000, 20_000
-_PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others: the first may be writing betons meanwhile."""
+_MEETING = timedelta(hours=2)
+"""How long a process waits for the others to begin: the first may still measure the run before."""
+PARTNER_PATIENCE = 600.0
+"""Seconds without an answer after which another process counts as lost."""
+PATIENCE_VARIABLE = "CODEPATH_PARTNER_PATIENCE"
+"""Environment variable: seconds instead of PARTNER_PATIENCE."""
+_ANSWERS = 4
+"""How often a process that works alone answers the others within their patience."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +106,25 @@ def first_host(nodes: str) -> str:
     return "".join(part or "" for part in match.groups())
 
 
+def partner_patience() -> float:
+    """PARTNER_PATIENCE, or the environment's value; UserError where that is no number above 0."""
+    return seconds_set(PATIENCE_VARIABLE, PARTNER_PATIENCE)
+
+
 class World:
     """The processes of a job, as one of them sees them; see `connected`.
 
-    Whatever asks the others raises UserError where one of them is gone.
+    Whatever asks the others raises UserError where one of them is gone, or stands still for longer
+    than `partner_patience`.
     """
 
     def __init__(self, place: Placement, device: torch.device) -> None:
         self.rank, self.size = place.rank, place.size
         self.device = device
         self.control: Any = None
+        """The group of the processes for decisions, over gloo."""
+        self.tensors: Any = None
+        """Their group for tensors of the device."""
 
     @property
     def first(self) -> bool:
@@ -128,7 +145,8 @@ class World:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return LostProcessesError(
             f"process {self.rank} of {self.size} lost the others ({reason}): look for the first "
-            "one that ended; repeat the command, and the run goes on from what it saved last"
+            "one that ended or stands still; when all have ended repeat the command, and the run "
+            "goes on from what it saved last"
         )
 
     @contextlib.contextmanager
@@ -161,19 +179,25 @@ class World:
         if self.size > 1:
             tensor = tensor.clone()
             with self._talking():
-                dist.all_reduce(tensor)
+                dist.all_reduce(tensor, group=self.tensors)
         return tensor
 
     def by_first(self, work: Callable[[], _Value]) -> _Value:
-        """`work` done in the first process alone; all get its value or its exception."""
+        """`work` done in the first process alone; all get its value or its exception.
+
+        The others wait for as long as it takes, while the first one's process runs.
+        """
         if self.size == 1:
             return work()
         outcome: list[Any] = [None, None]
-        if self.first:
+
+        def try_it() -> None:
             try:
                 outcome[0] = work()
             except Exception as error:
                 outcome[1] = _sendable(error)
+
+        self._until_all_have(try_it if self.first else None)
         with self._talking():
             dist.broadcast_object_list(outcome, group=self.control)
         if outcome[1] is not None:
@@ -186,8 +210,47 @@ class World:
         For what leaves files behind, which then are there. Where the first one fails, all do.
         """
         value: list[_Value] = []
-        self.by_first(lambda: value.append(work()))
-        return value[0] if value else work()
+
+        def do() -> None:
+            value.append(work())
+
+        self.by_first(do)
+        self._until_all_have(None if value else do)
+        return value[0]
+
+    def _until_all_have(self, work: Callable[[], None] | None) -> None:
+        """Do `work`, or nothing, and wait until every process has done its own.
+
+        Meanwhile a thread answers the others, so that long work is told from a process that stands
+        still.
+        """
+        if self.size == 1:
+            if work is not None:
+                work()
+            return
+        if work is not None:
+            done = threading.Event()
+            thread = threading.Thread(target=self._answer, args=(done,), daemon=True)
+            thread.start()
+            try:
+                work()
+            finally:
+                done.set()
+                thread.join()
+        with self._talking():
+            while not self._all_say(True):
+                pass
+
+    def _answer(self, done: threading.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the next question to the others finds it, too
+            while not done.wait(partner_patience() / _ANSWERS):
+                self._all_say(False)
+
+    def _all_say(self, word: bool) -> bool:
+        """Whether every process says yes."""
+        tensor = torch.tensor(int(word))
+        dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.control)
+        return bool(tensor)
 
 
 def _sendable(error: Exception) -> Exception:
@@ -228,15 +291,19 @@ def connected(device: torch.device | None = None) -> Iterator[World]:
         torch.cuda.set_device(device)
     _share_cores(place)
     number = next(_connections)
+    patience = timedelta(seconds=partner_patience())
     dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
+        "gloo",
         store=dist.PrefixStore(f"codepath/{number}", _store(place)),
         rank=place.rank,
         world_size=place.size,
-        timeout=_PATIENCE,
+        timeout=_MEETING,
     )
     try:
-        world.control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        world.control = dist.new_group(backend="gloo", timeout=patience)
+        # NCCL ends a process without a word, so that gloo is to notice first.
+        backend, factor = ("nccl", 2) if device.type == "cuda" else ("gloo", 1)
+        world.tensors = dist.new_group(backend=backend, timeout=factor * patience)
         yield world
     finally:
         dist.destroy_process_group()
@@ -252,7 +319,7 @@ def _store(place: Placement) -> dist.Store:
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     master = place.rank == 0 and not agent
     try:
-        store = dist.TCPStore(place.address, place.port, place.size, master, timeout=_PATIENCE)
+        store = dist.TCPStore(place.address, place.port, place.size, master, timeout=_MEETING)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"process {place.rank} of {place.size} cannot reach {place.address}:{place.port} "

@@ -113,6 +113,7 @@ class Trainer:
             cuda = world.device.type == "cuda"
             self._wrapped = DistributedDataParallel(
                 self.objective,
+                process_group=world.tensors,
                 device_ids=[world.device] if cuda else None,
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
 import pickle
 import tarfile
 import urllib.error
@@ -207,6 +208,23 @@ def test_cifar10_from_its_archive(archive: Path) -> None:
     archive.unlink()  # unpacked by now: it is not needed any more
     again = load_data_set("cifar10", archive.parent)
     assert np.array_equal(again.train.images, images.train.images)
+
+
+def test_several_processes_unpack_an_archive_once(archive: Path) -> None:
+    """One unpacks, the others wait for it."""
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+
+    def load() -> None:
+        start.wait(60)
+        assert len(load_data_set("cifar10", archive.parent).train) == 10
+
+    children = [context.Process(target=load) for _ in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * 4
 
 
 def test_a_truncated_cifar_archive(archive: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -28,7 +29,13 @@ from codepath.evaluate import Predictions, predict
 from codepath.models import create_model
 from codepath.run.config import RunConfig, to_dict
 from codepath.train import FitOptions, fit, load_trained, loop
-from codepath.train.distributed import Placement, World, first_host, placement
+from codepath.train.distributed import (
+    Placement,
+    World,
+    first_host,
+    partner_patience,
+    placement,
+)
 from tests.train.runs import CPU, QUIET, assert_same_run, reported
 
 SCRIPT = """
@@ -139,16 +146,23 @@ def assert_close(left: dict, right: dict) -> None:
 
 
 def start(
-    folder: Path, rank: int, port: int, stop: int = 0, size: int = 2, script: str = SCRIPT
+    folder: Path,
+    rank: int,
+    port: int,
+    stop: int = 0,
+    size: int = 2,
+    script: str = SCRIPT,
+    more: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen:
-    """One process of several."""
+    """One process of several; `more` arguments of the script and variables for it."""
     place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-    environment = {**os.environ, **{key: str(value) for key, value in place.items()}}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, **{key: str(value) for key, value in place.items()}}
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", script, str(folder), str(stop)],
+        [sys.executable, "-c", script, str(folder), str(stop), *more],
         cwd=REPO_ROOT,
-        env=environment,
+        env={**variables, **(environment or {})},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -346,6 +360,77 @@ def test_a_process_that_ends_in_an_evaluation(
     assert processes[1].returncode == (75 if evil == signal.SIGTERM else -9)
     assert (folder / "run" / "ckpt" / "step-00000003.pt").exists()
     assert together(folder) == [0, 0]
+
+
+STOPPED = SCRIPT.replace("world.rank == 1", "world.rank == int(sys.argv[3])").replace(
+    "runs.SignalAfter.at = {stop}",
+    "runs.SignalAfter.at, runs.SignalAfter.number = {stop}, signal.SIGSTOP",
+)
+"""One of the processes stands still after some steps."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_stands_still(
+    rank: int, tiny_config: RunConfig, tiny_images: ArrayDataSet, tmp_path: Path
+) -> None:
+    """The other one says so in a line; a later start ends as if nothing had happened."""
+    straight, folder = tmp_path / "straight", tmp_path / "two"
+    for job in (straight, folder):
+        write_job(job, tiny_config, tiny_images, save_minutes=0)
+    port = free_port()
+    patience = {"CODEPATH_PARTNER_PATIENCE": "2"}
+    processes = [
+        start(folder, k, port, 4, script=STOPPED, more=(str(rank),), environment=patience)
+        for k in (0, 1)
+    ]
+    still, other = processes[rank], processes[1 - rank]
+    try:
+        _, said = other.communicate(timeout=240)
+        assert still.poll() is None
+    finally:
+        still.kill()
+        still.communicate()
+    assert other.returncode == 1
+    last = said.strip().splitlines()[-1]
+    assert f"process {1 - rank} of 2 lost the others" in last
+    assert "ended or stands still; when all have ended repeat the command" in last
+    assert (folder / "run" / "ckpt" / "step-00000003.pt").exists()
+    assert together(folder) == together(straight) == [0, 0]
+    assert_same_run(folder / "run", straight / "run")
+
+
+ALONE = """
+import sys, time
+import torch
+from codepath.train import connected
+with connected(torch.device("cpu")) as world:
+    last = time.monotonic() + 6
+    def work():
+        while time.monotonic() < last:
+            time.sleep(0.1)
+        return world.rank
+    assert world.by_first(work) == 0
+    last = time.monotonic() + 6
+    assert world.first_leads(work) == world.rank
+    assert world.gather(world.rank) == [0, 1]
+"""
+"""Each process works alone for much longer than the others are to wait for an answer."""
+
+
+@pytest.mark.slow
+def test_long_work_of_one_process_is_waited_for(tmp_path: Path) -> None:
+    port, patience = free_port(), {"CODEPATH_PARTNER_PATIENCE": "2"}
+    processes = [start(tmp_path, k, port, script=ALONE, environment=patience) for k in (0, 1)]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+
+
+@pytest.mark.parametrize("value", ["0", "x", "-1", "inf", "nan"])
+def test_a_patience_that_is_no_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODEPATH_PARTNER_PATIENCE", value)
+    with pytest.raises(UserError, match=f"CODEPATH_PARTNER_PATIENCE is '{value}', must be"):
+        partner_patience()
 
 
 def test_a_batch_norm_of_other_images_is_warned_of(

@@ -11,6 +11,8 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
 from codepath.core.errors import UserError
+from codepath.core.files import make_directory
+from codepath.core.locks import locked
 from codepath.data.archives import is_image_files, read_image_files
 from codepath.data.data_set import ArrayDataSet, ArraySplit
 from codepath.run.config import STATISTICS
@@ -19,6 +21,8 @@ _SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+_UNPACKING_S = 1800.0
+"""Seconds that a process waits for another one to download and unpack the archive."""
 IMAGES_VARIABLE = "CODEPATH_CIFAR10_IMAGES"
 """Environment variable: a folder or tar of CIFAR-10's images, used where no data is named."""
 
@@ -61,15 +65,12 @@ def _torchvision(name: str, data: Path) -> tuple[dict[str, ArraySplit], tuple[st
     archive = data / cls.filename
     if archive.exists() and not check_integrity(str(archive), cls.tgz_md5):
         raise UserError(f"{archive} is truncated or altered (its MD5 is wrong); get it again")
-    unpacked = all(
-        check_integrity(str(data / cls.base_folder / file), md5)
-        for file, md5 in [*cls.train_list, *cls.test_list]
-    )
     try:
-        sets = {
-            split: cls(str(data), train=split == "train", download=not unpacked)
-            for split in ("train", "test")
-        }
+        if not _is_unpacked(cls, data):
+            refusal = f"another process has been unpacking in {data} for long; wait for it"
+            with locked(make_directory(data) / f".{name}.lock", refusal, _UNPACKING_S):
+                cls(str(data), download=not _is_unpacked(cls, data))
+        sets = {split: cls(str(data), train=split == "train") for split in ("train", "test")}
     except (urllib.error.URLError, ConnectionError, TimeoutError, RuntimeError) as error:
         raise UserError(
             f"{_title(name)} is not in {data} and cannot be downloaded ({error}); put "
@@ -80,3 +81,8 @@ def _torchvision(name: str, data: Path) -> tuple[dict[str, ArraySplit], tuple[st
         for split, s in sets.items()
     }
     return splits, tuple(sets["train"].classes)
+
+
+def _is_unpacked(cls: type[CIFAR10], data: Path) -> bool:
+    files = [*cls.train_list, *cls.test_list]
+    return all(check_integrity(str(data / cls.base_folder / file), md5) for file, md5 in files)
