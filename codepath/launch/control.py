@@ -93,8 +93,9 @@ def _require_here(status: RunStatus) -> None:
 
 def _interrupt(status: RunStatus) -> None:
     """Send SIGINT to a run's process, which saves and then stops or goes on with its next run."""
-    pid = int(str(_started(status)["pid"]))
-    if process_alive(pid):
+    started = _started(status)
+    pid = int(str(started["pid"]))
+    if process_alive(pid, str(started.get("start", ""))):
         os.kill(pid, signal.SIGINT)
 
 

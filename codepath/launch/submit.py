@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codepath.core.errors import UserError, unknown_name
-from codepath.core.files import make_directory, sync_all
+from codepath.core.files import make_directory, naming, sync_all
 from codepath.core.provenance import git_state
 from codepath.core.signals import Interruption
 from codepath.launch.cluster import Profile
@@ -235,7 +235,7 @@ class Submission:
             tasks: list[Task], profile: Profile, name: str, after: Mapping[str, list[str]]
         ) -> list[str]:
             executor = _slurm_executor(folder, profile, name, source, after, self.destination.runs)
-            with interruption.deferred():  # no accepted job is lost to a signal
+            with interruption.deferred(), naming(folder):  # no accepted job is lost to a signal
                 jobs = _sent(executor, tasks)
                 accepted.extend(jobs)
             sync_all(folder)  # the job may outlive a power cut here, and needs its task then

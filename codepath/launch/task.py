@@ -27,6 +27,7 @@ from codepath.run.events import (
     note_failure,
     order_to_do,
     process_rank,
+    read_order,
 )
 from codepath.run.slurm import job_state
 
@@ -95,7 +96,7 @@ class RunTask(Task):
             raise
 
     def _run(self, interruption: Interruption) -> str:
-        order = order_to_do(self.run_dir)
+        order = read_order(self.run_dir)
         if _is_anothers(order):
             print(f"{self.run_dir} was given to job {order['job']}: nothing is left to do here")
             return ""
@@ -105,9 +106,10 @@ class RunTask(Task):
         with contextlib.ExitStack() as held:
             if not process_rank():
                 held.enter_context(working_in(self.run_dir))
-            return self._carry_out(order, interruption)
+            return self._carry_out(interruption)
 
-    def _carry_out(self, order: dict[str, Any], interruption: Interruption) -> str:
+    def _carry_out(self, interruption: Interruption) -> str:
+        order = order_to_do(self.run_dir)
         beat(self.run_dir, "starting")
         if current_cluster():
             _require_snapshot(order["source"])

@@ -94,8 +94,7 @@ def test_an_atomic_directory_that_fails_leaves_the_old_one(tmp_path: Path) -> No
 
     with pytest.raises(ZeroDivisionError):
         fail(True, ZeroDivisionError)
-    with pytest.raises(OSError, match="not empty"):
-        fail(False, None)
+    fail(False, None)  # what was there first stays
     assert contents(tmp_path) == {"copy": "", "copy/z": "old"}
 
 
@@ -110,7 +109,7 @@ def test_lines_that_were_flushed_stay_and_others_do_not_touch_them(tmp_path: Pat
 
     def check(left: Path, marks: tuple[Hashable, ...]) -> None:
         append_line(left / "lines", '{"number": 9}')
-        *numbers, last = (line["number"] for line in json_lines((left / "lines").read_text()))
+        *numbers, last = (line["number"] for line in json_lines(left / "lines"))
         assert last == 9
         assert numbers == list(range(len(numbers)))
         assert len(numbers) >= 2 * len(marks)

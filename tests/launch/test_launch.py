@@ -263,12 +263,18 @@ def test_a_snapshot_is_what_was_submitted(tmp_path: Path, monkeypatch: pytest.Mo
     assert snapshot.take_snapshot(tmp_path) != first
 
 
+ORDER = {
+    "cluster": "local", "runs": "runs", "results": "results", "data": "", "backend": "auto",
+    "profile": "",
+}  # fmt: skip
+
+
 def test_a_job_refuses_other_source(
     configs: list[RunConfig], destination: Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = make_directory(destination.run_dir(configs[0]))
     claim(configs[0], run_dir)
-    write_order(run_dir, {"source": "/elsewhere"})
+    write_order(run_dir, ORDER | {"source": "/elsewhere"})
     monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "5")
     with pytest.raises(UserError, match="PYTHONPATH was changed"):
         RunTask(configs[0].experiment, run_dir)()
@@ -296,7 +302,7 @@ def test_a_job_that_is_told_to_stop_while_it_starts(
 
     run_dir = make_directory(destination.run_dir(configs[0]))
     claim(configs[0], run_dir)
-    write_order(run_dir, {"source": ""})
+    write_order(run_dir, ORDER | {"source": ""})
     monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "5")
     if raised_in == "an import":
         monkeypatch.setitem(sys.modules, "codepath.train", Module("codepath.train"))
