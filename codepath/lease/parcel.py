@@ -67,7 +67,7 @@ def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
                     left.append(str(path.relative_to(folder)))
                     continue
                 used += size
-                archive.add(path, path.relative_to(folder))
+                archive.add(path, path.relative_to(folder), filter=_nobodys)
         for piece in pieces.files:
             sync(piece)
         for old in sorted(back.glob(f"{NAME}.*"), reverse=True):
@@ -107,3 +107,10 @@ def require_room(back: Path) -> None:
     others = [path.name for path in back.glob("*") if not path.name.startswith((NAME, "."))]
     if others:
         raise UserError(f"{back} holds other files ({others[0]}): choose an empty folder")
+
+
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without the account that made it."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
