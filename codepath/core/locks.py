@@ -1,6 +1,6 @@
 """Locks between processes: the kernel frees them when their process ends, also a killed one.
 
-They hold between machines as far as the file system passes `flock` on (see docs/promises.md).
+They hold between machines as far as the file system passes `flock` on (see docs/cluster.md).
 """
 
 from __future__ import annotations

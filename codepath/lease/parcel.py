@@ -82,6 +82,13 @@ def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
     return files, left
 
 
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without the account that made it."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
 def _by_worth(folder: Path) -> Iterator[Path]:
     for pattern in _RECORDS:
         yield from sorted(folder.glob(pattern))
@@ -107,10 +114,3 @@ def require_room(back: Path) -> None:
     others = [path.name for path in back.glob("*") if not path.name.startswith((NAME, "."))]
     if others:
         raise UserError(f"{back} holds other files ({others[0]}): choose an empty folder")
-
-
-def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without the account that made it."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member

@@ -249,6 +249,27 @@ def test_another_process_with_the_number_of_the_last_part_is_not_waited_for(plac
     assert (place.folder / "a").exists()
 
 
+def test_what_is_taken_home_says_nothing_of_the_environment(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a part that is done and of one that fails: no secret, no account, no other key."""
+    monkeypatch.setenv("HF_TOKEN", "hunter2-do-not-record")
+    failing = Script("fails", "raise SystemExit('out of luck')")
+    assert lease_of(place, [finishes("done"), failing]).work() == 1
+    files = sorted((place.folder / "back").glob("lease.tar.*"))
+    other = unpacked(files, tmp_path / "other")
+    content = b"".join(path.read_bytes() for path in other.rglob("*") if path.is_file())
+    assert b"out of luck" in content
+    assert b"hunter2" not in content
+    state = json.loads((other / "lease.json").read_text())
+    keys = {"state", "said", "seconds", "besides", "at", "device", "commit"}
+    assert [set(record) for record in state["parts"].values()] == [keys, keys]
+    assert state.keys() == {"parts", "child", "host", "start"}
+    with tarfile.open(other / "whole.tar") as archive:
+        owners = {(one.uid, one.gid, one.uname, one.gname) for one in archive.getmembers()}
+    assert owners == {(0, 0, "", "")}
+
+
 def test_pieces_make_the_lease_again_elsewhere(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
