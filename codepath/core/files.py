@@ -122,9 +122,10 @@ def atomic_directory(path: Path, replaces: bool = False) -> Iterator[Path]:
             if replaces or not isinstance(error, OSError) or not path.is_dir():
                 raise
         sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def copy_files(files: Iterable[Path], root: Path, folder: Path) -> None:

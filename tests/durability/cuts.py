@@ -7,8 +7,8 @@ power cut during that operation may leave the folder. This is how ALICE and Cras
 What a cut may lose is what POSIX allows, which is more than ext4 loses in its default mode:
 
 - Of what was written to a file since its last fsync there may be all, nothing, the beginning, the
-  right length of zeros, or zeros in place of the beginning. Where a file was written over, it may
-  also be empty, or old in one half and new in the other.
+  right length of zeros, or zeros in place of the beginning. A file that was opened to be written
+  anew may be empty, one that was written over in place old in one half and new in the other.
 - A name that was made, moved or removed since the last fsync of its directory may or may not be so
   after the cut. These changes are lost independently of one another and of what files hold. Hence a
   file that was not flushed before it was renamed may be empty under its new name.
@@ -187,21 +187,34 @@ class _Disk:
         self.names: dict[Place, int] = {}
         self.contents: dict[int, bytes] = {}
         self.pending: list[Named] = []
-        self.fresh: dict[int, bytes] = {}
+        self.fresh: dict[int, list[bytes]] = {}
+        """What a file has held since its last flush, oldest first."""
 
     def do(self, operation: Named | Written | Flushed) -> None:
         match operation:
             case Named():
                 self.pending.append(operation)
             case Written(entry, content):
-                self.fresh[entry] = content
+                versions = self._versions(entry)
+                if (
+                    len(versions) > 1
+                    and content.startswith(versions[-1])
+                    and versions[-1].startswith(versions[-2])
+                ):
+                    self.fresh[entry][-1] = content  # appended again
+                else:
+                    self.fresh.setdefault(entry, []).append(content)
             case Flushed(entry):
-                if entry in self.fresh:
-                    self.contents[entry] = self.fresh.pop(entry)
+                self.contents[entry] = self._versions(entry)[-1]
+                self.fresh.pop(entry, None)
                 self._apply(lambda change: entry in change.directories)
 
+    def _versions(self, entry: int) -> list[bytes]:
+        """What a file holds for certain, then what it has held since."""
+        return [self.contents.get(entry, b""), *self.fresh.get(entry, ())]
+
     def flush_all(self) -> None:
-        self.contents |= self.fresh
+        self.contents |= {entry: versions[-1] for entry, versions in self.fresh.items()}
         self.fresh = {}
         self._apply(lambda _: True)
 
@@ -217,9 +230,7 @@ class _Disk:
         ]
         options = [
             {
-                path: remains(self.contents.get(entry, b""), self.fresh[entry])
-                if entry in self.fresh
-                else (self.contents.get(entry, b""),)
+                path: remains(*self._versions(entry))
                 for path, entry in skeleton.items()
                 if entry not in directories
             }
@@ -266,18 +277,26 @@ def _variants(
 
 
 @functools.lru_cache(maxsize=1000)
-def remains(old: bytes, new: bytes) -> tuple[bytes, ...]:
-    """What may be left of a file that certainly held `old`, then `new`: from `old` to `new`."""
-    if new.startswith(old):
-        added = new[len(old) :]
-        half = len(added) // 2
-        parts = [b"", added[:1], added[:half], added[:-1], bytes(len(added))]
-        found = [old + part for part in (*parts, bytes(half) + added[half:], added)]
-    else:
-        half = len(new) // 2
-        found = [old, b"", new[:half], new[:-1], bytes(len(new))]
-        found += [new[:half] + old[half:], old[:half] + new[half:], new]
-    return *dict.fromkeys(part for part in found if part != new), new
+def remains(*versions: bytes) -> tuple[bytes, ...]:
+    """What may be left of a file, from the first to the last of its versions.
+
+    Args:
+        versions: what it holds for certain, then what it has held since, oldest first.
+    """
+    found = [versions[0]]
+    for old, new in itertools.pairwise(versions):
+        if new.startswith(old):
+            added = new[len(old) :]
+            half = len(added) // 2
+            parts = [added[:1], added[:half], added[:-1], bytes(len(added))]
+            found += [old + part for part in (*parts, bytes(half) + added[half:], added)]
+        elif not new:
+            found.append(new)
+        else:
+            half = len(new) // 2
+            longer = bytes(max(len(new) - len(old), 0))
+            found += [new[:half] + old[half:], old[:half] + new[half:], old + longer, new]
+    return *dict.fromkeys(part for part in found if part != versions[-1]), versions[-1]
 
 
 def _paths(names: dict[Place, int], directories: set[int]) -> dict[str, int]:

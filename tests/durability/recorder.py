@@ -1,12 +1,14 @@
 """Records what is done to a folder, for the power cuts of `tests.durability.cuts`.
 
-Python's calls of fsync, rename, replace, unlink, rmdir and mkdir are wrapped. Before each of them
-the folder is compared with what it was after the one before. So files are seen whoever writes them,
-be it Python, numpy, pandas, torch, or safetensors, which is Rust. What is known of a file is its
-content as it stands at the next of these calls.
+Python's calls of fsync, rename, replace, unlink, rmdir and mkdir are wrapped, and its ways to open
+a file to write it anew, which empties it. Before each of them the folder is compared with what it
+was after the one before. So files are seen whoever writes them, be it Python, numpy, pandas, torch,
+or safetensors, which is Rust. What is known of a file is its content as it stands at the next of
+these calls.
 
-A moment between two writes without a wrapped call between them is known only as a beginning of what
-they wrote together. A content that a file had and lost again between two calls is not known.
+A moment between two writes without a wrapped call between them is known only as a beginning of
+what they wrote together. A content that a file had and lost again between two calls is not known.
+Where a library that is not Python empties a file first, it is taken as written over in place.
 
 Two other ways were left: strace may not be installed where tests run, and a file system of our own
 (FUSE) or a preloaded library would need to be built and mounted there. All of our durable points
@@ -15,7 +17,10 @@ are calls of Python's functions, so wrapping these is enough.
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import functools
+import io
 import itertools
 import os
 import stat
@@ -42,6 +47,7 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.recording = Recording()
+        self._patches = contextlib.ExitStack()
         self._lock = threading.RLock()
         self._numbers: dict[tuple[int, int], int] = {}
         self._names: dict[Place, int] = {}
@@ -52,22 +58,27 @@ class Recorder:
         self._numbers[_inode(self.folder.stat())] = ROOT
         self._compare()
         self.recording.before = len(self.recording.operations)
-        self._patches = mock.patch.multiple(
-            os,
-            fsync=self._flush,
-            fdatasync=self._flush,
-            rename=self._moving(os.rename),
-            replace=self._moving(os.replace),
-            unlink=self._removing(os.unlink),
-            remove=self._removing(os.remove),
-            rmdir=self._removing(os.rmdir),
-            mkdir=self._making(os.mkdir),
-        )
-        self._patches.start()
+        real_open = io.open
+        wrapped: dict[str, Callable[..., Any]] = {
+            "fsync": self._flush,
+            "fdatasync": self._flush,
+            "rename": self._moving(os.rename),
+            "replace": self._moving(os.replace),
+            "unlink": self._removing(os.unlink),
+            "remove": self._removing(os.remove),
+            "rmdir": self._removing(os.rmdir),
+            "mkdir": self._making(os.mkdir),
+            "open": self._opening(os.open, lambda flags: flags & os.O_TRUNC),
+        }
+        for name, function in wrapped.items():
+            self._patches.enter_context(mock.patch.object(os, name, function))
+        for module in (io, builtins):
+            opening = self._opening(real_open, lambda mode: "w" in mode)
+            self._patches.enter_context(mock.patch.object(module, "open", opening))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._patches.stop()
+        self._patches.close()
         self._compare()
 
     def mark(self, what: Hashable) -> None:
@@ -121,6 +132,20 @@ class Recorder:
                     self._name(Named(self._names[gone], gone, None))
 
         return remove
+
+    def _opening(
+        self, real: Callable[..., Any], empties: Callable[[Any], object]
+    ) -> Callable[..., Any]:
+        def opening(path: Any, *arguments: Any, **named: Any) -> Any:
+            if not empties(arguments[0] if arguments else named.get("mode", "r")):
+                return real(path, *arguments, **named)
+            with self._lock:
+                self._compare()
+                opened = real(path, *arguments, **named)
+                self._compare()
+            return opened
+
+        return opening
 
     def _making(self, real: Callable[..., None]) -> Callable[..., None]:
         def make(path: Any, *mode: Any, **fds: Any) -> None:

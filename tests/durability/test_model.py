@@ -133,9 +133,21 @@ def test_what_may_be_left_of_a_file() -> None:
     assert remains(b"ab", b"abcdef") == (
         b"ab", b"abc", b"abcd", b"abcde", b"ab\0\0\0\0", b"ab\0\0ef", b"abcdef",
     )  # fmt: skip
-    assert remains(b"abcd", b"wxyz") == (
-        b"abcd", b"", b"wx", b"wxy", b"\0\0\0\0", b"wxcd", b"abyz", b"wxyz",
+    assert remains(b"abcd", b"wxyz") == (b"abcd", b"wxcd", b"abyz", b"wxyz")
+    assert remains(b"ab", b"wxyz") == (b"ab", b"wx", b"abyz", b"ab\0\0", b"wxyz")
+    assert remains(b"ab", b"", b"wxyz") == (
+        b"ab", b"", b"w", b"wx", b"wxy", b"\0\0\0\0", b"\0\0yz", b"wxyz",
     )  # fmt: skip
+    assert remains(b"ab") == (b"ab",)
+
+
+def patched(path: Path) -> None:
+    with path.open("r+") as file:
+        file.write("OLD")
+
+
+def test_a_file_that_is_patched_in_place_keeps_the_rest(tmp_path: Path) -> None:
+    assert left(recorded(tmp_path, patched)) == {OLD, "OLD content\n"}
 
 
 def test_a_failure_names_the_cut_and_the_seed(tmp_path: Path) -> None:
