@@ -31,6 +31,7 @@ from codepath.store import (
 )
 from codepath.train import FitOptions, connected, fit, load_trained
 from codepath.train.fingerprint import fingerprint
+from codepath.train.fit import check_data
 
 
 def train_and_evaluate(
@@ -94,6 +95,7 @@ def _work_in_this_process(
             (top1,) = measure_accuracy(predict_test_images(model, images, world), "test")
             return {"test_top1": top1.value}
 
+        check_data(config, images)  # before anything is written
         world.by_first(lambda: held.enter_context(working_in(run_dir)))
         if world.by_first(lambda: is_done(run_dir, config)):  # by another process, meanwhile
             return world.first

@@ -90,7 +90,7 @@ def fit(
     options = options or FitOptions()
     world = world or World(Placement(), device)
     console = console or Console(quiet=not world.first, markup=False)
-    _check_data(config, images)
+    check_data(config, images)
     with contextlib.ExitStack() as stack:
         if interruption is None:
             interruption = stack.enter_context(Interruption())
@@ -102,7 +102,8 @@ def fit(
         run.train()
 
 
-def _check_data(config: RunConfig, images: DataSet) -> None:
+def check_data(config: RunConfig, images: DataSet) -> None:
+    """UserError where the network does not fit the images' classes or channels."""
     classes, channels = len(images.class_names), images.image_shape[0]
     if config.model.num_classes != classes:
         raise UserError(

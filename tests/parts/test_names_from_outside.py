@@ -130,7 +130,7 @@ def test_a_classifier_s_files_stay_in_their_folder(
     run_dir: Path, images: ArrayDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder for every class inside of OUT, also for `..`; the printed table has the names."""
-    monkeypatch.setattr("codepath.parts.classifier_files.load_images", lambda *_: images)
+    monkeypatch.setattr("codepath.parts.classifier_files.load_run_images", lambda *_: images)
     out = tmp_path / "in" / "out"
     printed = Console(file=io.StringIO(), width=300, markup=False)
     options = ExtractOptions(formats=(), latency_turns=0)
