@@ -175,6 +175,7 @@ NOT_MEASURED = {
         *("25 seconds before the end", "pieces of 15 MiB, 60 MiB at most"),
     ),
     "docs/coding-schemes.md": ("deviation of 0.35", "deviation of 0.8", "20 paths at 0.35"),
+    "docs/decisions/locked-versions.md": ("CPython 3.11.5 or a later 3.11",),
     "docs/decisions/tested-versions.md": ("torch 2.14.1", "torchvision 0.29.1", "torch 2.11.0"),
     "docs/early-exits.md": (
         *("60 % of the multiply-adds on average", "60, 70 or 80 % of the multiply-adds"),
