@@ -128,7 +128,7 @@ def test_nothing_of_the_environment_is_recorded(installed: Path, here: Path) -> 
     (start,) = json.loads((here / CODED / "env.json").read_text())
     assert start.keys() == {
         "started", "step", "commit", "dirty", "device", "cores", "processes", "threads",
-        "device_batch", "precision", "versions",
+        "device_batch", "precision", "compiled", "aligned", "versions",
     }  # fmt: skip
     noted = [json.loads(line) for line in (here / CODED / "events.jsonl").read_text().splitlines()]
     assert [one.keys() for one in noted] == [{"event", "at", "host", "pid", "job", "cluster"}]
