@@ -258,13 +258,19 @@ def test_accumulated_parts_train_as_one_batch(
     assert_close(whole, in_float64(config, tiny_images, world, parts))
 
 
+def undisturbed_pair(pairs: Path, config: RunConfig, images: ArrayDataSet) -> None:
+    """Train two processes in PAIRS/two, once for the tests that look at it."""
+    if not (pairs / "two").exists():
+        write_job(pairs / "two", config, images)
+        assert together(pairs / "two") == [0, 0]
+
+
 def test_a_run_of_two_processes_is_measured_by_both(
     tiny_config: RunConfig, tiny_images: ArrayDataSet, pairs: Path
 ) -> None:
     """The test split has 25 images, an odd number: 13 and 12 of them are measured."""
     config = with_train(tiny_config, bn_batch=16)
-    write_job(pairs / "two", config, tiny_images)
-    assert together(pairs / "two") == [0, 0]
+    undisturbed_pair(pairs, config, tiny_images)
     fit(config, tiny_images, pairs / "one", CPU, QUIET, FitOptions(log_steps=2))
     for left, right in zip(reported(pairs / "one"), reported(pairs / "two" / "run"), strict=True):
         assert left.keys() == right.keys()
@@ -293,9 +299,7 @@ def test_two_processes_stop_together_and_go_on_to_the_bit(
     (path,) = [p for p in (tmp_path / "two" / "run" / "ckpt").iterdir() if "4" in p.name]
     assert path.name == "step-00000004.pt"
     assert together(tmp_path / "two") == [0, 0]
-    if not (pairs / "two").exists():
-        write_job(pairs / "two", config, tiny_images)
-        assert together(pairs / "two") == [0, 0]
+    undisturbed_pair(pairs, config, tiny_images)
     assert_same_run(pairs / "two" / "run", tmp_path / "two" / "run")
     starts = json.loads((tmp_path / "two" / "run" / "env.json").read_text())
     assert [entry["processes"] for entry in starts] == [2, 2]
