@@ -131,7 +131,9 @@ def test_nothing_of_the_environment_is_recorded(installed: Path, here: Path) -> 
         "device_batch", "precision", "compiled", "aligned", "versions",
     }  # fmt: skip
     noted = [json.loads(line) for line in (here / CODED / "events.jsonl").read_text().splitlines()]
-    assert [one.keys() for one in noted] == [{"event", "at", "host", "pid", "job", "cluster"}]
+    assert [one.keys() for one in noted] == [
+        {"event", "at", "host", "pid", "start", "job", "cluster"}
+    ]
     runs = (here / "runs/demo/results/runs.csv").read_text().splitlines()[0]
     assert runs == ",".join(store.schema.RUN_COLUMNS)
 
