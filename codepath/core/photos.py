@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from typing import NamedTuple
 
@@ -12,8 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from codepath.core.errors import UserError
+from codepath.core.images import (
+    FORMATS,
+    BadImageError,
+    TooManyPixelsError,
+    UnknownImageError,
+    opened_image,
+)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 50 * 10**6
 _MODES = {1: "L", 3: "RGB"}
@@ -53,24 +57,17 @@ def read_photo(data: bytes, name: str, image_shape: tuple[int, int, int]) -> Pho
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MOST_PIXELS:
-                    raise UserError(_too_large(name, f"{width} x {height} pixels"))
+            with opened_image(data, MOST_PIXELS) as image:
                 image.draft(None, (4 * W, 4 * H))
                 return fit_photo(image, name, image_shape)
-    except Image.DecompressionBombError:
-        raise UserError(_too_large(name, "far too many pixels")) from None
-    except Image.UnidentifiedImageError:
+    except TooManyPixelsError as error:
+        raise UserError(
+            f"{name} has {error}, more than {MOST_PIXELS // 10**6} million: make it smaller"
+        ) from None
+    except UnknownImageError:
         raise UserError(f"{name} is no image that can be read: {_kind(data)}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError,
-            struct.error, OverflowError, MemoryError) as error:  # fmt: skip
-        said = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{name} is a damaged image ({said[0]}): save it again") from None
-
-
-def _too_large(name: str, what: str) -> str:
-    return f"{name} has {what}, more than {MOST_PIXELS // 10**6} million: make it smaller"
+    except BadImageError as error:
+        raise UserError(f"{name} is a damaged image ({error}): save it again") from None
 
 
 def _kind(data: bytes) -> str:

@@ -27,6 +27,7 @@ from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from codepath.core.errors import NO_ROOM, UserError
 from codepath.core.files import atomic_path, make_directory, sync, write_text
+from codepath.core.images import opened_image
 from codepath.core.machine import available_cores
 from codepath.core.provenance import package_versions
 from codepath.data.beton import Beton
@@ -246,7 +247,7 @@ def _encoded(split: FileSplit, settings: BetonSettings, index: int) -> _Sample:
         shrunk.thumbnail((settings.longest,) * 2, Image.Resampling.BICUBIC, reducing_gap=None)
         pixels = np.asarray(shrunk)
         H, W = pixels.shape[:2]
-    with Image.open(io.BytesIO(data)) as image:
+    with opened_image(data) as image:
         is_jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
     if (settings.store == "pixels" and pixels.nbytes <= PAGE) or not (is_jpeg or smaller):
         return _Sample(pixels.tobytes(), W, H, RAW)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 import torchvision.io  # noqa: F401 (it registers the decoder)
 from numpy.typing import NDArray
-from PIL import Image
 
 from codepath.core.errors import UserError
+from codepath.core.images import BadImageError, opened_image
 
 _JPEG_START = b"\xff\xd8"
 _RGB = 3
@@ -127,14 +126,14 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     cannot decode (CMYK, other formats, damaged files) is left to Pillow.
     """
     decoder = _jpeg_decoder() if data.startswith(_JPEG_START) else None
-    if decoder is not None:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # needs writable memory
-        with suppress(RuntimeError):
-            return decoder(encoded, _RGB, False).permute(1, 2, 0).numpy()
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened_image(data) as image:  # it takes no memory for more pixels than are allowed
+            if decoder is not None:
+                encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # needs writing
+                with suppress(RuntimeError):
+                    return decoder(encoded, _RGB, False).permute(1, 2, 0).numpy()
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except BadImageError as error:
         raise UserError(f"cannot read the image {name} ({error}); get it again") from None
 
 
@@ -155,9 +154,9 @@ class FileSplit:
         """Width and height of an image by its header; UserError where it is damaged."""
         name = self.files.name(index)
         try:
-            with Image.open(io.BytesIO(self.files.read(index))) as image:
+            with opened_image(self.files.read(index)) as image:
                 return image.size
-        except OSError as error:
+        except BadImageError as error:
             raise UserError(f"cannot read the image {name} ({error}); get it again") from None
 
     def image(self, index: int) -> NDArray[np.uint8]:

@@ -155,6 +155,22 @@ def test_images_that_do_not_fit(folder: Path, image: object, message: str) -> No
         load_binary_classifier(folder).predict(image)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"P6\n16 16\n255\n", "as an image"),
+        (b"P6\n16; 16\n255\n" + bytes(768), "is a damaged image"),
+        (b"P6\n60000 60000\n255\n", "as an image"),
+        (b"P6\n8000 8000\n255\n", "8000 x 8000 pixels, the network takes 16 x 16"),
+        (b"", "as an image"),
+    ],
+)
+def test_image_files_that_lie(folder: Path, data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.ppm").write_bytes(data)
+    with pytest.raises(UserError, match=said):
+        load_binary_classifier(folder).predict(tmp_path / "x.ppm")
+
+
 def test_damaged_and_foreign_files(folder: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
