@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -12,13 +10,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from rich.markup import escape
 from rich.progress import track
 
-from codepath.core.errors import UserError
+from codepath.core.errors import UserError, one_line
+from codepath.core.images import BadImageError, opened_image
 from codepath.core.photos import read_photo
 from codepath.data.data_set import ArraySplit
+from codepath.data.tars import content, opened_tar
 
 _Item = TypeVar("_Item")
 SPLITS = ("train", "test")
@@ -71,6 +70,7 @@ def read_image_files(
     quality: int | None = None
     first: NDArray[np.uint8] | None = None
     for name, (split, class_name) in shown(list(places.items()), path):
+        require_class_name(class_name, path)
         pixels, tables = _decoded(files[name](), name, path, size)
         if first is None:
             first, quality = pixels, _jpeg_quality(tables)
@@ -151,10 +151,10 @@ def _decoded(
     if size:
         return read_photo(data, f"{path}: {name}", (3, size, size)).pixels, None
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened_image(data) as image:
             tables = getattr(image, "quantization", None)
             return np.asarray(image.convert("RGB")), tables
-    except (UnidentifiedImageError, OSError) as error:
+    except BadImageError as error:
         raise UserError(f"{path}: cannot read the image {name} ({error})") from None
 
 
@@ -184,30 +184,19 @@ def _files(path: Path) -> dict[str, Callable[[], bytes]]:
             for file in sorted(path.rglob("*"))
             if file.is_file()
         }
-    content = {}
-    try:
-        with tarfile.open(path) as archive:
-            members = archive.getmembers()
-            refuse_unsafe(members, path)
-            # In the archive's order: going back and forth in a compressed file is slow.
-            for member in shown(members, path):
-                if member.isfile():
-                    stream = archive.extractfile(member)
-                    assert stream is not None
-                    content[PurePosixPath(member.name).as_posix()] = stream.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(
-            f"{path} is no tar archive or is truncated ({error}); get it again"
-        ) from None
-    return {name: partial(content.__getitem__, name) for name in sorted(content)}
+    found = {}
+    with opened_tar(path) as (archive, members):
+        # In the archive's order: going back and forth in a compressed file is slow.
+        for member in shown(members, path):
+            if member.isfile():
+                found[PurePosixPath(member.name).as_posix()] = content(archive, member)
+    return {name: partial(found.__getitem__, name) for name in sorted(found)}
 
 
-def refuse_unsafe(members: Iterable[tarfile.TarInfo], path: Path) -> None:
-    """Raise UserError where a member of the archive at `path` points outside of it."""
-    for member in members:
-        name = PurePosixPath(member.name)
-        if name.is_absolute() or ".." in name.parts:
-            raise UserError(f"{path}: unsafe path '{member.name}' in the archive")
+def require_class_name(name: str, path: Path) -> None:
+    """UserError for a folder below `path` whose name cannot stand in a table as a class's name."""
+    if name != one_line(name):
+        raise UserError(f"{path}: the folder {name!r} has no name of one line: rename it")
 
 
 def shown(items: Sequence[_Item], path: Path) -> Iterable[_Item]:
@@ -228,7 +217,7 @@ _LUMINANCE = np.fromstring(
 
 def _jpeg_quality(tables: dict[int, list[int]] | None) -> int | None:
     """The quality whose scaled standard table equals the image's, in any order of entries."""
-    if not tables:
+    if not tables or 0 not in tables:
         return None
     own = sorted(tables[0])
     for quality in range(1, 101):

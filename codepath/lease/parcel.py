@@ -60,8 +60,8 @@ def pack(folder: Path, back: Path) -> tuple[list[Path], list[str]]:
     pieces = _Pieces(make_directory(fresh))
     used, left = 0, []
     try:
-        with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
-            for path in _by_worth(folder):
+        with tarfile.open(fileobj=pieces, mode="w|", dereference=True) as archive:  # type: ignore[call-overload]
+            for path in filter(Path.is_file, _by_worth(folder)):
                 size = path.stat().st_size
                 if used + size > MOST:
                     left.append(str(path.relative_to(folder)))
@@ -106,7 +106,7 @@ def _by_worth(folder: Path) -> Iterator[Path]:
 
 def _age(run: Path) -> float:
     files = [run / WEIGHTS, run / "config.json"]
-    return -max(path.stat().st_mtime for path in files if path.exists())
+    return -max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
 
 def require_room(back: Path) -> None:

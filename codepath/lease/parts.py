@@ -293,11 +293,11 @@ class Run(Part):
 
     def _done(self, place: Place) -> float:
         """The share of the training that is in the newest checkpoint."""
-        saved = sorted((self.run_dir(place) / "ckpt").glob("step-*.pt"))
+        saved = sorted((self.run_dir(place) / "ckpt").glob(f"step-{'[0-9]' * 8}.pt"))
         epochs = _epochs(self.run_dir(place))
         if not saved or not epochs:
             return 0.0
-        step = int(saved[-1].stem.rpartition("-")[2])
+        step = int(saved[-1].stem.removeprefix("step-"))
         return step / (epochs[-1]["step"] / epochs[-1]["epoch"] * self.config.train.epochs)
 
     def outcome(self, place: Place) -> str:

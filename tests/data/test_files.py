@@ -6,6 +6,7 @@ import hashlib
 import io
 import multiprocessing
 import pickle
+import struct
 import tarfile
 import urllib.error
 from pathlib import Path
@@ -21,7 +22,7 @@ from codepath.core.errors import UserError
 from codepath.core.photos import read_photo
 from codepath.data import ArrayDataSet, archives, load_data_set
 from codepath.data.archives import read_image_files
-from codepath.data.files import decode
+from codepath.data.files import FileSplit, FolderFiles, decode
 from codepath.data.sources import cifar
 from codepath.data.sources.cifar import CIFAR10_CLASSES
 
@@ -340,3 +341,85 @@ def test_own_photographs_that_are_too_few(tmp_path: Path) -> None:
         load_data_set("images", tmp_path / "none")
     with pytest.raises(UserError, match=r"data\.size is for images"):
         load_data_set("digits", size=8)
+
+
+def says_size(width: int, height: int) -> bytes:
+    """A small JPEG file whose header says another size."""
+    data = bytearray(encoded(pixels(0), "jpg"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (says_size(65_535, 65_535), "pixels"),
+        (says_size(0, 0), "."),
+        (b"P6\n1; 13\n255\n" + bytes(100), "invalid literal"),
+        (b"P6\n8 8\n255\n" + bytes(10), "."),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n", "none of JPEG, PNG"),
+        (b"", "none of JPEG, PNG"),
+    ],
+    ids=["a bomb", "no pixels", "no number", "cut", "a programme", "nothing"],
+)
+def test_what_is_no_image_is_named_without_its_memory(
+    data: bytes, said: str, tmp_path: Path
+) -> None:
+    """Pillow would run Ghostscript on an EPS file, and raises errors of many types."""
+    with pytest.raises(UserError, match=f"cannot read the image it .*{said}"):
+        decode(data, "it")
+    tree = make_tree(tmp_path, suffix="jpg")
+    (tree / "train" / "a" / "0000.jpg").write_bytes(data)
+    split = FileSplit(FolderFiles(tree, ["train/a/0000.jpg"]), np.zeros(1, np.int64), 8)
+    with pytest.raises(UserError, match=f"cannot read the image .*{said}"):
+        split.image(0)
+    with pytest.raises(UserError, match=r"cannot read the image train/a/0000\.jpg"):
+        read_image_files(tree)
+
+
+def test_quality_without_the_usual_table_is_unknown(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path, suffix="jpg")
+    for file in tree.rglob("*.jpg"):
+        data = file.read_bytes()
+        first = data.index(b"\xff\xdb") + 4
+        second = data.index(b"\xff\xdb", first) + 4
+        frame = data.index(b"\xff\xc0") + 12  # where the frame names its first table
+        other = bytearray(data)
+        other[first], other[second], other[frame] = 2, 1, 2
+        file.write_bytes(other)
+    assert read_image_files(tree).jpeg_quality is None
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "a\udcff"])
+def test_a_class_has_a_name_of_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no name of one line: rename it"):
+        read_image_files(make_tree(tmp_path, ("a", name)))
+
+
+def test_a_damaged_header_does_not_end_a_tar_early(tmp_path: Path) -> None:
+    """The images behind it would be missing without a word."""
+    tree = make_tree(tmp_path / "tree")
+    whole = tmp_path / "whole.tar"
+    with tarfile.open(whole, "w") as tar:
+        for file in sorted(tree.rglob("*.png")):
+            tar.add(file, file.relative_to(tree))
+    assert len(read_image_files(whole).splits["train"].images) == 6
+    with tarfile.open(whole) as tar:
+        places = [member.offset for member in tar.getmembers()]
+    for place in places:
+        data = bytearray(whole.read_bytes())
+        data[place + 5] ^= 1
+        (tmp_path / "damaged.tar").write_bytes(data)
+        with pytest.raises(UserError, match=r"damaged\.tar is no tar archive or is truncated"):
+            read_image_files(tmp_path / "damaged.tar")
+
+
+def test_the_checksum_of_a_compressed_tar_counts(tmp_path: Path) -> None:
+    """It stands at the end, behind all that an archive needs."""
+    path = make_tar(make_tree(tmp_path / "tree"), tmp_path / "images.tar.gz")
+    data = bytearray(path.read_bytes())
+    data[-6] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"truncated \(CRC check failed"):
+        read_image_files(path)

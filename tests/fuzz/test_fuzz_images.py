@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from codepath.data.files import FileSplit, FolderFiles, decode
 from codepath.core.photos import MOST_PIXELS, read_photo
+from codepath.data.files import FileSplit, FolderFiles, decode
 from codepath.data.resize import central_crop
 from codepath.models.classifier_file import read_image
 from codepath.models.shipped import BEST

@@ -158,11 +158,11 @@ def test_images_that_do_not_fit(folder: Path, image: object, message: str) -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"P6\n16 16\n255\n", "as an image"),
+        (b"P6\n16 16\n255\n", "is a damaged image"),
         (b"P6\n16; 16\n255\n" + bytes(768), "is a damaged image"),
-        (b"P6\n60000 60000\n255\n", "as an image"),
-        (b"P6\n8000 8000\n255\n", "8000 x 8000 pixels, the network takes 16 x 16"),
-        (b"", "as an image"),
+        (b"P6\n60000 60000\n255\n", "has far too many pixels"),
+        (b"P6\n8000 8000\n255\n", "has 8000 x 8000 pixels, more than 50 million"),
+        (b"", "the file is empty"),
     ],
 )
 def test_image_files_that_lie(folder: Path, data: bytes, said: str, tmp_path: Path) -> None:

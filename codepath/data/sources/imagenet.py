@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
 from torchvision.datasets.imagenet import ARCHIVE_META
 
 from codepath.core.errors import UserError
-from codepath.data.archives import refuse_unsafe, shown
+from codepath.data.archives import require_class_name, shown
 from codepath.data.beton import Beton, betons_of
 from codepath.data.files import EncodedImages, FileDataSet, FileSplit, FolderFiles, TarFiles
+from codepath.data.matlab import read_structures
+from codepath.data.tars import content, is_text, opened_tar
 from codepath.run.config import STATISTICS
 
 CROP = 160
@@ -133,21 +134,19 @@ def _folders(root: Path) -> _Found:
     names, wnids = [], []
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     for wnid in shown(folders, root):
-        inside = [e.name for e in os.scandir(root / wnid) if e.name.lower().endswith(_SUFFIX)]
+        require_class_name(wnid, root)
+        files = [entry for entry in os.scandir(root / wnid) if entry.is_file()]
+        inside = [file.name for file in files if file.name.lower().endswith(_SUFFIX)]
+        if not all(map(is_text, inside)):
+            raise UserError(f"{root / wnid} holds a file whose name is no Unicode: rename it")
         names += [f"{wnid}/{name}" for name in sorted(inside)]
         wnids += [wnid] * len(inside)
     return _Found(FolderFiles(root, names), wnids, "folders")
 
 
-def _images(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    """The JPEG members of an open archive; UserError for unsafe paths."""
-    members = archive.getmembers()
-    refuse_unsafe(members, path)
+def _images(members: Iterable[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
+    """The JPEG files among an archive's members."""
     return [m for m in members if m.isfile() and m.name.lower().endswith(_SUFFIX)]
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is no tar archive or is truncated ({error}); get it again")
 
 
 def _tar_files(path: Path, found: list[tuple[str, str, int, int]], kind: str) -> _Found:
@@ -162,21 +161,17 @@ def _train_archive(data: Path) -> _Found:
     """Find the places of the images in the outer file of a tar that holds one tar per class."""
     path = data / TRAIN_ARCHIVE
     found = []
-    try:
-        with tarfile.open(path, "r:") as outer, path.open("rb") as stream:
-            members = outer.getmembers()
-            refuse_unsafe(members, path)
-            members = [m for m in members if m.isfile() and m.name.endswith(".tar")]
-            for member in shown(members, path):
-                inner_file = _Stretch(stream, member.offset_data, member.size)
-                with tarfile.open(fileobj=inner_file, mode="r:") as inner:
-                    found += [
-                        (PurePosixPath(member.name).stem, image.name, start, image.size)
-                        for image in _images(inner, path)
-                        for start in [member.offset_data + image.offset_data]
-                    ]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _damaged(path, error) from None
+    with opened_tar(path, "r:") as (_, members), path.open("rb") as stream:
+        members = [m for m in members if m.isfile() and m.name.endswith(".tar")]
+        for member in shown(members, path):
+            wnid = PurePosixPath(member.name).stem
+            require_class_name(wnid, path)
+            inner = _Stretch(stream, member.offset_data, member.size)
+            with opened_tar(path, "r:", inner) as (_, inside):  # type: ignore[arg-type]
+                found += [
+                    (wnid, image.name, member.offset_data + image.offset_data, image.size)
+                    for image in _images(inside)
+                ]
     return _tar_files(path, found, "archives")
 
 
@@ -216,11 +211,8 @@ class _Stretch(io.RawIOBase):
 def _val_archive(data: Path) -> _Found:
     """The validation images in order of their names, with labels from the development kit."""
     path = data / VAL_ARCHIVE
-    try:
-        with tarfile.open(path, "r:") as archive:
-            images = sorted(_images(archive, path), key=lambda member: member.name)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _damaged(path, error) from None
+    with opened_tar(path, "r:") as (_, members):
+        images = sorted(_images(members), key=lambda member: member.name)
     wnids = list(_ground_truth(data / DEVKIT))
     if len(wnids) != len(images):
         raise UserError(
@@ -237,22 +229,28 @@ def _val_archive(data: Path) -> _Found:
 def _ground_truth(path: Path) -> Iterator[str]:
     """The wnid of each validation image, in order of their names."""
     wanted = ["meta.mat", "ILSVRC2012_validation_ground_truth.txt"]
-    try:
-        with tarfile.open(path) as archive:
-            refuse_unsafe(archive.getmembers(), path)
-            streams = [archive.extractfile(f"{_DEVKIT_ROOT}/{name}") for name in wanted]
-            meta, truth = (stream.read() for stream in streams if stream is not None)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _damaged(path, error) from None
-    except (KeyError, ValueError):
-        raise UserError(
-            f"{path} holds no {_DEVKIT_ROOT}/{' and '.join(wanted)}; get it again"
-        ) from None
-    synsets = np.atleast_1d(loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"])
-    wnid_of = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if not s["num_children"]}
+    with opened_tar(path) as (archive, members):
+        of_name = {member.name: member for member in members if member.isfile()}
+        places = [of_name.get(f"{_DEVKIT_ROOT}/{name}") for name in wanted]
+        meta, truth = (b"" if place is None else content(archive, place) for place in places)
+    if None in places:
+        raise UserError(f"{path} holds no {_DEVKIT_ROOT}/{' and '.join(wanted)}; get it again")
+    wnid_of = _classes(meta, path)
     for line in truth.split():
-        if int(line) not in wnid_of:
-            raise UserError(
-                f"{path}: class {int(line)} of the labels is not in meta.mat; get it again"
-            )
-        yield wnid_of[int(line)]
+        label = int(line) if line.isdigit() and len(line) < 9 else None
+        if label not in wnid_of:
+            said = label if label is not None else ascii(line)[1:]
+            raise UserError(f"{path}: class {said} of the labels is not in meta.mat; get it again")
+        yield wnid_of[label]
+
+
+def _classes(meta: bytes, path: Path) -> dict[int, str]:
+    """Number of a class in the labels -> its wnid, by the content of meta.mat."""
+    try:
+        synsets = read_structures(meta, "synsets", ("ILSVRC2012_ID", "WNID", "num_children"))
+        classes = {int(number): str(wnid) for number, wnid, children in synsets if not children}
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: meta.mat is damaged ({error}); get it again") from None
+    for wnid in classes.values():
+        require_class_name(wnid, path)
+    return classes
