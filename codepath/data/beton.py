@@ -7,7 +7,6 @@ The layout is in `codepath.data.beton_format`, the manifest and checksums beside
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -19,16 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from codepath.core.arrays import read_arrays
 from codepath.core.errors import UserError
 from codepath.data.beton_format import (
     ALLOCATION,
     FIELD,
     HEADER,
     JPEG,
+    PAGE,
     RAW,
     ROW,
     BetonSettings,
 )
+from codepath.data.beton_manifest import read_manifest
 
 
 class Beton:
@@ -36,8 +38,8 @@ class Beton:
 
     As `EncodedImages` its samples are encoded images, read with their checksums compared.
 
-    Raises UserError where there is no such file, and where it is not as its manifest says (size
-    and head are looked at).
+    Raises UserError where there is no such file, where it is not as its manifest says (size and
+    head are looked at), and where the manifest or the samples' names and checksums are altered.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,25 +48,42 @@ class Beton:
         if not path.is_file():
             raise _absent(path)
         try:
-            self.manifest = json.loads(path.with_suffix(".json").read_text())
-            with np.load(path.with_suffix(".npz")) as samples:
-                self._sums, self._names = samples["xxh3"], samples["names"]
+            self.manifest = read_manifest(path.with_suffix(".json"))
+            self._sums, self._names = self._samples(path.with_suffix(".npz"))
             self._file = path.open("rb")
         except (OSError, ValueError, KeyError) as error:
             raise self._damaged(f"{type(error).__name__}: {error}") from None
         n = int(self.manifest["images"])
         fixed = HEADER.itemsize + 2 * FIELD.itemsize
         self._head_size = fixed + n * ROW.itemsize
-        head = os.pread(self._file.fileno(), self._head_size, 0)
         size = self.path.stat().st_size
-        if size != self.manifest["bytes"]:
+        if size != self.manifest["bytes"] or size < self._head_size + n * ALLOCATION.itemsize:
             raise self._damaged(f"{size:,} bytes, {self.manifest['bytes']:,} were written")
-        if hashlib.sha256(head).hexdigest() != self.manifest["sha256_head"]:
+        head = os.pread(self._file.fileno(), self._head_size, 0)
+        if _sha256(head) != self.manifest["sha256_head"]:
             raise self._damaged("its head is altered")
-        if hashlib.sha256(self._sums.tobytes()).hexdigest() != self.manifest["sha256_sums"]:
-            raise self._damaged(f"{path.stem}.npz is altered")
         self._rows = np.frombuffer(head, ROW, n, fixed)
         self._table_start = int(np.frombuffer(head, HEADER, 1)["table"][0])
+        if self._table_start != size - n * ALLOCATION.itemsize:
+            raise self._damaged("its table of allocations is not at its end")
+        counts = list(self.manifest["classes"].values())
+        if not 0 <= self.labels.min() <= self.labels.max() < len(counts) or (
+            np.bincount(self.labels, minlength=len(counts)).tolist() != counts
+        ):
+            raise self._damaged(f"{path.stem}.json counts other classes")
+
+    def _samples(self, path: Path) -> tuple[NDArray[np.uint64], NDArray[np.str_]]:
+        """The checksum and, where there are any, the name of every sample."""
+        n, said = self.manifest["images"], self.manifest.get("sha256_names")
+        if said and _sha256(path.read_bytes()) != said:  # compared before anything is parsed
+            raise ValueError(f"{path.name} is altered")
+        arrays = read_arrays(path)
+        sums, names = arrays["xxh3"], arrays["names"]
+        if sums.dtype != np.uint64 or sums.shape != (n,) or names.shape not in ((n,), (0,)):
+            raise ValueError(f"{path.name} is not of the form it had")
+        if names.dtype.kind != "U" or _sha256(sums.tobytes()) != self.manifest["sha256_sums"]:
+            raise ValueError(f"{path.name} is altered")
+        return sums, names
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self.path} is damaged ({what}); remove it, {self.remade}")
@@ -81,9 +100,18 @@ class Beton:
     @cached_property
     def _table(self) -> NDArray[Any]:
         data = os.pread(self._file.fileno(), len(self) * ALLOCATION.itemsize, self._table_start)
-        if hashlib.sha256(data).hexdigest() != self.manifest["sha256_table"]:
+        table = np.frombuffer(data, ALLOCATION)
+        if _sha256(data) != self.manifest["sha256_table"] or not self._is_in_order(table):
             raise self._damaged("its table of allocations is altered")
-        return np.frombuffer(data, ALLOCATION)
+        return table
+
+    def _is_in_order(self, table: NDArray[Any]) -> bool:
+        """Whether samples lie one behind the other between head and table, none above a page."""
+        starts, sizes = table["start"], table["size"]
+        if sizes.max() > PAGE or starts.max() > self._table_start:
+            return False
+        ends = np.append(self._head_size, starts + sizes)
+        return bool((ends <= np.append(starts, self._table_start)).all())
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -145,6 +173,8 @@ class Beton:
         """(n, H, W, 3): all images of a beton whose images are pixels of one size."""
         if self.shape is None:
             raise UserError(f"{self.path} does not hold pixels of images of one size")
+        if (self._table["size"] != math.prod(self.shape)).any():
+            raise self._damaged("a sample is not of its image's size")
         images = np.empty((len(self), *self.shape), np.uint8)
         for index in range(len(self)):
             images[index] = np.frombuffer(self.stored(index), np.uint8).reshape(self.shape)
@@ -207,9 +237,13 @@ def betons_of(dataset: str, folder: Path) -> dict[str, Path]:
 def _described(path: Path) -> tuple[int, tuple[float, bool, int]]:
     """How many images a beton has, and its settings in the order of preference."""
     try:
-        manifest = json.loads(path.with_suffix(".json").read_text())
+        manifest = read_manifest(path.with_suffix(".json"))
         settings = BetonSettings(**manifest["settings"])
         longest = settings.longest or math.inf
         return manifest["images"], (longest, settings.store == "pixels", settings.quality)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return 0, (-1, False, 0)  # the last choice; opening it names the damage
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -44,6 +44,7 @@ from codepath.data.beton_format import (
     VERSION,
     BetonSettings,
 )
+from codepath.data.beton_manifest import sealed
 from codepath.data.data_set import ArrayDataSet, ArraySplit, DataSet
 from codepath.data.files import FileSplit, decode
 from codepath.data.prefetch import prefetched
@@ -298,8 +299,10 @@ def _finish(
     counts = np.bincount(split.labels, minlength=len(images.class_names))
     in_files = isinstance(split, FileSplit)
     names = [split.files.member(i) for i in range(n)] if isinstance(split, FileSplit) else []
-    with atomic_path(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, xxh3=done["sum"], names=np.array(names, np.str_))
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, xxh3=done["sum"], names=np.array(names, np.str_))
+    with atomic_path(path.with_suffix(".npz")) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
     described = {
         "dataset": images.dataset,
         "source": images.source,
@@ -313,8 +316,9 @@ def _finish(
         "sha256_head": hashlib.sha256(head).hexdigest(),
         "sha256_table": hashlib.sha256(table.tobytes()).hexdigest(),
         "sha256_sums": hashlib.sha256(done["sum"].tobytes()).hexdigest(),
+        "sha256_names": hashlib.sha256(buffer.getbuffer()).hexdigest(),
         "versions": package_versions(),
     }
-    write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(sealed(described), indent=2) + "\n")
     growing.replace(path)
     sync(path.parent)

@@ -16,7 +16,6 @@ take some minutes.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from codepath.core.arrays import read_arrays
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path
 from codepath.data import ArraySplit, FileSplit, Loader, Normalize, evaluation_loader
@@ -140,11 +140,35 @@ def _save(path: Path, scores: AnyScores) -> None:
 def load_binary_scores(path: Path) -> AnyScores:
     """What `save` wrote; UserError where the file is damaged."""
     try:
-        with np.load(path) as saved:
-            kind = DrawnScores if "draws" in saved else BinaryScores
-            return kind(**{name: saved[name] for name in kind._fields})
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path)
+        kind = DrawnScores if "draws" in arrays else BinaryScores
+        scores = kind(**{name: arrays[name] for name in kind._fields})
+        if not _belong_together(scores):
+            raise ValueError("its arrays do not belong together")
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}); evaluate the run again") from None
+    return scores
+
+
+def _belong_together(saved: AnyScores) -> bool:
+    """Whether all arrays have the shapes and types of their kind, and point into one another."""
+    n = len(saved.labels)
+    if (
+        saved.labels.shape != (n,)
+        or saved.labels.dtype != np.int64
+        or saved.scores.dtype.kind != "f"
+    ):
+        return False
+    if isinstance(saved, BinaryScores):
+        return saved.scores.ndim == 2 and len(saved.scores) == n
+    pairs = len(saved.scores)
+    shapes = {saved.scores.shape, saved.places.shape, saved.draws.shape}
+    kinds = (saved.starts.dtype.kind, saved.places.dtype.kind, saved.draws.dtype)
+    if shapes != {(pairs,)} or kinds != ("i", "i", np.uint8) or saved.starts.ndim != 1:
+        return False
+    ends = [0, *saved.starts.tolist(), pairs]
+    inside = pairs == 0 or 0 <= saved.places.min() <= saved.places.max() < n
+    return len(ends) > 3 and ends == sorted(ends) and ends[1] == 0 and ends[-2] == pairs and inside
 
 
 def negatives_are_drawn(classes: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from codepath.core.arrays import read_arrays
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path
 from codepath.data import Loader, Normalize
@@ -68,16 +68,29 @@ class Predictions:
         if not path.exists():
             raise UserError(f"{path} does not exist: codepath evaluate RUN writes it")
         try:
-            with np.load(path) as saved:
-                arrays = dict(saved)
+            arrays = read_arrays(path)
             energies = {
                 int(name.removeprefix("energies_block")): values
                 for name, values in arrays.items()
                 if name.startswith("energies_block")
             }
-            return cls(arrays["logits"], energies, arrays["labels"], arrays["indices"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            found = cls(arrays["logits"], energies, arrays["labels"], arrays["indices"])
+            found._check()
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}); evaluate the run again") from None
+        return found
+
+    def _check(self) -> None:
+        """ValueError where the arrays do not belong together."""
+        n = len(self.labels)
+        scores = (self.logits, *self.energies.values())
+        if not all(one.ndim == 2 and len(one) == n and one.dtype.kind == "f" for one in scores):
+            raise ValueError("logits or energies of another form")
+        places = (self.labels, self.indices)
+        if not all(one.shape == (n,) and one.dtype == np.int64 for one in places):
+            raise ValueError("labels or indices of another form")
+        if n == 0 or not 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]:
+            raise ValueError("labels out of range")
 
 
 def evaluation_batches(
