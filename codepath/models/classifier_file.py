@@ -21,22 +21,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from codepath.core.errors import UserError
-from codepath.core.files import atomic_path, make_directory, write_text
+from codepath.core.files import atomic_path, make_directory, parse_json, write_text
 from codepath.core.photos import fit_photo, read_photo
-from codepath.models.fused import BlockShape, ClassifierShape, FusedClassifier
+from codepath.core.plain import as_type
+from codepath.models.fused import ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
+from codepath.models.weights import read_safetensors, require_same_form
 
 FORMATS = ("export", "onnx")
 WEIGHTS, CARD = "model.safetensors", "card.json"
 EXPORT_TOLERANCE = 1e-4
+_LARGEST_SIDE = 4096
+"""Of the images that a classifier takes, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,13 @@ class ClassifierCard:
     costs: dict[str, Any]
     commit: str
     created: str
+
+    def __post_init__(self) -> None:
+        channels, *sides = self.image_shape
+        if not channels == len(self.mean) == len(self.std) or channels < 1:
+            raise ValueError(f"{channels} channels, means and deviations of another number")
+        if min(self.std) <= 0 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
+            raise ValueError("a deviation or an image's side out of range")
 
 
 class Prediction(NamedTuple):
@@ -197,26 +206,22 @@ def load_binary_classifier(path: Path | str) -> LoadedClassifier:
     if not file.is_file():
         raise UserError(f"{file} does not exist: codepath extract RUN --out DIR writes it")
     try:
-        with safetensors.safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
+        header, tensors = read_safetensors(file)
         if "card" not in header or "shape" not in header:
             raise UserError(f"{file} holds no binary classifier: it has no card")
-        card = json.loads(header["card"])
-        module = FusedClassifier(_shape_from_dict(json.loads(header["shape"])))
-        module.load_state_dict(safetensors.torch.load_file(file))
-        card = ClassifierCard(
-            **card | {key: tuple(card[key]) for key in ("image_shape", "mean", "std")}
-        )
-    except (safetensors.SafetensorError, RuntimeError, json.JSONDecodeError, TypeError) as error:
-        raise UserError(
-            f"{file} is damaged ({str(error).splitlines()[0]}); extract the classifier again"
-        ) from None
+        card: ClassifierCard = as_type(parse_json(header["card"]), ClassifierCard, "card")
+        shape: ClassifierShape = as_type(parse_json(header["shape"]), ClassifierShape, "shape")
+        if shape.in_chans != card.image_shape[0]:
+            raise ValueError("its card is of another network")
+        with torch.device("meta"):  # a shape alone takes no memory
+            require_same_form(tensors, FusedClassifier(shape).state_dict())
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); extract the classifier again") from None
+    module = FusedClassifier(shape)
+    module.load_state_dict(tensors)
     return LoadedClassifier(module, card)
-
-
-def _shape_from_dict(values: dict[str, Any]) -> ClassifierShape:
-    blocks = tuple(BlockShape(**block) for block in values["blocks"])
-    return ClassifierShape(**values | {"blocks": blocks, "depths": tuple(values["depths"])})
 
 
 def _examples(image_shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:

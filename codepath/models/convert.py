@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor
 
+from codepath.codes import CodingScheme
 from codepath.core.errors import UserError, unknown_name
 from codepath.models.coded_resnext import CodedResNeXt
 from codepath.models.entry_points import REGISTERED
+from codepath.models.weights import read_torch
 
 _LAYERS = {
     "conv_reduce": "conv1",
@@ -67,10 +70,11 @@ def _dense(value: Tensor, state: Mapping[str, Tensor], prefix: str) -> Tensor:
     """(N*C, d, 1, 1) to (C, N*d, 1, 1); dense weights stay."""
     if "conv_reduce.weight" not in state:
         raise UserError(f"{prefix}conv_reduce.weight is missing: the checkpoint is incomplete")
-    hidden, width = len(state["conv_reduce.weight"]), value.shape[1]
+    hidden = len(torch.atleast_1d(state["conv_reduce.weight"]))
+    width = value.shape[1] if value.ndim == 4 else 0
     if hidden == width:
         return value
-    if hidden % width or len(value) % (hidden // width):
+    if not hidden or not width or hidden % width or len(value) % (hidden // width):
         raise UserError(
             f"{prefix}conv_expand.weight has the shape {tuple(value.shape)}, which does not go "
             f"with {hidden} channels before it: the checkpoint is not one of the authors' code"
@@ -89,7 +93,7 @@ def convert_checkpoint(state: Mapping[str, Tensor], model: CodedResNeXt) -> dict
     """
     layers: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
-        match = re.fullmatch(r"(?:module\.)?net_list\.(\d+)\.(.+)", key)
+        match = re.fullmatch(r"(?:module\.)?net_list\.([0-9]{1,6})\.(.+)", key)
         if match is None:
             raise UserError(
                 f"{key} is no weight of the authors' networks (net_list.NUMBER.NAME): convert a "
@@ -158,23 +162,31 @@ def read_checkpoint(file: Path, ema: bool = False) -> dict[str, Tensor]:
     Raises UserError for a file that is none.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = read_torch(file)
     except FileNotFoundError:
         raise UserError(f"{file} is not there: give the path of the checkpoint") from None
-    except Exception as error:
-        reason = str(error).splitlines()[0]
+    except ValueError as error:
         raise UserError(
-            f"{file} cannot be read as weights ({reason}): save its state_dict alone with "
-            "torch.save"
+            f"{file} cannot be read as weights ({error}): save its state_dict alone with torch.save"
         ) from None
     key = "state_dict_ema" if ema else "state_dict"
     if isinstance(content, dict) and key in content:
         content = content[key]
     elif ema:
         raise UserError(f"{file} has no moving average (state_dict_ema): leave out --ema")
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and _is_plain(value) for name, value in content.items()
+    ):
         raise UserError(f"{file} holds no state_dict: save one with torch.save")
     return content
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a tensor that holds every one of its numbers."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
+        return False
+    size = value.numel() * value.element_size()
+    return value.device.type == "cpu" and size <= value.untyped_storage().nbytes()
 
 
 def create_converted(name: str, file: Path, ema: bool = False) -> CodedResNeXt:
@@ -183,9 +195,21 @@ def create_converted(name: str, file: Path, ema: bool = False) -> CodedResNeXt:
         raise unknown_name("network", name, REGISTERED)
     state = read_checkpoint(file, ema)
     heads = [value for value in state.values() if value.ndim == 2 and value.dtype != torch.bool]
-    model = timm.create_model(name, num_classes=len(heads[-1]) if heads else None)
+    classes = len(heads[-1]) if heads else None
+    model = timm.create_model(name, num_classes=classes, schemes=_schemes(state))
     assert isinstance(model, CodedResNeXt)
     model.load_state_dict(convert_checkpoint(state, model))
-    for block in model.coded_blocks.values():
-        block.set_scheme(block.scheme)  # raises for a table that is no scheme
     return model
+
+
+def _schemes(state: Mapping[str, Tensor]) -> list[CodingScheme]:
+    """The checkpoint's codewords of every coded block, in order; UserError where they are none.
+
+    With them the network is made, since designing others for its classes could take minutes.
+    """
+    tables = {}
+    for key, value in state.items():
+        match = re.fullmatch(rf"(?:module\.)?net_list\.([0-9]{{1,6}})\.{_SCHEME}", key)
+        if match is not None and not value.all():
+            tables[int(match[1])] = CodingScheme(value.float().numpy())
+    return [tables[number] for number in sorted(tables)]

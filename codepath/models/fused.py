@@ -18,6 +18,9 @@ from codepath.models.energies import (
     energies_from_grams,
 )
 
+_LARGEST = 2**14
+"""Of a size in a network."""
+
 
 def kept_paths_normaliser(energies: Tensor, coded_paths: int, dtype: torch.dtype) -> Tensor:
     """(B, n) energies of the kept paths -> (B, 1, 1, 1), 1 / sqrt(sum E / N)."""
@@ -41,6 +44,17 @@ class BlockShape:
     projection: int | None
     """None: the skip is the identity; 0: a 1x1 convolution; r > 0: two of rank r."""
 
+    def __post_init__(self) -> None:
+        sizes = (self.in_chs, self.hidden, self.out_chs, self.groups, self.stride)
+        if not all(1 <= size <= _LARGEST for size in sizes) or self.hidden % self.groups:
+            raise ValueError("a block's sizes are impossible")
+        if not (self.coded_paths == 0 or self.groups <= self.coded_paths <= _LARGEST):
+            raise ValueError(f"a block keeps {self.groups} of {self.coded_paths} paths")
+        if self.projection is None and (self.stride != 1 or self.in_chs != self.out_chs):
+            raise ValueError("a block's skip cannot be the identity")
+        if self.projection is not None and not 0 <= self.projection <= _LARGEST:
+            raise ValueError("a block's projection is of an impossible rank")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierShape:
@@ -54,6 +68,16 @@ class ClassifierShape:
     depths: tuple[int, ...]
     """Blocks of each stage."""
     blocks: tuple[BlockShape, ...]
+
+    def __post_init__(self) -> None:
+        stem = (self.in_chans, self.stem_width, self.stem_kernel, self.stem_stride)
+        if not self.blocks or not all(1 <= size <= _LARGEST for size in stem):
+            raise ValueError("a classifier's sizes are impossible")
+        if min(self.depths, default=0) < 0 or sum(self.depths) != len(self.blocks):
+            raise ValueError("a classifier's stages have another number of blocks")
+        ends = (self.stem_width, *(block.out_chs for block in self.blocks))
+        if any(block.in_chs != end for block, end in zip(self.blocks, ends, strict=False)):
+            raise ValueError("a classifier's blocks do not follow one another")
 
 
 class FusedBlock(nn.Module):

@@ -12,6 +12,7 @@ import xxhash
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path
+from codepath.models.weights import read_torch
 
 _MAGIC = b"codepath checkpoint 4\n"
 """Begins every file; behind it the digest of this and of the rest, and torch's archive."""
@@ -60,7 +61,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is of another version of codepath: go on with that one, or remove "
             f"{path.parent} to train this run from the beginning"
         )
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state = read_torch(io.BytesIO(payload))
+    except ValueError as error:
+        raise DamagedCheckpoint(f"{path} is damaged ({error})") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path} is damaged (it holds no state)")
     return state
 
 
