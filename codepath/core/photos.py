@@ -20,6 +20,8 @@ from codepath.core.images import (
 
 MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 50 * 10**6
+LARGEST_SIDE = 4096
+"""Of the images that a network takes, in pixels."""
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = ("I", "F")
 

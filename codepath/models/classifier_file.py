@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path, make_directory, parse_json, write_text
-from codepath.core.photos import fit_photo, read_photo
+from codepath.core.photos import LARGEST_SIDE, fit_photo, read_photo
 from codepath.core.plain import as_type
 from codepath.models.fused import ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
@@ -37,8 +37,6 @@ from codepath.models.weights import read_safetensors, require_same_form
 FORMATS = ("export", "onnx")
 WEIGHTS, CARD = "model.safetensors", "card.json"
 EXPORT_TOLERANCE = 1e-4
-_LARGEST_SIDE = 4096
-"""Of the images that a classifier takes, in pixels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +69,7 @@ class ClassifierCard:
         channels, *sides = self.image_shape
         if not channels == len(self.mean) == len(self.std) or channels < 1:
             raise ValueError(f"{channels} channels, means and deviations of another number")
-        if min(self.std) <= 0 or not all(1 <= side <= _LARGEST_SIDE for side in sides):
+        if min(self.std) <= 0 or not all(1 <= side <= LARGEST_SIDE for side in sides):
             raise ValueError("a deviation or an image's side out of range")
 
 

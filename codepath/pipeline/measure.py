@@ -12,6 +12,7 @@ from torch import nn
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory, read_json, write_text
+from codepath.core.photos import LARGEST_SIDE
 from codepath.core.plain import as_type
 from codepath.core.provenance import git_state, now
 from codepath.data import (
@@ -245,10 +246,6 @@ def _measurements(
         )
 
 
-_MOST_PIXELS = 4096
-"""A side of the images that a network takes."""
-
-
 @dataclass(frozen=True)
 class DataFacts:
     """Facts on a data set that commands on a trained run need; kept in RUN/data.json."""
@@ -288,7 +285,7 @@ class DataFacts:
                 raise ValueError(
                     f"{len(facts.class_names)} classes, the network has {model.num_classes}"
                 )
-            if min(facts.std) <= 0 or min(sides) < 1 or max(sides) > _MOST_PIXELS:
+            if min(facts.std) <= 0 or min(sides) < 1 or max(sides) > LARGEST_SIDE:
                 raise ValueError("a size or a deviation out of range")
         except ValueError as error:
             raise UserError(

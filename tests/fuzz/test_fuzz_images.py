@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from codepath.core.photos import MOST_PIXELS, read_photo
+from codepath.core.images import MOST_PIXELS
+from codepath.core.photos import read_photo
 from codepath.data.files import FileSplit, FolderFiles, decode
 from codepath.data.resize import central_crop
 from codepath.models.classifier_file import read_image
@@ -24,7 +25,7 @@ from tests.fuzz.harness import ALLOWANCE, REFUSED, assert_one_line, counted, fuz
 from tests.fuzz.pictures import almost_images, images
 
 PIXELS = ALLOWANCE + 16 * MOST_PIXELS
-"""Bytes of the largest photograph that is read, with transparency, and of its copies."""
+"""Bytes of the largest image that is read, with transparency, and of its copies."""
 
 
 @pytest.fixture(autouse=True)
