@@ -21,7 +21,7 @@ from hypothesis.strategies import SearchStrategy
 
 from codepath.core.errors import UserError
 
-FAST, SLOW = 60, 10_000
+FAST, SLOW = 200, 10_000
 """Inputs of a property in `make test` and in `make test-slow`."""
 LIMIT_S = 5.0
 """Seconds of the processor after which a parser hangs. Waiting for other processes is no hang."""

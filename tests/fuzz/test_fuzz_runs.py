@@ -215,6 +215,9 @@ def test_an_order_is_carried_out_as_it_is_or_refused(
             code = outcome(lambda: RunTask("x", run_dir)._run(interruption), len(data))
         if code is not REFUSED:
             said = json.loads(data)
+            if said["cluster"] == "" and said["job"]:
+                assert done == []  # this process has no cluster either, and is another job
+                return
             (given,) = done
             assert given[1] == Places(Path(said["runs"]), Path(said["results"]))
             assert given[4] == said["backend"]
