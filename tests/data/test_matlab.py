@@ -1,11 +1,13 @@
-"""Structures in MATLAB's files, as SciPy writes them."""
+"""Structures in MATLAB's files, as MATLAB and SciPy write them."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io.matlab
 from scipy.io import savemat
 
 from codepath.data.matlab import read_structures
@@ -32,6 +34,20 @@ def test_fields_are_what_scipy_wrote(is_compressed: bool) -> None:
         ("n01440764", 7.0),
         ("naïve, 日本", 2.5),
         ("", -3.0),
+    ]
+
+
+@pytest.mark.parametrize("version", ["6.5.1", "7.1", "7.4"])
+def test_fields_are_what_matlab_wrote(version: str) -> None:
+    """Files that SciPy's own tests have; 6.5.1 does not compress."""
+    folder = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
+    text = "Rats live on no evil star."
+    single = (folder / f"teststruct_{version}_GLNX86.mat").read_bytes()
+    assert read_structures(single, "teststruct", ("stringfield",)) == [(text,)]
+    several = (folder / f"teststructarr_{version}_GLNX86.mat").read_bytes()
+    assert read_structures(several, "teststructarr", ("one", "two")) == [
+        (1.0, 2.0),
+        ("number 1", "number 2"),
     ]
 
 
