@@ -97,7 +97,7 @@ def _places(
 ) -> tuple[dict[str, tuple[str, str]], bool]:
     """Of files by name: image -> (split, class); and whether test images were drawn."""
     parts = {name: PurePosixPath(name).parts for name in names}
-    parts = {name: p for name, p in parts.items() if not any(map(_is_hidden, p))}
+    parts = {name: p for name, p in parts.items() if p and not any(map(_is_hidden, p))}
     around = {p[0] for p in parts.values()}
     if len(around) == 1 and not around & {TRAIN, *TEST_FOLDERS}:
         inner = {name: p[1:] for name, p in parts.items()}

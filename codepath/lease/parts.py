@@ -144,7 +144,8 @@ class GpuTests(Part):
     def ready(self, place: Place) -> str:
         """A line if all tests passed or were skipped for this commit, else empty."""
         tests, outcomes = self._results(place)
-        passed = tests and all(outcomes.get(test) in ("passed", "skipped") for test in tests)
+        ended = [outcomes.get(test) for test in (*tests, *outcomes)]
+        passed = tests and all(outcome in ("passed", "skipped") for outcome in ended)
         return f"all {len(tests)} passed for this commit" if passed and place.commit else ""
 
     def expected(self, place: Place, taken: Taken) -> float | None:  # noqa: ARG002

@@ -24,11 +24,11 @@ def metrics_lines(path: Path) -> list[dict[str, Any]]:
 def _is_line(line: dict[str, Any]) -> bool:
     """Whether a line says to which step it belongs, and all else in it are numbers."""
     values = dict(line)
-    kind, time = values.pop("kind", ""), values.pop("time", None)
+    kind = values.pop("kind", "")
     places = [values.get("step"), values.get("epoch", 1)]
     return (
         kind in ("steps", "epoch")
-        and (time is None or is_time(time))
+        and ("time" not in values or is_time(values.pop("time")))
         and all(is_type(place, int) and place >= 0 for place in places)
         and all(type(value) is float or is_type(value, float) for value in values.values())
     )

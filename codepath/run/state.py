@@ -94,9 +94,9 @@ def look(run_dir: Path, jobs: Mapping[str, JobState] | None = None) -> RunStatus
         run_dir: a run directory, or one that is not there yet.
         jobs: what Slurm says of jobs; None: Slurm was not asked.
     """
-    if not (run_dir / "config.json").exists():
-        return RunStatus(run_dir, "new")
     try:
+        if not (run_dir / "config.json").exists():
+            return RunStatus(run_dir, "new")
         config = read_config(run_dir)
         done = is_done(run_dir, config)
     except (UserError, OSError) as error:

@@ -44,7 +44,7 @@ def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
     for column in numbers:
         try:
             pd.to_numeric(frame[column])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise UserError(
                 f"{path}: column '{column}' holds something that is not a number"
             ) from None

@@ -423,3 +423,13 @@ def test_the_checksum_of_a_compressed_tar_counts(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"truncated \(CRC check failed"):
         read_image_files(path)
+
+
+def test_a_file_without_a_name_in_a_tar_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    tree = make_tree(tmp_path / "tree")
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(""))
+        for file in sorted(tree.rglob("*.png")):
+            tar.add(file, file.relative_to(tree))
+    assert len(read_image_files(path).splits["train"].images) == 6

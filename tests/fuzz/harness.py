@@ -7,6 +7,9 @@ not raise anything else, hang, or take memory that the size of its input does no
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
+import itertools
 import random
 import resource
 import signal
@@ -27,6 +30,8 @@ LIMIT_S = 5.0
 """Seconds of the processor after which a parser hangs. Waiting for other processes is no hang."""
 ALLOWANCE = 64 * 2**20
 """Bytes that a parser may take whatever its input; twice the input's size come on top."""
+_COLLECTED = 100
+"""Inputs between two collections of what is no longer used."""
 MOST_LETTERS = 2_000
 """Length of a line that a person still reads."""
 REFUSED: Any = object()
@@ -57,12 +62,25 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    test = quiet(given(*strategies)(check))
+    number_of = itertools.count(1)
+
+    @functools.wraps(check)
+    def checked(*values: Any, **named: Any) -> None:
+        check(*values, **named)
+        # Hypothesis leaves inputs in circles of references: few objects, which may be large.
+        if next(number_of) % _COLLECTED == 0:
+            gc.collect()
+
+    test = quiet(given(*strategies)(checked))
     if inputs != FAST:
         number = random.SystemRandom().randrange(2**32)
         print(f"hypothesis seed {number}")
         test = seed(number)(test)
-    test()
+    gc.freeze()  # what was there before is not looked at each time
+    try:
+        test()
+    finally:
+        gc.unfreeze()
 
 
 def outcome(parse: Callable[[], _Result], size: int, allowance: int = ALLOWANCE) -> _Result:

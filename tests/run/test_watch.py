@@ -106,6 +106,8 @@ def test_a_failure_is_shown_as_it_is(run_dir: Path) -> None:
         '{"kind": "steps", "step": "3"}',
         '{"kind": "steps", "step": 3, "epoch": 1, "loss": null}',
         '{"kind": "steps", "step": 3, "epoch": 1, "time": "soon"}',
+        '{"kind": "steps", "step": 3, "epoch": 1, "loss": 1, "cross_entropy": 1, "train_top1": 1, '
+        '"lr": 0.1, "memory_mib": 9.0, "time": null}',
         '{"kind": "epoch", "step": 3, "epoch": 0}',
         '{"kind": "epoch", "step": 3}',
         '{"kind": ["epoch"], "step": 3}',
@@ -128,3 +130,9 @@ def test_lines_of_metrics_that_are_none_are_left_out(line: str, run_dir: Path) -
 def test_a_damaged_note_of_a_divergence(content: str, run_dir: Path) -> None:
     (run_dir / "divergence.json").write_text(content)
     assert "scale: new" in shown(run_dir)
+
+
+def test_a_folder_whose_name_no_file_system_takes_is_a_failed_run(tmp_path: Path) -> None:
+    status = look(tmp_path / ("x" * 1000))
+    assert status.state == "failed"
+    assert "File name too long" in status.error[0]
