@@ -116,12 +116,15 @@ def atomic_directory(path: Path, replaces: bool = False) -> Iterator[Path]:
             path.rename(old)
         try:
             temporary.rename(path)
+            sync(path.parent)
         except BaseException as error:
+            if not temporary.exists():
+                path.rename(temporary)
             if old.exists():
                 old.rename(path)
             if replaces or not isinstance(error, OSError) or not path.is_dir():
                 raise
-        sync(path.parent)
+            sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
