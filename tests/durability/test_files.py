@@ -100,11 +100,12 @@ def test_an_atomic_directory_that_fails_leaves_the_old_one(tmp_path: Path) -> No
 
 def test_lines_that_were_flushed_stay_and_others_do_not_touch_them(tmp_path: Path) -> None:
     """Whatever a cut leaves of the last line, the next one stands alone."""
-    with Recorder(tmp_path) as recorder:
+    folder = make_directory(tmp_path / "folder")
+    with Recorder(folder) as recorder:
         for number in range(4):
-            append_line(tmp_path / "lines", f'{{"number": {number}}}')
+            append_line(folder / "lines", f'{{"number": {number}}}')
             if number % 2:
-                sync(tmp_path / "lines")
+                sync(folder / "lines")
                 recorder.mark(number)
 
     def check(left: Path, marks: tuple[Hashable, ...]) -> None:
@@ -114,4 +115,4 @@ def test_lines_that_were_flushed_stay_and_others_do_not_touch_them(tmp_path: Pat
         assert numbers == list(range(len(numbers)))
         assert len(numbers) >= 2 * len(marks)
 
-    assert check_states(recorder.recording, tmp_path.with_name("cut"), check, EVERY) > 10
+    assert check_states(recorder.recording, tmp_path / "cut", check, EVERY) > 10
