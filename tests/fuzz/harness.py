@@ -68,7 +68,7 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
     def checked(*values: Any, **named: Any) -> None:
         check(*values, **named)
         # Hypothesis leaves inputs in circles of references: few objects, which may be large.
-        if next(number_of) % _COLLECTED == 0:
+        if inputs == SLOW and next(number_of) % _COLLECTED == 0:
             gc.collect()
 
     test = quiet(given(*strategies)(checked))
@@ -76,7 +76,8 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
         number = random.SystemRandom().randrange(2**32)
         print(f"hypothesis seed {number}")
         test = seed(number)(test)
-    gc.freeze()  # what was there before is not looked at each time
+        gc.collect()
+        gc.freeze()  # what was there before is not looked at each time
     try:
         test()
     finally:
