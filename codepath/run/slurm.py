@@ -28,6 +28,11 @@ class JobState:
         """State and reason."""
         return f"{self.state} ({self.reason})" if self.reason else self.state
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the job waits until a person releases it."""
+        return self.state in WAITING and "held" in self.reason.lower()
+
 
 def job_states(jobs: Iterable[str]) -> dict[str, JobState] | None:
     """The state of each job that Slurm knows, by its id (ARRAY_INDEX or plain).

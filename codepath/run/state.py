@@ -146,7 +146,8 @@ def _with_slurm(status: RunStatus, job: JobState | None, last: Mapping[str, Any]
         return status
     status = replace(status, slurm=job.words)
     if job.state in WAITING:
-        return replace(status, state="waiting", progress="")
+        cure = f"held: scontrol release {status.job}" if job.is_held else ""
+        return replace(status, state="waiting", progress=cure)
     if job.state in RUNNING:
         if last["event"] == "started":
             return status

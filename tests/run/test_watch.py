@@ -79,6 +79,16 @@ def test_watch_believes_slurm_as_status_does(run_dir: Path, tiny_config: RunConf
     assert "ended by OUT_OF_MEMORY" in out.getvalue()
 
 
+@pytest.mark.parametrize("reason", ["launch failed requeued held", "JobHeldUser"])
+def test_a_job_that_slurm_holds_says_how_it_goes_on(
+    reason: str, run_dir: Path, tiny_config: RunConfig
+) -> None:
+    _bring(run_dir, tiny_config, "waiting")
+    status = look(run_dir, {"12_0": JobState("PENDING", reason)})
+    assert status.progress == "held: scontrol release 12_0"
+    assert look(run_dir, {"12_0": JobState("PENDING", "Resources")}).progress == ""
+
+
 def test_a_failure_that_follows_another_says_so(run_dir: Path) -> None:
     events.note_failure(run_dir, LostProcessesError("process 1 of 2 lost the others"))
     events.note_failure(run_dir, UserError("one of its own"))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def start_node(node: str, runs: Path) -> None:
     wait_until(lambda: node_state(node) == "idle", runs)
 
 
+def let_state_be_saved(cluster: Path, job: str, runs: Path) -> None:
+    """Wait until the controller has written what it knows now; it does so some seconds late."""
+    asked = time.time()
+    call("scontrol", "update", f"JobId={job}", "Comment=written")
+    wait_until(lambda: (cluster / "state" / "job_state").stat().st_mtime > asked, runs)
+
+
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
@@ -137,6 +145,7 @@ def test_a_controller_that_dies_and_comes_back(
     codepath("submit", *options)
     coded, baseline = (tmp_path / "demo" / undisturbed.name / name for name in RUN_NAMES)
     frozen = [freeze(run) for run in (coded, baseline)]
+    let_state_be_saved(cluster, state(coded).job, tmp_path)
     controller = int((cluster / "run" / "slurmctld.pid").read_text())
     os.kill(controller, signal.SIGKILL)
     other = subprocess.run(
