@@ -66,10 +66,10 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
 
     @functools.wraps(check)
     def checked(*values: Any, **named: Any) -> None:
-        check(*values, **named)
         # Hypothesis leaves inputs in circles of references: few objects, which may be large.
         if inputs == SLOW and next(number_of) % _COLLECTED == 0:
             gc.collect()
+        check(*values, **named)
 
     test = quiet(given(*strategies)(checked))
     if inputs != FAST:
