@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,20 @@ class Photo(NamedTuple):
     """(H, W, C)"""
     notes: tuple[str, ...]
     """What was changed, a few words each; empty where the file's pixels are taken as they are."""
+
+
+def check_input(
+    image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Whether a network may take images of (C, H, W) with these means and standard deviations.
+
+    Raises ValueError.
+    """
+    channels, *sides = image_shape
+    if not channels == len(mean) == len(std) or channels < 1:
+        raise ValueError(f"{channels} channels, means and deviations of another number")
+    if min(std) <= 0 or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError("a deviation or an image's side out of range")
 
 
 def read_photo(data: bytes, name: str, image_shape: tuple[int, int, int]) -> Photo:

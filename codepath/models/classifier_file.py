@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from codepath.core.errors import UserError
 from codepath.core.files import atomic_path, make_directory, parse_json, write_text
-from codepath.core.photos import LARGEST_SIDE, fit_photo, read_photo
+from codepath.core.photos import check_input, fit_photo, read_photo
 from codepath.core.plain import as_type
 from codepath.models.fused import ClassifierShape, FusedClassifier
 from codepath.models.hub import save_tensors
@@ -66,11 +66,7 @@ class ClassifierCard:
     created: str
 
     def __post_init__(self) -> None:
-        channels, *sides = self.image_shape
-        if not channels == len(self.mean) == len(self.std) or channels < 1:
-            raise ValueError(f"{channels} channels, means and deviations of another number")
-        if min(self.std) <= 0 or not all(1 <= side <= LARGEST_SIDE for side in sides):
-            raise ValueError("a deviation or an image's side out of range")
+        check_input(self.image_shape, self.mean, self.std)
 
 
 class Prediction(NamedTuple):

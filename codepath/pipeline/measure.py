@@ -12,7 +12,7 @@ from torch import nn
 
 from codepath.core.errors import UserError, unknown_name
 from codepath.core.files import make_directory, read_json, write_text
-from codepath.core.photos import LARGEST_SIDE
+from codepath.core.photos import check_input
 from codepath.core.plain import as_type
 from codepath.core.provenance import git_state, now
 from codepath.data import (
@@ -278,15 +278,13 @@ class DataFacts:
         model = read_config(run_dir).model
         try:
             facts: DataFacts = as_type(read_json(path), cls, "data")
-            channels, *sides = facts.image_shape
-            if not len(facts.mean) == len(facts.std) == channels == model.in_chans:
+            check_input(facts.image_shape, facts.mean, facts.std)
+            if (channels := facts.image_shape[0]) != model.in_chans:
                 raise ValueError(f"{channels} channels, the network has {model.in_chans}")
             if len(facts.class_names) != model.num_classes:
                 raise ValueError(
                     f"{len(facts.class_names)} classes, the network has {model.num_classes}"
                 )
-            if min(facts.std) <= 0 or min(sides) < 1 or max(sides) > LARGEST_SIDE:
-                raise ValueError("a size or a deviation out of range")
         except ValueError as error:
             raise UserError(
                 f"{path} is damaged ({error}): codepath evaluate {run_dir} writes it"

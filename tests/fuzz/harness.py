@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import DrawFn, SearchStrategy, composite
 
 from codepath.core.errors import UserError
 
@@ -71,7 +71,7 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
             gc.collect()
         check(*values, **named)
 
-    test = quiet(given(*strategies)(checked))
+    test = quiet(given(*(_told_briefly(strategy) for strategy in strategies))(checked))
     if inputs != FAST:
         number = random.SystemRandom().randrange(2**32)
         print(f"hypothesis seed {number}")
@@ -82,6 +82,24 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
         test()
     finally:
         gc.unfreeze()
+
+
+class _Bytes(bytes):
+    """Bytes whose number alone is printed."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
+def _told_briefly(strategy: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """The same values; messages of failures name neither megabytes nor what they are made of."""
+
+    @composite
+    def value_of(draw: DrawFn) -> Any:
+        value = draw(strategy)
+        return _Bytes(value) if isinstance(value, bytes) and len(value) > MOST_LETTERS else value
+
+    return value_of()
 
 
 def outcome(parse: Callable[[], _Result], size: int, allowance: int = ALLOWANCE) -> _Result:

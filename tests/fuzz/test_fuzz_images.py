@@ -6,7 +6,6 @@ the shape, and that a header alone makes nobody take memory for pixels that are 
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,6 @@ from tests.fuzz.pictures import almost_images, images
 
 PIXELS = ALLOWANCE + 16 * MOST_PIXELS
 """Bytes of the largest image that is read, with transparency, and of its copies."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    warnings.simplefilter("ignore")
 
 
 @counted
