@@ -43,6 +43,8 @@ def check_benchmark(frame: pd.DataFrame, path: Path) -> None:
         raise UserError(f"{path} {state}: '{odd[0]}'; remove it and repeat codepath bench")
     for column in numbers:
         try:
+            if frame[column].map(pd.api.types.is_bool).any():  # "True", which pandas takes for 1
+                raise ValueError
             pd.to_numeric(frame[column])
         except (ValueError, TypeError, OverflowError):
             raise UserError(

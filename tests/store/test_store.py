@@ -304,6 +304,7 @@ def test_benchmarks_of_another_form_are_refused(tmp_path: Path) -> None:
         ({name: of for name, of in row.items() if name != "pairs"}, "lacks a column: 'pairs'"),
         (row | {"pears": 1}, "has a column that is not its own: 'pears'"),
         (row | {"pairs": "many"}, "'pairs' holds something that is not a number"),
+        (row | {"pairs": True}, "'pairs' holds something that is not a number"),
         (row | {"pairs": "9" * 400}, "'pairs' holds something that is not a number"),
     ):
         pd.DataFrame([wrong]).to_csv(path, index=False)
