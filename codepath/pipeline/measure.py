@@ -278,9 +278,9 @@ class DataFacts:
         model = read_config(run_dir).model
         try:
             facts: DataFacts = as_type(read_json(path), cls, "data")
-            check_input(facts.image_shape, facts.mean, facts.std)
             if (channels := facts.image_shape[0]) != model.in_chans:
                 raise ValueError(f"{channels} channels, the network has {model.in_chans}")
+            check_input(facts.image_shape, facts.mean, facts.std)
             if len(facts.class_names) != model.num_classes:
                 raise ValueError(
                     f"{len(facts.class_names)} classes, the network has {model.num_classes}"
