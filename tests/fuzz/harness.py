@@ -30,6 +30,8 @@ LIMIT_S = 5.0
 """Seconds of the processor after which a parser hangs. Waiting for other processes is no hang."""
 ALLOWANCE = 64 * 2**20
 """Bytes that a parser may take whatever its input; twice the input's size come on top."""
+_ROUND = 1_000
+"""Inputs that are made with one seed."""
 _COLLECTED = 100
 """Inputs between two collections of what is no longer used."""
 MOST_LETTERS = 2_000
@@ -51,10 +53,11 @@ counted = pytest.mark.parametrize(
 def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[Any]) -> None:
     """Call `check` with values of the strategies, `inputs` times.
 
-    The seed of a slow test is printed, so that a failure can be repeated.
+    A slow test has its inputs in rounds, since Hypothesis keeps all that it made in one. The seed
+    of each round is printed, so that a failure can be repeated.
     """
     quiet = settings(
-        max_examples=inputs,
+        max_examples=min(inputs, _ROUND),
         deadline=None,
         database=None,
         derandomize=inputs == FAST,
@@ -71,15 +74,17 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
             gc.collect()
         check(*values, **named)
 
-    test = quiet(given(*(_told_briefly(strategy) for strategy in strategies))(checked))
-    if inputs != FAST:
-        number = random.SystemRandom().randrange(2**32)
-        print(f"hypothesis seed {number}")
-        test = seed(number)(test)
-        gc.collect()
-        gc.freeze()  # what was there before is not looked at each time
-    try:
+    test = quiet(given(*map(_told_briefly, strategies))(checked))
+    if inputs == FAST:
         test()
+        return
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at each time
+    try:
+        for _ in range(inputs // _ROUND):
+            number = random.SystemRandom().randrange(2**32)
+            print(f"hypothesis seed {number}")
+            seed(number)(test)()
     finally:
         gc.unfreeze()
 
