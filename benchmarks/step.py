@@ -185,6 +185,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="of a turn")
     parser.add_argument("--profile", action="store_true", help="name the kernels of the last way")
+    parser.add_argument("--only-profile", action="store_true", help="name them, and time no way")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the CSV files")
     return parser.parse_args()
 
@@ -216,7 +217,7 @@ def main() -> None:
                 "torch": torch.__version__,
             }
             first: dict[str, float] = {}
-            for way in ways:
+            for way in () if options.only_profile else ways:
                 began = time.monotonic()
                 try:
                     rows = measure(configs, batch, way, options.turns, options.steps, device)
@@ -241,7 +242,7 @@ def main() -> None:
                 path = write("step", [settings | row for row in rows], options.out, device)
                 took = time.monotonic() - began
                 console.print(f"{network} {way.name}: {took:.0f} s, in {path}", highlight=False)
-            if options.profile:
+            if options.profile or options.only_profile:
                 rows = profiled(configs, batch, ways[-1], device)
                 path = write("profile", [settings | row for row in rows], options.out, device)
                 console.print(f"{network}: the kernels of {ways[-1].name} are in {path}")

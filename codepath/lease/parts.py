@@ -181,18 +181,20 @@ class Steps(Part):
     """The part of another network that tells how long this one takes."""
 
     def command(self, place: Place) -> list[str]:
-        """`codepath bench step`, only with the candidates that have no rows yet."""
-        missing = [name for name in self.candidates if self._way(name) not in self._measured(place)]
-        chosen = ["--candidates", *missing] if self.candidates else ["--profile"]
+        """`codepath bench step`, only with what has no rows yet."""
+        measured = self._measured(place)
+        missing = [name for name in self.candidates if self._way(name) not in measured]
+        profile = "--only-profile" if self._wanted() <= measured else "--profile"
+        chosen = ["--candidates", *missing] if self.candidates else [profile]
         out = str(place.results / "benchmarks")
         return ["-m", "codepath.cli", "bench", "step", "--networks", self.network,
                 "--ways", *self.ways, *chosen, *self.options, "--out", out]  # fmt: skip
 
-    def _rows(self, place: Place) -> list[dict[Hashable, Any]]:
+    def _rows(self, place: Place, benchmark: str = "step") -> list[dict[Hashable, Any]]:
         """The rows of this network and device, from the known and from the lease's results."""
         found = []
         for results in (place.known, place.results):
-            for path in benchmark_files(results, "step"):
+            for path in benchmark_files(results, benchmark):
                 rows = read_benchmark(path)
                 mine = (rows["network"] == self.network) & (rows["device"] == place.device)
                 found += rows[mine].to_dict("records")
@@ -204,14 +206,18 @@ class Steps(Part):
     def _wanted(self) -> set[str]:
         return set(map(self._way, self.candidates)) or set(self.ways)
 
-    def _measured(self, place: Place) -> set[str]:
+    def _measured(self, place: Place, benchmark: str = "step") -> set[str]:
         """The ways that have rows of this device and commit."""
-        rows = self._rows(place)
+        rows = self._rows(place, benchmark)
         return {str(row["way"]) for row in rows if row["commit"] == place.commit}
 
     def ready(self, place: Place) -> str:
-        """A line if all ways have rows of this device and commit, else empty."""
-        return "its rows are there" if self._wanted() <= self._measured(place) else ""
+        """A line if all ways, and the profile of the last, have rows of this device and commit."""
+        if not self._wanted() <= self._measured(place):
+            return ""
+        if not self.candidates and self.ways[-1] not in self._measured(place, "profile"):
+            return ""
+        return "its rows are there"
 
     def expected(self, place: Place, taken: Taken) -> float | None:  # noqa: ARG002
         """What the part took before, else what the first network took, else the part's limit."""

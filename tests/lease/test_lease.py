@@ -377,6 +377,14 @@ def write_steps(results: Path, rows: pd.DataFrame) -> None:
     rows.to_csv(results / "benchmarks" / "step-cuda.csv", index=False)
 
 
+def write_profile(results: Path) -> None:
+    text, numbers = benchmark_columns("profile")
+    row = dict.fromkeys(text, "") | dict.fromkeys(numbers, 1.0)
+    row |= {"network": "C10", "model": "coded", "way": "compiled", "device": "NVIDIA H200"}
+    rows = pd.DataFrame([row | {"commit": "abc"}])
+    rows.to_csv(results / "benchmarks" / "profile-cuda.csv", index=False)
+
+
 def test_a_run_is_expected_by_the_speed_of_steps_on_this_device(place: Place) -> None:
     coded = runs_of("short")[0]
     assert coded.expected(place, {}) is None
@@ -447,7 +455,11 @@ def test_full_runs_are_for_long_leases(place: Place) -> None:
 def test_steps_are_done_where_this_commit_has_their_rows(place: Place) -> None:
     steps = Steps("steps C10", "C10", ("compiled",), limit=180.0)
     assert not steps.ready(place)
+    assert "--profile" in steps.command(place)
     write_steps(place.results, step_rows("NVIDIA H200"))
+    assert not steps.ready(place)  # cut before its profile
+    assert "--only-profile" in steps.command(place)
+    write_profile(place.results)
     assert steps.ready(place) == "its rows are there"
     assert not steps.ready(replace(place, commit="def"))
     assert not steps.ready(replace(place, device="NVIDIA L4"))
