@@ -246,7 +246,8 @@ def main() -> None:
                 rows = profiled(configs, batch, ways[-1], device)
                 path = write("profile", [settings | row for row in rows], options.out, device)
                 console.print(f"{network}: the kernels of {ways[-1].name} are in {path}")
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     if failed:
         raise SystemExit(f"without rows: {', '.join(failed)}")
 

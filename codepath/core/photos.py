@@ -23,6 +23,8 @@ MOST_BYTES = 20 * 10**6
 MOST_PIXELS = 50 * 10**6
 LARGEST_SIDE = 4096
 """Of the images that a network takes, in pixels."""
+LEAST_DEVIATION = 1e-9
+"""Below that of any images whose pixels, 0 to 255 over 255, are not all alike."""
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = ("I", "F")
 
@@ -39,15 +41,17 @@ class Photo(NamedTuple):
 def check_input(
     image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
 ) -> None:
-    """Whether a network may take images of (C, H, W) with these means and standard deviations.
+    """ValueError where no images of (C, H, W) have these means and standard deviations.
 
-    Raises ValueError.
+    Those are the channels', of pixels from 0 to 1.
     """
     channels, *sides = image_shape
     if not channels == len(mean) == len(std) or channels < 1:
         raise ValueError(f"{channels} channels, means and deviations of another number")
-    if min(std) <= 0 or not all(1 <= side <= LARGEST_SIDE for side in sides):
-        raise ValueError("a deviation or an image's side out of range")
+    if min(mean) < 0 or max(mean) > 1 or min(std) < LEAST_DEVIATION or max(std) > 1:
+        raise ValueError("a mean or a deviation out of range")
+    if min(sides) < 1 or max(sides) > LARGEST_SIDE:
+        raise ValueError("an image's side out of range")
 
 
 def read_photo(data: bytes, name: str, image_shape: tuple[int, int, int]) -> Photo:

@@ -186,7 +186,8 @@ def test_facts_on_a_data_set_go_with_their_network(inputs: int, tmp_path: Path) 
             assert len(facts.class_names) == 10
             assert list(facts.image_shape) == said["image_shape"]
             assert facts.image_shape[0] == len(facts.mean) == len(facts.std) == 3
-            assert all(math.isfinite(1 / value) for value in facts.std)
+            assert all(0 <= value <= 1 for value in facts.mean)
+            assert all(1e-9 <= value <= 1 for value in facts.std)
 
     fuzz(check, inputs, json_files(json.loads((SHIPPED / "data.json").read_text())))
 
@@ -327,6 +328,8 @@ def test_judgements_without_a_worth(change: dict[str, Any], tmp_path: Path) -> N
         ({"image_shape": [1, 32, 32]}, "1 channels, the network has 3"),
         ({"image_shape": [3, 2**40, 2**40]}, "out of range"),
         ({"std": [0.2, 0.2, 0]}, "out of range"),
+        ({"std": [0.2, 0.2, 1e-320]}, "out of range"),
+        ({"mean": [0.5, 0.5, 1e300]}, "out of range"),
         ({"source": None}, "data.source is None"),
         ({"more": 1}, "unknown key data.more"),
     ],
