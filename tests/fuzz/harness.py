@@ -7,9 +7,7 @@ not raise anything else, hang, or take memory that the size of its input does no
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
-import itertools
 import random
 import resource
 import signal
@@ -32,8 +30,6 @@ ALLOWANCE = 64 * 2**20
 """Bytes that a parser may take whatever its input; twice the input's size come on top."""
 _ROUND = 1_000
 """Inputs that are made with one seed."""
-_COLLECTED = 100
-"""Inputs between two collections of what is no longer used."""
 MOST_LETTERS = 2_000
 """Length of a line that a person still reads."""
 REFUSED: Any = object()
@@ -65,28 +61,15 @@ def fuzz(check: Callable[..., None], inputs: int, *strategies: SearchStrategy[An
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    number_of = itertools.count(1)
-
-    @functools.wraps(check)
-    def checked(*values: Any, **named: Any) -> None:
-        # Hypothesis leaves inputs in circles of references: few objects, which may be large.
-        if inputs == SLOW and next(number_of) % _COLLECTED == 0:
-            gc.collect()
-        check(*values, **named)
-
-    test = quiet(given(*map(_told_briefly, strategies))(checked))
+    test = quiet(given(*map(_told_briefly, strategies))(check))
     if inputs == FAST:
         test()
         return
-    gc.collect()
-    gc.freeze()  # what was there before is not looked at each time
-    try:
-        for _ in range(inputs // _ROUND):
-            number = random.SystemRandom().randrange(2**32)
-            print(f"hypothesis seed {number}")
-            seed(number)(test)()
-    finally:
-        gc.unfreeze()
+    for _ in range(inputs // _ROUND):
+        gc.collect()  # of the round before: few objects, which are large
+        number = random.SystemRandom().randrange(2**32)
+        print(f"hypothesis seed {number}")
+        seed(number)(test)()
 
 
 class _Bytes(bytes):
